@@ -1,0 +1,25 @@
+/**
+ * A fixed stretch of guest memory seen from our side. Offsets and lengths are in bytes from the view's start and
+ * must lie inside it (`RangeError` otherwise: whoever holds a view has checked the peer's numbers before).
+ *
+ * The other side may change every byte at any time, so a value that was checked must not be read again.
+ * `read`/`write` are plain; `load`/`store` are sequentially consistent: all reads and writes before a `store` are
+ * visible to whoever sees the stored value, and nothing after a `load` happens before it.
+ * Multi-byte values are little-endian (VIRTIO 1.3 §1.4) and aligned to their size.
+ */
+export interface MemoryView {
+  /** Bytes in this view. */
+  readonly length: number;
+  read16(offset: number): number;
+  read32(offset: number): number;
+  write16(offset: number, value: number): void;
+  write32(offset: number, value: number): void;
+  load16(offset: number): number;
+  store16(offset: number, value: number): void;
+  /** Copies `length` bytes out, from `offset` to `into[start]`. */
+  copyOut(offset: number, into: Uint8Array, start: number, length: number): void;
+  /** Copies `length` bytes in, from `from[start]` to `offset`. */
+  copyIn(offset: number, from: Uint8Array, start: number, length: number): void;
+  /** The part of this view from `offset`, `length` bytes long. */
+  slice(offset: number, length: number): MemoryView;
+}

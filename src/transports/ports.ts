@@ -1,0 +1,83 @@
+import type { MemoryView } from '../memory/memory-view.js';
+
+/*
+ * What a transport needs of an operating system, as ports: `linux/` implements them, tests fake them.
+ * A file descriptor is a plain number; whoever receives one owns it and hands it to exactly one of `adoptEvent`,
+ * `map` or `closeFd`.
+ */
+
+/** A connected stream socket that carries file descriptors. */
+export interface Channel {
+  /** Says who gets what arrives. Nothing is delivered before this. */
+  receive(handler: ChannelHandler): void;
+  /**
+   * Sends all bytes in order, and the descriptors with the first of them. The bytes are copied; the descriptors stay
+   * the caller's and may be closed after the call. Never blocks; ignored after the channel closed.
+   */
+  send(bytes: Uint8Array, fds?: readonly number[]): void;
+  /**
+   * Waits for bytes and delivers them as `receive` does, but now: for a request that must be answered before the
+   * caller can go on.
+   *
+   * @returns whether anything was delivered within `timeout` ms.
+   */
+  pump(timeout: number): boolean;
+  /** Closes it. `closed` is not called for a close of our own. Safe to call twice. */
+  close(): void;
+}
+
+export interface ChannelHandler {
+  /** Some bytes, valid during this call only, and the descriptors that came with the first of them. */
+  received(bytes: Uint8Array, fds: readonly number[]): void;
+  /** The other side is gone, or the socket failed. Nothing follows. */
+  closed(error?: Error): void;
+}
+
+/** An eventfd, ours or one that a peer handed over. */
+export interface EventPort {
+  /** The descriptor, to send to a peer. */
+  readonly fd: number;
+  /** Adds one to it. Never blocks and never fails, whatever the peer made of it. */
+  signal(): void;
+  /** Calls back (from the event loop, several signals possibly as one) after each signal from now on, and for one already there. */
+  watch(ring: () => void): void;
+  /** Stops watching and closes the descriptor. Safe to call twice. */
+  close(): void;
+}
+
+/** A file that is mapped, shared, into this process. */
+export interface Mapping {
+  /** Bytes. */
+  readonly size: number;
+  /** The mapped bytes, however large (windows are the implementation's affair); slices of up to 1 MiB are contiguous. */
+  readonly view: MemoryView;
+  /** Gives the memory back. Views that are still held read zeros from now on. Safe to call twice. */
+  release(): void;
+}
+
+/** The operating system. */
+export interface Os {
+  /** Makes an eventfd. */
+  createEvent(): EventPort;
+  /**
+   * Takes over a descriptor that should be an eventfd.
+   *
+   * @throws OsError when it can't serve as one (then it is closed).
+   */
+  adoptEvent(fd: number): EventPort;
+  /**
+   * Maps `size` bytes of a file from `offset` for reading and writing, and closes the descriptor in any case.
+   *
+   * @throws OsError when the file is too short, or can't be mapped.
+   */
+  map(fd: number, offset: number, size: number): Mapping;
+  /** Makes shared memory: the caller owns the descriptor, which can't be shrunk. */
+  createMemory(name: string, size: number): { readonly fd: number; readonly mapping: Mapping };
+  closeFd(fd: number): void;
+}
+
+/** The operating system refused something. */
+export interface OsError extends Error {
+  /** The errno's name, such as `ENOENT`. */
+  readonly code: string;
+}

@@ -1,0 +1,62 @@
+/**
+ * A device's configuration space (VIRTIO 1.3 §2.5): little-endian bytes, a generation that tells a driver whether a read
+ * in pieces was torn (§2.5.3), and a mask of what the driver may write.
+ */
+export class ConfigSpace {
+  readonly #bytes: Uint8Array;
+  readonly #writable: Uint8Array;
+  #generation = 0;
+  /** The device's access to the bytes. Call `changed` after a change. */
+  readonly view: DataView;
+
+  /**
+   * @param size - bytes, 0..4096.
+   * @param writable - the byte ranges `[from, to)` that a driver may write; none unless told.
+   */
+  constructor(size: number, writable: readonly (readonly [from: number, to: number])[] = []) {
+    if (!Number.isInteger(size) || size < 0 || size > 4096) {
+      throw new RangeError(`a configuration space has 0 to 4096 bytes, not ${size}`);
+    }
+    this.#bytes = new Uint8Array(size);
+    this.#writable = new Uint8Array(size);
+    for (const [from, to] of writable) this.#writable.fill(1, from, to);
+    this.view = new DataView(this.#bytes.buffer);
+  }
+
+  /** Bytes. */
+  get size(): number {
+    return this.#bytes.length;
+  }
+
+  /** Differs whenever the bytes may have changed; a driver sees its low 8 bits. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Counts a change that the device made to the bytes. */
+  changed(): void {
+    this.#generation = (this.#generation + 1) >>> 0;
+  }
+
+  /** Copies bytes `[offset, offset + length)` out; what lies past the end reads as zero. */
+  read(offset: number, length: number): Uint8Array {
+    const out = new Uint8Array(length);
+    if (offset < this.size) out.set(this.#bytes.subarray(offset, offset + length));
+    return out;
+  }
+
+  /**
+   * Takes a driver's write. Bytes that are read-only or past the end are left as they are.
+   *
+   * @returns whether a byte that the driver may write was among them.
+   */
+  write(offset: number, bytes: Uint8Array): boolean {
+    let any = false;
+    for (let i = 0; i < bytes.length; i++) {
+      if (this.#writable[offset + i] !== 1) continue;
+      this.#bytes[offset + i] = bytes[i]!;
+      any = true;
+    }
+    return any;
+  }
+}

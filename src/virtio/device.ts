@@ -1,0 +1,74 @@
+import type { Chain } from '../virtqueue/chain.js';
+import type { Clock } from './clock.js';
+import type { ConfigSpace } from './config-space.js';
+
+/** A queue that a device has. */
+export interface QueueSpec {
+  /** The name in the device's own chapter, such as `controlq`. */
+  readonly name: string;
+  /** The most descriptors the device takes: a power of two, at most 32768 (VIRTIO 1.3 §2.7). */
+  readonly size: number;
+}
+
+/**
+ * A virtio device: what it is, and what it does with its queues. It knows no transport, no socket and no clock of its
+ * own. All methods are called one at a time on one thread.
+ *
+ * The life of one device: made for one front-end; `activate` ... `reset`, any number of times; `close`.
+ */
+export interface VirtioDevice {
+  /** The virtio device id (VIRTIO 1.3 §5). */
+  readonly id: number;
+  /** For log lines, such as `virtio-test`. */
+  readonly name: string;
+  /** The device-type feature bits it offers: bits 0-23 and 50-63 (§2.2). Ring features are not the device's business. */
+  readonly features: bigint;
+  readonly queues: readonly QueueSpec[];
+  /** Its configuration space (§2.5). */
+  readonly config: ConfigSpace;
+
+  /** The driver is ready (DRIVER_OK, §3.1.1 step 8). `host` is good until `reset`. */
+  activate?(host: DeviceHost): void;
+  /** The driver made buffers available on this queue, or may have: pop until there is none. */
+  queueNotified(queue: DeviceQueue): void;
+  /** Back to the state before `activate`, whatever went on: chains still held are gone, timers end (§2.4). */
+  reset?(): void;
+  /** The guest stands still (all rings stopped): time does not pass for the device, and it must not touch its queues. */
+  pause?(): void;
+  /** The guest goes on where it was paused. */
+  resume?(): void;
+  /** The driver wrote `length` bytes of the configuration space at `offset`; they are in `config` already. */
+  configWritten?(offset: number, length: number): void;
+  /** Gives back what it holds, after the last `reset`. */
+  close?(): void;
+}
+
+/** What a device is given with `activate`. */
+export interface DeviceHost {
+  /** The device-type feature bits that the driver accepted, a subset of those offered. */
+  readonly features: bigint;
+  /** One for each of the device's queues, in order. A queue that the driver did not set up is always empty. */
+  readonly queues: readonly DeviceQueue[];
+  readonly clock: Clock;
+  /** Tells the driver that the configuration space changed (§2.5, §4.1.5.4). Dropped while the guest stands still. */
+  configChanged(): void;
+  /** A line that the device itself prints for its user. */
+  print(line: string): void;
+  /** A line about what a device or a driver did wrong, for whoever runs it. */
+  warn(line: string): void;
+}
+
+/** The device's handle on one of its queues. A driver's mistake breaks the queue, never the device: it is then empty. */
+export interface DeviceQueue {
+  readonly index: number;
+  readonly name: string;
+  /** The next chain, or `undefined` when there is none (or the queue is stopped or broken). */
+  pop(): Chain | undefined;
+  /** Hands a chain back with what was written into it. Ignored for a chain from before a reset. */
+  push(chain: Chain): void;
+  /**
+   * Shows the driver what was pushed and interrupts it if it wants that. Done by itself when a call into the device
+   * (or an alarm of `host.clock`) returns, so only needed after a push from anywhere else.
+   */
+  flush(): void;
+}

@@ -1,0 +1,47 @@
+import type { Chain } from './chain.js';
+
+/**
+ * The device's end of one virtqueue, whatever its layout (VIRTIO 1.3 §2.6). Arithmetic over guest memory: it knows
+ * no fd, no clock and no logger.
+ */
+export interface Virtqueue {
+  /** Number of descriptors (§2.6: at most 32768). */
+  readonly size: number;
+  /** Chains that were popped and not pushed yet. */
+  readonly inFlight: number;
+  /** What a later `Virtqueue` over the same ring must start from; for a split ring the next available index, 0..65535. */
+  readonly base: number;
+
+  /**
+   * Takes the next chain that the driver made available, read once and checked; `undefined` when there is none.
+   * The queue owns the chain; it is valid until it is pushed.
+   *
+   * @throws VirtqueueError when the driver broke a rule. Nothing more can be had from this queue then.
+   */
+  pop(): Chain | undefined;
+
+  /**
+   * Hands a chain back. The driver sees it after the next `publish`. `used.len` is the number of bytes from the first
+   * writable byte on that were written (`chain.written`).
+   *
+   * @throws TypeError when the chain is not in flight on this queue (pushed twice, or from before a reset).
+   */
+  push(chain: Chain): void;
+
+  /**
+   * Shows the driver all that was pushed since the last call.
+   *
+   * @returns whether the driver wants an interrupt for it (§2.7.7, §2.7.10); `false` when nothing was pushed.
+   */
+  publish(): boolean;
+
+  /** Tells the driver that kicks are not needed for now (a hint: §2.7.10.1). */
+  disableKicks(): void;
+
+  /**
+   * Asks for a kick with the next buffer.
+   *
+   * @returns `true` when buffers are already there: the caller must pop again, no kick will come for them.
+   */
+  enableKicks(): boolean;
+}
