@@ -33,10 +33,6 @@ export interface VirtioDevice {
   queueNotified(queue: DeviceQueue): void;
   /** Back to the state before `activate`, whatever went on: chains still held are gone, timers end (§2.4). */
   reset?(): void;
-  /** The guest stands still (all rings stopped): time does not pass for the device, and it must not touch its queues. */
-  pause?(): void;
-  /** The guest goes on where it was paused. */
-  resume?(): void;
   /** The driver wrote `length` bytes of the configuration space at `offset`; they are in `config` already. */
   configWritten?(offset: number, length: number): void;
   /** Gives back what it holds, after the last `reset`. */
@@ -49,8 +45,9 @@ export interface DeviceHost {
   readonly features: bigint;
   /** One for each of the device's queues, in order. A queue that the driver did not set up is always empty. */
   readonly queues: readonly DeviceQueue[];
+  /** Stands still while the guest does (all rings stopped), as a VMM's virtual clock. Its alarms end with `reset`. */
   readonly clock: Clock;
-  /** Tells the driver that the configuration space changed (§2.5, §4.1.5.4). Dropped while the guest stands still. */
+  /** Tells the driver that the device changed its configuration space (§2.5). Kept while the guest stands still. */
   configChanged(): void;
   /** A line that the device itself prints for its user. */
   print(line: string): void;

@@ -20,6 +20,9 @@ export interface Virtqueue {
    */
   pop(): Chain | undefined;
 
+  /** Whether the chain came from this queue object, in flight or not: `false` for one from before a reset. */
+  owns(chain: Chain): boolean;
+
   /**
    * Hands a chain back. The driver sees it after the next `publish`. `used.len` is the number of bytes from the first
    * writable byte on that were written (`chain.written`).

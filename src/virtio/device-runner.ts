@@ -1,0 +1,221 @@
+import { MemoryError } from '../memory/memory-error.js';
+import type { Virtqueue } from '../virtqueue/virtqueue.js';
+import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
+import type { Clock } from './clock.js';
+import type { DeviceHost, VirtioDevice } from './device.js';
+import { DeviceClock } from './device-clock.js';
+import { FeatureError } from './feature-error.js';
+import { RING_FEATURES } from './features.js';
+import { QueueRunner } from './queue-runner.js';
+
+/** What a device runs on: a transport's half, and the process's. */
+export interface RunnerPorts {
+  readonly clock: Clock;
+  /** Interrupts the driver for this queue. */
+  interrupt(queue: number): void;
+  /** Interrupts the driver for a change of the configuration space. */
+  configInterrupt(): void;
+  /** A queue is broken, or (without a number) the device: the driver must reset it. It was logged already. */
+  broken(queue: number | undefined): void;
+  /** Calls back soon, from the event loop, after other work that waits had its turn. */
+  defer(callback: () => void): void;
+  print(line: string): void;
+  warn(line: string): void;
+}
+
+/**
+ * Runs one device for one driver, whatever the transport: feature negotiation, the queues' life, interrupts, and what
+ * becomes of a driver's or a device's mistake. A transport tells it what the driver did and carries out the ports.
+ */
+export class DeviceRunner {
+  readonly device: VirtioDevice;
+  readonly #ports: RunnerPorts;
+  readonly #queues: readonly QueueRunner[];
+  readonly #clock: DeviceClock;
+  #features = 0n;
+  #state: 'idle' | 'active' | 'paused' = 'idle';
+  #configPending = false;
+  #busy = false;
+  /** The queue whose chain the device took last: whose driver is to blame when reading that chain fails. */
+  #serving: QueueRunner | undefined;
+  readonly #deferred = new Set<number>();
+
+  constructor(device: VirtioDevice, ports: RunnerPorts) {
+    this.device = device;
+    this.#ports = ports;
+    this.#clock = new DeviceClock(ports.clock, (ring) => this.#enter(ring));
+    const events = {
+      interrupt: (index: number) => ports.interrupt(index),
+      broken: (index: number, error: unknown) => {
+        const { name } = this.#queues[index]!;
+        ports.warn(`${device.name}: queue ${index} (${name}) is broken until reset: ${text(error)}`);
+        ports.broken(index);
+      },
+      popped: (queue: QueueRunner) => {
+        this.#serving = queue;
+      },
+    };
+    this.#queues = device.queues.map((spec, index) => new QueueRunner(index, spec, events));
+  }
+
+  /** Every feature bit that a driver may accept: the device's and the ring's. */
+  get offered(): bigint {
+    return this.device.features | RING_FEATURES;
+  }
+
+  /** The bits that the driver accepted. */
+  get features(): bigint {
+    return this.#features;
+  }
+
+  /** Whether the device was activated and not reset since. */
+  get active(): boolean {
+    return this.#state !== 'idle';
+  }
+
+  get queueCount(): number {
+    return this.#queues.length;
+  }
+
+  /** @throws FeatureError when a bit was not offered; nothing is accepted then. */
+  accept(features: bigint): void {
+    if ((features & ~this.offered) !== 0n) throw new FeatureError(features, this.offered);
+    this.#features = features;
+  }
+
+  /** The driver is ready, or (after `pause`) goes on. */
+  activate(): void {
+    if (this.#state === 'active') return;
+    const fresh = this.#state === 'idle';
+    this.#state = 'active';
+    if (fresh) {
+      const host: DeviceHost = {
+        features: this.#features & this.device.features,
+        queues: this.#queues,
+        clock: this.#clock,
+        configChanged: () => this.#configChanged(),
+        print: (line) => this.#ports.print(line),
+        warn: (line) => this.#ports.warn(`${this.device.name}: ${line}`),
+      };
+      this.#clock.resume();
+      this.#enter(() => this.device.activate?.(host));
+    } else {
+      this.#clock.resume();
+    }
+    if (this.#configPending) {
+      this.#configPending = false;
+      this.#ports.configInterrupt();
+    }
+  }
+
+  /** The guest stands still: time stops for the device, and nothing is sent to the driver. */
+  pause(): void {
+    if (this.#state !== 'active') return;
+    this.#state = 'paused';
+    this.#clock.pause();
+  }
+
+  /** Puts a ring under a queue. Call `kick` when the device may serve it: work already in it is served then. */
+  startQueue(index: number, ring: Virtqueue): void {
+    this.#queues[index]!.start(ring);
+  }
+
+  /** Takes the ring away from a queue. @returns the base to start from later; `undefined` when it had none. */
+  stopQueue(index: number): number | undefined {
+    return this.#queues[index]!.stop();
+  }
+
+  /** Calls back as soon as the device holds no chain of this queue. */
+  whenDrained(index: number, done: () => void): void {
+    this.#queues[index]!.whenDrained(done);
+  }
+
+  isBroken(index: number): boolean {
+    return this.#queues[index]!.broken;
+  }
+
+  /** The driver kicked this queue, or may have meant to. */
+  kick(index: number): void {
+    const queue = this.#queues[index];
+    if (queue === undefined || !queue.running || this.#state !== 'active') return;
+    this.#enter(() => {
+      queue.quiet();
+      this.device.queueNotified(queue);
+    });
+  }
+
+  readConfig(offset: number, length: number): Uint8Array {
+    return this.device.config.read(offset, length);
+  }
+
+  writeConfig(offset: number, bytes: Uint8Array): void {
+    if (!this.device.config.write(offset, bytes)) return;
+    this.#enter(() => this.device.configWritten?.(offset, bytes.length));
+  }
+
+  /** Everything that came from the driver is forgotten, its rings and features too (VIRTIO 1.3 §2.4). */
+  reset(): void {
+    for (const queue of this.#queues) queue.stop();
+    if (this.#state !== 'idle') {
+      this.#state = 'idle';
+      this.#guard(() => this.device.reset?.());
+    }
+    this.#clock.close();
+    this.#features = 0n;
+    this.#configPending = false;
+  }
+
+  /** Resets the device and lets it go. */
+  close(): void {
+    this.reset();
+    this.#guard(() => this.device.close?.());
+  }
+
+  #configChanged(): void {
+    this.device.config.changed();
+    if (this.#state === 'active') this.#ports.configInterrupt();
+    else this.#configPending = this.#state === 'paused';
+  }
+
+  /** Calls into the device, then shows the driver what came of it. */
+  #enter(call: () => void): void {
+    if (this.#busy) {
+      // A device whose own act leads back to it (a loopback driver in the same process): later, not nested.
+      this.#ports.defer(() => this.#enter(call));
+      return;
+    }
+    this.#busy = true;
+    this.#serving = undefined;
+    for (const queue of this.#queues) queue.open();
+    this.#guard(call);
+    this.#busy = false;
+    for (const queue of this.#queues) if (queue.settle()) this.#kickLater(queue.index);
+  }
+
+  #kickLater(index: number): void {
+    if (this.#deferred.has(index)) return;
+    this.#deferred.add(index);
+    this.#ports.defer(() => {
+      this.#deferred.delete(index);
+      this.kick(index);
+    });
+  }
+
+  /** Nothing that a device throws leaves this object. */
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      if (this.#serving !== undefined && (error instanceof MemoryError || error instanceof VirtqueueError)) {
+        this.#serving.fail(error);
+        return;
+      }
+      this.#ports.warn(`${this.device.name}: the device failed: ${text(error)}`);
+      this.#ports.broken(undefined);
+    }
+  }
+}
+
+function text(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

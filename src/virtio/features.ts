@@ -1,0 +1,15 @@
+/** Feature bits that belong to the ring and to negotiation (VIRTIO 1.3 §6), as masks. */
+export const VIRTIO_F_INDIRECT_DESC: bigint = 1n << 28n;
+export const VIRTIO_F_EVENT_IDX: bigint = 1n << 29n;
+export const VIRTIO_F_VERSION_1: bigint = 1n << 32n;
+export const VIRTIO_F_RING_RESET: bigint = 1n << 40n;
+
+/** What every device offers beside its own bits, whatever it is and whatever carries it. */
+export const RING_FEATURES: bigint = VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1;
+
+/** The numbers of the bits in a mask, ascending: for messages. */
+export function featureBits(mask: bigint): number[] {
+  const bits: number[] = [];
+  for (let bit = 0; mask >> BigInt(bit) !== 0n; bit++) if ((mask >> BigInt(bit)) & 1n) bits.push(bit);
+  return bits;
+}
