@@ -1,0 +1,33 @@
+import type { Clock } from '../virtio/clock.js';
+import type { VirtioDevice } from '../virtio/device.js';
+import type { Channel, Os } from './ports.js';
+
+/** What a session needs of the process around it. */
+export interface Environment {
+  readonly os: Os;
+  readonly clock: Clock;
+  /** Calls back soon, from the event loop, after other work that waits had its turn. */
+  defer(callback: () => void): void;
+  /** A line that a device prints for its user. */
+  print(line: string): void;
+  /** A line about what a peer or a device did wrong. */
+  warn(line: string): void;
+}
+
+/** One connection of a front-end or client, which gets a device of its own. */
+export interface Session {
+  /** Ends the connection and lets the device and everything mapped or open go. Safe to call twice. */
+  close(): void;
+}
+
+/**
+ * Serves `device` on a fresh connection.
+ *
+ * @param ended - called once, when the peer went or broke the protocol (`error` says how, and was logged); not after `close`.
+ */
+export type StartSession = (
+  channel: Channel,
+  device: VirtioDevice,
+  environment: Environment,
+  ended: (error?: Error) => void,
+) => Session;
