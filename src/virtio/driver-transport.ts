@@ -1,0 +1,69 @@
+import type { GuestAddress } from '../memory/address.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+
+/** Where a split ring's three areas lie in guest memory (VIRTIO 1.3 §2.7). */
+export interface RingPlace {
+  /** Descriptors: a power of two, at most what the device offers. */
+  readonly size: number;
+  readonly descriptorArea: GuestAddress;
+  readonly driverArea: GuestAddress;
+  readonly deviceArea: GuestAddress;
+}
+
+/**
+ * A device as its driver reaches it, over loopback, vhost-user or vfio-user. Set-up is asynchronous, kicks and
+ * interrupts are not. Every promise rejects with a `TransportError` once the device is lost.
+ */
+export interface DriverTransport {
+  /** Such as `vhost-user`: for messages. */
+  readonly name: string;
+  /** The virtio device id, where the transport tells it (PCI); `undefined` where it does not (vhost-user). */
+  readonly deviceId: number | undefined;
+  /** Memory that the device sees too. Rings and buffers must lie in it; the driver divides it up. */
+  readonly memory: GuestMemory;
+
+  /** Resets the device, and sets ACKNOWLEDGE and DRIVER (§3.1.1 steps 1-3). */
+  reset(): Promise<void>;
+  /** The feature bits that the device and the transport offer. */
+  offeredFeatures(): Promise<bigint>;
+  /** Accepts these bits, a subset of those offered, and sets FEATURES_OK (§3.1.1 steps 5-6). */
+  acceptFeatures(features: bigint): Promise<void>;
+  /** The most descriptors that the queue can have; 0 when there is no such queue. */
+  maxQueueSize(index: number): Promise<number>;
+  /**
+   * Sets a queue up (§4.1.5.1.3): its ring is zeroed, or continues at `base`.
+   *
+   * @param base - the next available index, 0..65535; only vhost-user can start from another than 0.
+   * @param interrupt - called from the event loop when the device used buffers, or may have.
+   * @returns the kick: tells the device that buffers are available. Never blocks, never throws.
+   */
+  startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void>;
+  /** The driver is ready: sets DRIVER_OK (§3.1.1 step 8). */
+  start(): Promise<void>;
+
+  /** A number that differs after the device changed its configuration space (§2.5.3). */
+  configGeneration(): Promise<number>;
+  readConfig(offset: number, length: number): Promise<Uint8Array>;
+  writeConfig(offset: number, bytes: Uint8Array): Promise<void>;
+  /** Says who hears of a change of the configuration space. */
+  onConfigChange(changed: () => void): void;
+  /** Says who hears, once, that the device needs a reset or is gone for good (`TransportError`). Called at once when it already is. */
+  onFailure(failed: (error: TransportError) => void): void;
+
+  /** Lets the device go. Safe to call twice; `onFailure` is not called for it. */
+  close(): void;
+}
+
+/** `LOST`: the device is gone. `NEEDS_RESET`: it asks for a reset (§2.1.2). `REFUSED`: it refused a step. `TIMEOUT`: no answer. `PROTOCOL`: an answer that can't be. */
+export type TransportErrorCode = 'LOST' | 'NEEDS_RESET' | 'REFUSED' | 'TIMEOUT' | 'PROTOCOL';
+
+/** The device's side of a transport failed its driver. */
+export class TransportError extends Error {
+  override readonly name = 'TransportError';
+  readonly code: TransportErrorCode;
+
+  constructor(code: TransportErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
