@@ -3,7 +3,8 @@
  * device-writable ones after. Where the driver cut it into descriptors is not visible: reads and writes cross borders.
  *
  * All multi-byte values are little-endian. The bytes live in guest memory that the driver may change meanwhile: read
- * each field once. Reads and writes throw `MemoryError` when the guest took the memory away.
+ * each field once. Reads and writes throw `MemoryError` when the guest took the memory away, and `TypeError` when the
+ * chain was pushed already or its queue was closed.
  */
 export interface Chain {
   /** Index of the head descriptor, 0..size - 1. */
@@ -23,7 +24,7 @@ export interface Chain {
    * @returns the number of bytes read: less than `length` only when the chain has no more.
    */
   read(into: Uint8Array, start?: number, length?: number): number;
-  /** Reads all that is left, into an array of its own. */
+  /** Reads all that is left, into an array of its own. Check `readable` before: a driver can name up to 4 GiB. */
   readRest(): Uint8Array;
   /** Skips bytes of the device-readable part; returns how many there were to skip. */
   skip(length: number): number;

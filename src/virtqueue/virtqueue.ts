@@ -25,7 +25,7 @@ export interface Virtqueue {
 
   /**
    * Hands a chain back. The driver sees it after the next `publish`. `used.len` is the number of bytes from the first
-   * writable byte on that were written (`chain.written`).
+   * writable byte on that were written (`chain.written`). On a broken queue the chain is only let go.
    *
    * @throws TypeError when the chain is not in flight on this queue (pushed twice, or from before a reset).
    */
@@ -44,7 +44,13 @@ export interface Virtqueue {
   /**
    * Asks for a kick with the next buffer.
    *
-   * @returns `true` when buffers are already there: the caller must pop again, no kick will come for them.
+   * @returns `true` when buffers are already there (or the queue is broken): the caller must pop again, no kick will come for them.
    */
   enableKicks(): boolean;
+
+  /**
+   * Ends this queue, because the ring was stopped or reset: it touches guest memory no more. Chains that are still held
+   * become stale (reading, writing and pushing them throws `TypeError`), `pop` finds nothing. `base` stays readable.
+   */
+  close(): void;
 }
