@@ -94,8 +94,8 @@ export class DeviceRunner {
         queues: this.#queues,
         clock: this.#clock,
         configChanged: () => this.#configChanged(),
-        print: (line) => this.#ports.print(line),
-        warn: (line) => this.#ports.warn(`${this.device.name}: ${line}`),
+        print: (line) => this.#ports.print(printable(line)),
+        warn: (line) => this.#ports.warn(`${this.device.name}: ${printable(line)}`),
       };
       this.#clock.resume();
       this.#enter(() => this.device.activate?.(host));
@@ -217,5 +217,11 @@ export class DeviceRunner {
 }
 
 function text(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return printable(error instanceof Error ? error.message : String(error));
+}
+
+/** What a guest wrote must not steer the terminal it is shown on. */
+function printable(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+  return line.replace(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }

@@ -1,0 +1,163 @@
+import type { Alarm } from '../../virtio/clock.js';
+import { ConfigSpace } from '../../virtio/config-space.js';
+import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../virtio/device.js';
+import type { Chain } from '../../virtqueue/chain.js';
+import { Timers } from './timers.js';
+import * as wire from './wire.js';
+
+/** What `virtioMisc` makes. */
+export interface MiscOptions {
+  /** Timers that can be armed or undelivered at a time, 1 to 2^32 - 1. Default 65,536. */
+  readonly maxTimers?: number;
+}
+
+/** virtio-misc: the guest sets timers, the device notifies it when they expire; never early, once each, in deadline order. */
+export function virtioMisc({ maxTimers = 65_536 }: MiscOptions = {}): VirtioDevice {
+  if (!Number.isInteger(maxTimers) || maxTimers < 1 || maxTimers > 0xffff_ffff) {
+    throw new RangeError(`maxTimers is a whole number from 1 to 4294967295, not ${maxTimers}`);
+  }
+  return new MiscDevice(maxTimers);
+}
+
+const { OK, UNSUPPORTED, INVALID, EXISTS, NOT_FOUND, NO_SPACE } = wire.STATUS;
+
+class MiscDevice implements VirtioDevice {
+  readonly id = wire.VIRTIO_ID_MISC;
+  readonly name = 'virtio-misc';
+  readonly features = wire.VIRTIO_MISC_F_CANCEL | wire.VIRTIO_MISC_F_PERIODIC | wire.VIRTIO_MISC_F_NSEC;
+  readonly queues = [
+    { name: 'controlq', size: 256 },
+    { name: 'notifyq', size: 256 },
+  ];
+  readonly config = new ConfigSpace(wire.CONFIG.size);
+  readonly #maxTimers: number;
+  readonly #timers = new Timers();
+  readonly #request = new DataView(new ArrayBuffer(wire.SET_TIMER_NS.size));
+  readonly #requestBytes = new Uint8Array(this.#request.buffer);
+  readonly #answer = new DataView(new ArrayBuffer(wire.NOTIFICATION.sizeWithCount));
+  readonly #answerBytes = new Uint8Array(this.#answer.buffer);
+  #host!: DeviceHost;
+  #alarm!: Alarm;
+  /** What the alarm is set to; setting it costs a system call. */
+  #alarmAt: number | undefined;
+
+  constructor(maxTimers: number) {
+    this.#maxTimers = maxTimers;
+    this.config.view.setUint32(wire.CONFIG.max_timers, maxTimers, true);
+  }
+
+  activate(host: DeviceHost): void {
+    this.#host = host;
+    this.#alarmAt = undefined;
+    this.#alarm = host.clock.alarm(() => {
+      this.#alarmAt = undefined;
+      this.#deliver();
+    });
+  }
+
+  queueNotified(queue: DeviceQueue): void {
+    if (queue.index === wire.CONTROLQ) {
+      for (let chain = queue.pop(); chain !== undefined; chain = queue.pop())
+        this.#answerRequest(queue, chain);
+    }
+    this.#deliver();
+  }
+
+  reset(): void {
+    this.#timers.clear();
+  }
+
+  #answerRequest(queue: DeviceQueue, chain: Chain): void {
+    const status = this.#carryOut(chain.read(this.#requestBytes));
+    if (chain.writable >= wire.STATUS_SIZE) {
+      this.#answer.setUint32(0, status, true);
+      chain.write(this.#answerBytes, 0, wire.STATUS_SIZE);
+    }
+    queue.push(chain);
+  }
+
+  /** @param length - bytes of the request that there were, at most the longest request's. */
+  #carryOut(length: number): wire.Status {
+    const request = this.#request;
+    if (length < 4) return INVALID;
+    switch (request.getUint32(0, true)) {
+      case wire.VIRTIO_MISC_SET_TIMER: {
+        const { delay_ms, request_id, size } = wire.SET_TIMER;
+        if (length < size) return INVALID;
+        return this.#set(request.getUint32(request_id, true), request.getUint32(delay_ms, true) * 1e6, 0);
+      }
+      case wire.VIRTIO_MISC_CANCEL_TIMER:
+        if (!this.#negotiated(wire.VIRTIO_MISC_F_CANCEL)) return UNSUPPORTED;
+        if (length < wire.CANCEL_TIMER.size) return INVALID;
+        return this.#cancel(request.getUint32(wire.CANCEL_TIMER.request_id, true));
+      case wire.VIRTIO_MISC_SET_TIMER_NS: {
+        const { request_id, delay_ns, interval_ns, size } = wire.SET_TIMER_NS;
+        if (!this.#negotiated(wire.VIRTIO_MISC_F_NSEC)) return UNSUPPORTED;
+        if (length < size) return INVALID;
+        const interval = wire.readLe64(request, interval_ns);
+        if (interval > 0 && !this.#negotiated(wire.VIRTIO_MISC_F_PERIODIC)) return UNSUPPORTED;
+        return this.#set(request.getUint32(request_id, true), wire.readLe64(request, delay_ns), interval);
+      }
+      default:
+        return UNSUPPORTED;
+    }
+  }
+
+  /** @param delay - ns, as `interval`. */
+  #set(id: number, delay: number, interval: number): wire.Status {
+    if (this.#timers.has(id)) return EXISTS;
+    if (this.#timers.size >= this.#maxTimers) return NO_SPACE;
+    this.#timers.arm(id, this.#host.clock.now() + delay, interval);
+    const again = interval > 0 ? `, then every ${ms(interval)}` : '';
+    this.#host.print(`virtio-misc: timer ${id} set for ${ms(delay)}${again}`);
+    return OK;
+  }
+
+  #cancel(id: number): wire.Status {
+    if (!this.#timers.cancel(id)) return NOT_FOUND;
+    this.#host.print(`virtio-misc: timer ${id} cancelled`);
+    return OK;
+  }
+
+  /** Notifies of what has expired, as far as the driver posted buffers for it, and sets the alarm for what comes next. */
+  #deliver(): void {
+    const notifyq = this.#host.queues[wire.NOTIFYQ]!;
+    const now = this.#host.clock.now();
+    this.#timers.expire(now);
+    while (this.#timers.hasExpired) {
+      const chain = notifyq.pop();
+      if (chain === undefined) break;
+      if (chain.writable >= wire.NOTIFICATION.size) this.#notify(chain, now);
+      else
+        this.#host.warn(
+          `a notification needs ${wire.NOTIFICATION.size} bytes, a buffer has ${chain.writable}: returned empty`,
+        );
+      notifyq.push(chain);
+    }
+    const next = this.#timers.next;
+    if (next === this.#alarmAt) return;
+    this.#alarmAt = next;
+    if (next === undefined) this.#alarm.clear();
+    else this.#alarm.set(next);
+  }
+
+  #notify(chain: Chain, now: number): void {
+    const expiry = this.#timers.deliver(now);
+    if (expiry === undefined) return;
+    const { type, request_id, expirations, size, sizeWithCount } = wire.NOTIFICATION;
+    this.#answer.setUint32(type, wire.VIRTIO_MISC_TIMER_EXPIRED, true);
+    this.#answer.setUint32(request_id, expiry.id, true);
+    wire.writeLe64(this.#answer, expirations, expiry.expirations);
+    chain.write(this.#answerBytes, 0, chain.writable >= sizeWithCount ? sizeWithCount : size);
+    this.#host.print(`virtio-misc: timer ${expiry.id} expired, late by ${ms(now - expiry.deadline)}`);
+  }
+
+  #negotiated(feature: bigint): boolean {
+    return (this.#host.features & feature) !== 0n;
+  }
+}
+
+/** @param ns - printed as ms, to the microsecond. */
+function ms(ns: number): string {
+  return `${Number((ns / 1e6).toFixed(3))} ms`;
+}
