@@ -49,6 +49,7 @@ export class QueueRunner implements DeviceQueue {
   stop(): number | undefined {
     this.flush();
     const base = this.#ring?.base;
+    this.#ring?.close();
     this.#ring = undefined;
     this.#broken = false;
     this.#drained = undefined;

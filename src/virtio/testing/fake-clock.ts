@@ -1,0 +1,67 @@
+import type { Alarm, Clock } from '../clock.js';
+
+/** A clock that stands still until told: alarms ring from `advance`, in deadline order, at their own time. */
+export class FakeClock implements Clock {
+  #now: number;
+  readonly #alarms = new Set<FakeAlarm>();
+
+  /** @param now - ns. */
+  constructor(now = 0) {
+    this.#now = now;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  alarm(ring: () => void): Alarm {
+    const alarm = new FakeAlarm(ring, () => this.#alarms.delete(alarm));
+    this.#alarms.add(alarm);
+    return alarm;
+  }
+
+  /** Alarms that were made and not closed. */
+  get open(): number {
+    return this.#alarms.size;
+  }
+
+  /** Lets `ns` pass, and rings what falls due in it, what alarms set meanwhile too. */
+  advance(ns: number): void {
+    const end = this.#now + ns;
+    for (;;) {
+      let due: FakeAlarm | undefined;
+      for (const alarm of this.#alarms) {
+        if (
+          alarm.deadline !== undefined &&
+          alarm.deadline <= end &&
+          alarm.deadline < (due?.deadline ?? Infinity)
+        )
+          due = alarm;
+      }
+      if (due?.deadline === undefined) break;
+      this.#now = Math.max(this.#now, due.deadline);
+      due.deadline = undefined;
+      due.ring();
+    }
+    this.#now = end;
+  }
+}
+
+class FakeAlarm implements Alarm {
+  deadline: number | undefined;
+  readonly ring: () => void;
+  readonly close: () => void;
+
+  constructor(ring: () => void, close: () => void) {
+    this.ring = ring;
+    this.close = close;
+  }
+
+  set(deadline: number): void {
+    this.deadline = deadline;
+  }
+
+  clear(): void {
+    this.deadline = undefined;
+  }
+}
