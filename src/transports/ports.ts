@@ -3,7 +3,7 @@ import type { MemoryView } from '../memory/memory-view.js';
 /*
  * What a transport needs of an operating system, as ports: `linux/` implements them, tests fake them.
  * A file descriptor is a plain number; whoever receives one owns it and hands it to exactly one of `adoptEvent`,
- * `map` or `closeFd`.
+ * `adoptChannel`, `map` or `closeFd`.
  */
 
 /** A connected stream socket that carries file descriptors. */
@@ -27,7 +27,10 @@ export interface Channel {
 }
 
 export interface ChannelHandler {
-  /** Some bytes, valid during this call only, and the descriptors that came with the first of them. */
+  /**
+   * Some bytes, valid during this call only, and the descriptors that arrived with them. The kernel ends a read behind
+   * the first piece that carried descriptors, so they belong to the last send that begins in `bytes`, not to the first.
+   */
   received(bytes: Uint8Array, fds: readonly number[]): void;
   /** The other side is gone, or the socket failed. Nothing follows. */
   closed(error?: Error): void;
@@ -65,6 +68,14 @@ export interface Os {
    * @throws OsError when it can't serve as one (then it is closed).
    */
   adoptEvent(fd: number): EventPort;
+  /** Makes a connected pair: one end to use, and the other's descriptor, the caller's, to send to a peer. */
+  createChannel(): { readonly channel: Channel; readonly fd: number };
+  /**
+   * Takes over a descriptor that should be a connected stream socket.
+   *
+   * @throws OsError when it is none (then it is closed).
+   */
+  adoptChannel(fd: number): Channel;
   /**
    * Maps `size` bytes of a file from `offset` for reading and writing, and closes the descriptor in any case.
    *
