@@ -32,7 +32,7 @@ export class GuestMemory {
   /** @throws MemoryError `OVERLAP` when the region shares an address with another, or leaves the address space. */
   add(region: MemoryRegion): void {
     const end = region.start + region.view.length;
-    if (!(region.start >= 0 && end <= Number.MAX_SAFE_INTEGER) || region.view.length === 0) {
+    if (!(Number.isSafeInteger(end) && region.start >= 0) || region.view.length === 0) {
       throw new MemoryError('OUT_OF_RANGE', region.start, region.view.length);
     }
     for (const other of this.#regions) {
@@ -64,6 +64,7 @@ export class GuestMemory {
 
   /** Whether every byte of the range is there (it may cross from one region into the next). */
   covers(address: GuestAddress, length: number): boolean {
+    if (!(length >= 0)) return false;
     let at: number = address;
     let left = length;
     for (;;) {
@@ -84,7 +85,7 @@ export class GuestMemory {
   view(address: GuestAddress, length: number): MemoryView {
     const region = this.#find(address);
     const offset = region === undefined ? 0 : address - region.start;
-    if (region === undefined || offset + length > region.view.length) {
+    if (region === undefined || !(length >= 0 && offset + length <= region.view.length)) {
       throw new MemoryError('UNMAPPED', address, length);
     }
     return region.view.slice(offset, length);

@@ -11,13 +11,14 @@ const TEXT: Record<MemoryErrorCode, string> = {
 export class MemoryError extends Error {
   override readonly name = 'MemoryError';
   readonly code: MemoryErrorCode;
-  /** Guest-physical address of the first byte. */
+  /** Guest-physical address of the first byte; `NaN` for one above 2^53 - 1. */
   readonly address: number;
   /** Bytes. */
   readonly length: number;
 
   constructor(code: MemoryErrorCode, address: number, length: number) {
-    super(`0x${address.toString(16)} + ${length} bytes ${TEXT[code]}`);
+    const where = Number.isNaN(address) ? 'an address above 2^53 - 1' : `0x${address.toString(16)}`;
+    super(`${where} + ${length} bytes ${TEXT[code]}`);
     this.code = code;
     this.address = address;
     this.length = length;

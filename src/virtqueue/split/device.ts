@@ -1,0 +1,401 @@
+import { type GuestAddress, joinAddress } from '../../memory/address.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
+import { MemoryError } from '../../memory/memory-error.js';
+import type { MemoryView } from '../../memory/memory-view.js';
+import type { Chain } from '../chain.js';
+import { passesEvent } from '../event-index.js';
+import type { Virtqueue } from '../virtqueue.js';
+import { VirtqueueError } from '../virtqueue-error.js';
+import { SplitChain } from './chain.js';
+import {
+  AREA_ALIGNMENT,
+  availEventOffset,
+  descriptorAreaSize,
+  deviceAreaSize,
+  driverAreaSize,
+  isQueueSize,
+  usedEventOffset,
+  VIRTQ_AVAIL,
+  VIRTQ_AVAIL_F_NO_INTERRUPT,
+  VIRTQ_DESC,
+  VIRTQ_DESC_F_INDIRECT,
+  VIRTQ_DESC_F_NEXT,
+  VIRTQ_DESC_F_WRITE,
+  VIRTQ_DESC_SIZE,
+  VIRTQ_USED,
+  VIRTQ_USED_ELEM,
+  VIRTQ_USED_ELEM_SIZE,
+  VIRTQ_USED_F_NO_NOTIFY,
+} from './layout.js';
+
+/** Where a split virtqueue lies and what was negotiated for it. */
+export interface SplitDeviceQueueOptions {
+  readonly memory: GuestMemory;
+  /** Number of descriptors: a power of two, 1..32768. */
+  readonly size: number;
+  /** The descriptor table, a multiple of 16. */
+  readonly descriptorArea: GuestAddress;
+  /** The available ring, a multiple of 2. */
+  readonly driverArea: GuestAddress;
+  /** The used ring, a multiple of 4. */
+  readonly deviceArea: GuestAddress;
+  /** The next available index, 0..65535: 0 on a fresh ring, an earlier queue's `base` on one that goes on. */
+  readonly base: number;
+  /** VIRTIO_F_EVENT_IDX was negotiated. */
+  readonly eventIdx: boolean;
+  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
+  readonly indirect: boolean;
+}
+
+/**
+ * Descriptors of one indirect table that are followed on a queue that is smaller than that. §2.7.5.3.1 forbids a driver
+ * to go beyond the queue size; drivers do all the same, and QEMU and Linux's vhost take 1024.
+ */
+const INDIRECT_MOST = 1024;
+/** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
+const SEGMENTS_MOST = 1 << 20;
+/** Bytes of one chain: `used.len` must be able to say it (§2.7.8). One byte less than §2.7.5.2 allows. */
+const CHAIN_BYTES_MOST = 0xffff_ffff;
+
+/**
+ * The device's end of a split virtqueue (VIRTIO 1.3 §2.7). The driver may be hostile: each field that it can change is read
+ * once, checked and then used, and no answer of this class takes more work than the queue size (or 1024 descriptors) allows.
+ *
+ * With VIRTIO_F_EVENT_IDX a driver kicks only past the last `enableKicks`, so call it after each time the ring ran empty.
+ */
+export class SplitDeviceQueue implements Virtqueue {
+  readonly size: number;
+  readonly #options: SplitDeviceQueueOptions;
+  readonly #memory: GuestMemory;
+  readonly #mask: number;
+  readonly #eventIdx: boolean;
+  readonly #usedEvent: number;
+  readonly #availEvent: number;
+  /** One for each head index, made when it is first seen. */
+  readonly #chains: (SplitChain | undefined)[];
+  /** One descriptor of an indirect table: those may lie unaligned and across regions, so they are copied out first. */
+  readonly #entry: Uint8Array = new Uint8Array(VIRTQ_DESC_SIZE);
+  readonly #entryWords: Uint32Array = new Uint32Array(this.#entry.buffer);
+
+  #table!: MemoryView;
+  #avail!: MemoryView;
+  #used!: MemoryView;
+  #generation = -1;
+  #closed = false;
+  #broken: VirtqueueError | undefined;
+
+  /** The available index as last read. */
+  #availIdx: number;
+  #nextAvail: number;
+  #nextUsed: number;
+  /** The used index as the driver sees it. */
+  #published: number;
+  #interrupted = false;
+  #inFlight = 0;
+  #segmentsInFlight = 0;
+
+  /**
+   * The used index goes on from what the ring itself holds, because that is where the driver looks for the next element,
+   * whatever `base` is. Where `base` is ahead of it, the buffers between were taken by an earlier device that never
+   * handed them back: they stay with the driver until it resets. More than `size` of them can't be.
+   *
+   * @throws VirtqueueError `QUEUE_SIZE`, `QUEUE_BASE`, `AREA_ALIGNMENT`, `AREA_UNMAPPED` or `USED_INDEX`.
+   */
+  constructor(options: SplitDeviceQueueOptions) {
+    const { memory, size, base } = options;
+    if (!isQueueSize(size)) {
+      throw new VirtqueueError('QUEUE_SIZE', '2.7', `queue size ${size} is no power of two in 1..32768`);
+    }
+    if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff)) {
+      throw new VirtqueueError('QUEUE_BASE', '2.7.6', `next available index ${base} is not in 0..65535`);
+    }
+    this.size = size;
+    this.#options = options;
+    this.#memory = memory;
+    this.#mask = size - 1;
+    this.#eventIdx = options.eventIdx;
+    this.#usedEvent = usedEventOffset(size);
+    this.#availEvent = availEventOffset(size);
+    this.#chains = new Array<SplitChain | undefined>(size).fill(undefined);
+    this.#takeViews();
+    this.#availIdx = base;
+    this.#nextAvail = base;
+    this.#nextUsed = this.#used.load16(VIRTQ_USED.idx);
+    this.#published = this.#nextUsed;
+    if (((base - this.#nextUsed) & 0xffff) > size) {
+      const text = `used index ${this.#nextUsed} is more than ${size} behind the next available index ${base}`;
+      throw new VirtqueueError('USED_INDEX', '2.7.8', text);
+    }
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get base(): number {
+    return this.#nextAvail;
+  }
+
+  pop(): Chain | undefined {
+    if (!this.#usable()) {
+      if (this.#broken !== undefined) throw this.#broken;
+      return undefined;
+    }
+    if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
+    const head = this.#avail.read16(VIRTQ_AVAIL.ring + 2 * (this.#nextAvail & this.#mask));
+    const chain = this.#walk(head);
+    this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
+    this.#inFlight += 1;
+    this.#segmentsInFlight += chain.segments;
+    chain.start();
+    return chain;
+  }
+
+  owns(chain: Chain): boolean {
+    return this.#chains[chain.head] === chain;
+  }
+
+  push(chain: Chain): void {
+    const own = this.#chains[chain.head];
+    if (own !== chain || !own.inFlight) {
+      throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
+    }
+    const written = own.written;
+    own.end();
+    this.#inFlight -= 1;
+    this.#segmentsInFlight -= own.segments;
+    if (!this.#usable()) return;
+    const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
+    this.#used.write32(slot + VIRTQ_USED_ELEM.id, own.head);
+    this.#used.write32(slot + VIRTQ_USED_ELEM.len, written);
+    this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+  }
+
+  publish(): boolean {
+    if (this.#nextUsed === this.#published || !this.#usable()) return false;
+    const before = this.#published;
+    this.#published = this.#nextUsed;
+    // Sequentially consistent, both: the elements are there before the index (§2.7.8.2), and the driver's wish is read
+    // after it, or a driver that asks for an interrupt at this moment would get none.
+    this.#used.store16(VIRTQ_USED.idx, this.#published);
+    if (!this.#eventIdx) {
+      return (this.#avail.load16(VIRTQ_AVAIL.flags) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
+    }
+    const event = this.#avail.load16(this.#usedEvent);
+    // An earlier device on this ring may have died between its last element and the interrupt for it.
+    const first = !this.#interrupted;
+    this.#interrupted = true;
+    return first || passesEvent(event, before, this.#published);
+  }
+
+  disableKicks(): void {
+    if (!this.#usable()) return;
+    // As far away as an event can be: the entry just passed.
+    if (this.#eventIdx) this.#used.write16(this.#availEvent, (this.#nextAvail - 1) & 0xffff);
+    else this.#used.write16(VIRTQ_USED.flags, VIRTQ_USED_F_NO_NOTIFY);
+  }
+
+  enableKicks(): boolean {
+    if (!this.#usable()) return this.#broken !== undefined;
+    if (this.#eventIdx) this.#used.store16(this.#availEvent, this.#nextAvail);
+    else this.#used.store16(VIRTQ_USED.flags, 0);
+    // After the store: a driver that did not see it yet has its index up already (§2.7.13.4.1).
+    return this.#avail.load16(VIRTQ_AVAIL.idx) !== this.#nextAvail;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const chain of this.#chains) if (chain?.inFlight) chain.end();
+    this.#inFlight = 0;
+    this.#segmentsInFlight = 0;
+  }
+
+  /** Whether the rings may be touched; takes their views anew when guest memory changed. */
+  #usable(): boolean {
+    if (this.#closed || this.#broken !== undefined) return false;
+    if (this.#generation === this.#memory.generation) return true;
+    try {
+      this.#takeViews();
+      return true;
+    } catch (error) {
+      if (!(error instanceof VirtqueueError)) throw error;
+      this.#broken = error;
+      return false;
+    }
+  }
+
+  #takeViews(): void {
+    const { size, descriptorArea, driverArea, deviceArea } = this.#options;
+    this.#table = this.#area('descriptor', descriptorArea, descriptorAreaSize(size));
+    this.#avail = this.#area('driver', driverArea, driverAreaSize(size));
+    this.#used = this.#area('device', deviceArea, deviceAreaSize(size));
+    this.#generation = this.#memory.generation;
+  }
+
+  #area(name: keyof typeof AREA_ALIGNMENT, address: GuestAddress, length: number): MemoryView {
+    const alignment = AREA_ALIGNMENT[name];
+    try {
+      const view = this.#memory.view(address, length);
+      if (address % alignment !== 0) throw new RangeError('address');
+      // A region can itself begin at an odd address: then words can't be had of it, wherever the area lies.
+      if (name === 'driver') view.read16(0);
+      else view.read32(0);
+      return view;
+    } catch (error) {
+      if (error instanceof MemoryError) {
+        throw new VirtqueueError('AREA_UNMAPPED', '2.7', `${name} area: ${error.message}`);
+      }
+      if (!(error instanceof RangeError)) throw error;
+      const text = `${name} area 0x${address.toString(16)} is not aligned to ${alignment} bytes`;
+      throw new VirtqueueError('AREA_ALIGNMENT', '2.7', text);
+    }
+  }
+
+  #moreAvailable(): boolean {
+    const idx = this.#avail.load16(VIRTQ_AVAIL.idx);
+    const ahead = (idx - this.#nextAvail) & 0xffff;
+    if (ahead === 0) return false;
+    // A buffer that the driver did not get back yet takes at least one descriptor, so that many more there can't be.
+    const taken = (this.#nextAvail - this.#published) & 0xffff;
+    if (ahead > this.size - taken) {
+      const text = `available index ${idx} is ${ahead} ahead of ${this.#nextAvail}, with ${taken} of ${this.size} not handed back`;
+      this.#fail('AVAIL_INDEX', '2.7.6', text);
+    }
+    this.#availIdx = idx;
+    return true;
+  }
+
+  #walk(head: number): SplitChain {
+    const { size } = this;
+    if (head >= size)
+      this.#fail('HEAD_INDEX', '2.7.6', `head index ${head} is not below the queue size ${size}`);
+    let chain = this.#chains[head];
+    if (chain === undefined) {
+      chain = new SplitChain(this.#memory, head);
+      this.#chains[head] = chain;
+    } else if (chain.inFlight) {
+      this.#fail(
+        'HEAD_IN_FLIGHT',
+        '2.7.13.1',
+        `head index ${head} was made available again before it was used`,
+      );
+    }
+    chain.begin();
+
+    let index = head;
+    let entries = size;
+    let left = size;
+    /** Address of the indirect table that is being followed; -1 in the descriptor table itself. */
+    let indirectTable = -1;
+    let writing = false;
+    for (;;) {
+      if (left === 0) this.#tooLong(head, indirectTable);
+      left -= 1;
+      let low: number;
+      let high: number;
+      let length: number;
+      let flagsAndNext: number;
+      if (indirectTable === -1) {
+        const at = VIRTQ_DESC_SIZE * index;
+        low = this.#table.read32(at + VIRTQ_DESC.addr);
+        high = this.#table.read32(at + VIRTQ_DESC.addr + 4);
+        length = this.#table.read32(at + VIRTQ_DESC.len);
+        flagsAndNext = this.#table.read32(at + VIRTQ_DESC.flags);
+      } else {
+        this.#memory.read((indirectTable + VIRTQ_DESC_SIZE * index) as GuestAddress, this.#entry);
+        const words = this.#entryWords;
+        low = words[0]!;
+        high = words[1]!;
+        length = words[2]!;
+        flagsAndNext = words[3]!;
+      }
+      const address = joinAddress(low, high);
+
+      if ((flagsAndNext & VIRTQ_DESC_F_INDIRECT) !== 0) {
+        // §2.7.5.3.2: after any number of direct descriptors, and F_WRITE means nothing here.
+        this.#checkIndirect(head, indirectTable !== -1, flagsAndNext, address, length);
+        indirectTable = address;
+        entries = length / VIRTQ_DESC_SIZE;
+        left = Math.max(size, INDIRECT_MOST);
+        index = 0;
+        continue;
+      }
+
+      if (length > 0 && !this.#memory.covers(address, length)) {
+        const text = `descriptor ${index} of chain ${head}: 0x${address.toString(16)} + ${length} bytes is not guest memory`;
+        this.#fail('BUFFER_UNMAPPED', '2.7.5', text);
+      }
+      if (chain.readable + chain.writable + length > CHAIN_BYTES_MOST) {
+        this.#fail('CHAIN_BYTES', '2.7.5.2', `chain ${head} has 2^32 bytes or more`);
+      }
+      if ((flagsAndNext & VIRTQ_DESC_F_WRITE) !== 0) {
+        writing = true;
+        // A descriptor without bytes is odd but harmless.
+        if (length > 0) chain.addWritable(address, length);
+      } else {
+        if (writing) {
+          const text = `descriptor ${index} of chain ${head} is device-readable after a device-writable one`;
+          this.#fail('READABLE_AFTER_WRITABLE', '2.7.4.2', text);
+        }
+        if (length > 0) chain.addReadable(address, length);
+      }
+
+      if ((flagsAndNext & VIRTQ_DESC_F_NEXT) === 0) break;
+      const next = flagsAndNext >>> 16;
+      if (next >= entries) {
+        const text = `descriptor ${index} of chain ${head} continues at ${next} in a table of ${entries}`;
+        this.#fail('NEXT_INDEX', '2.7.5', text);
+      }
+      index = next;
+    }
+    if (this.#segmentsInFlight + chain.segments > SEGMENTS_MOST) {
+      this.#fail(
+        'TOO_MANY_SEGMENTS',
+        '2.7.4.2',
+        `over ${SEGMENTS_MOST} descriptors are in flight with chain ${head}`,
+      );
+    }
+    return chain;
+  }
+
+  #checkIndirect(head: number, nested: boolean, flags: number, address: GuestAddress, length: number): void {
+    const section = '2.7.5.3.1';
+    if (!this.#options.indirect) {
+      this.#fail('INDIRECT_NOT_NEGOTIATED', section, `chain ${head} has an indirect descriptor`);
+    }
+    if (nested)
+      this.#fail('INDIRECT_NESTED', section, `chain ${head} has an indirect descriptor in an indirect table`);
+    if ((flags & VIRTQ_DESC_F_NEXT) !== 0) {
+      this.#fail('INDIRECT_NEXT', section, `chain ${head} continues after an indirect descriptor`);
+    }
+    if (length === 0 || length % VIRTQ_DESC_SIZE !== 0) {
+      this.#fail('INDIRECT_LENGTH', '2.7.5.3', `chain ${head} has an indirect table of ${length} bytes`);
+    }
+    if (!this.#memory.covers(address, length)) {
+      const text = `indirect table of chain ${head}: 0x${address.toString(16)} + ${length} bytes is not guest memory`;
+      this.#fail('INDIRECT_UNMAPPED', '2.7.5.3', text);
+    }
+  }
+
+  #tooLong(head: number, indirectTable: number): never {
+    if (indirectTable === -1) {
+      this.#fail(
+        'CHAIN_LOOP',
+        '2.7.5.2',
+        `chain ${head} loops: it has more descriptors than the queue, ${this.size}`,
+      );
+    }
+    const most = Math.max(this.size, INDIRECT_MOST);
+    this.#fail(
+      'CHAIN_LOOP',
+      '2.7.5.3.1',
+      `chain ${head} loops or has over ${most} descriptors in its indirect table`,
+    );
+  }
+
+  /** Breaks the queue: every later `pop` throws the same error. */
+  #fail(code: string, section: string, text: string): never {
+    this.#broken = new VirtqueueError(code, section, text);
+    throw this.#broken;
+  }
+}
