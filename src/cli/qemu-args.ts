@@ -1,0 +1,68 @@
+import type { VirtioDevice } from '../virtio/device.js';
+import { UsageError } from './usage-error.js';
+
+export type TransportName = 'vhost-user' | 'vfio-user';
+
+/** Why a stock QEMU can't take this device over vhost-user; `undefined` when it can. */
+export function vhostUserObstacle(device: VirtioDevice): string | undefined {
+  // QEMU's table of names ends there and has a hole: it stops on an assertion.
+  if (device.id > 45 || (device.id >= 42 && device.id <= 44)) {
+    return `QEMU aborts on vhost-user devices with id ${device.id}`;
+  }
+  return undefined;
+}
+
+/** The transport that works for this device with a stock QEMU. */
+export function bestTransport(device: VirtioDevice): TransportName {
+  return vhostUserObstacle(device) === undefined ? 'vhost-user' : 'vfio-user';
+}
+
+/** QEMU's arguments for guest memory that the device can see. @param size - as QEMU writes it, such as `256M`. */
+export function memoryArgs(size: string): string[] {
+  return [
+    '-m',
+    size,
+    '-object',
+    `memory-backend-memfd,id=mem,size=${size},share=on`,
+    '-machine',
+    'memory-backend=mem',
+  ];
+}
+
+/**
+ * QEMU's arguments for one served device.
+ *
+ * @param name - tells several apart in one command line.
+ * @throws UsageError when a stock QEMU can't take it over this transport.
+ */
+export function deviceArgs(
+  device: VirtioDevice,
+  transport: TransportName,
+  socket: string,
+  name: string,
+): string[] {
+  if (transport === 'vfio-user') {
+    return ['-device', JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path: socket } })];
+  }
+  const obstacle = vhostUserObstacle(device);
+  if (obstacle !== undefined) throw new UsageError(`${obstacle}: serve it with --vfio-user`);
+  const properties = [
+    'vhost-user-test-device-pci',
+    `chardev=${name}`,
+    `virtio-id=${device.id}`,
+    `num_vqs=${device.queues.length}`,
+    `vq_size=${Math.max(...device.queues.map((queue) => queue.size))}`,
+    `config_size=${device.config.size}`,
+  ];
+  return ['-chardev', `socket,id=${name},path=${qemuValue(socket)}`, '-device', properties.join(',')];
+}
+
+/** A comma in an option's value is written twice. */
+function qemuValue(text: string): string {
+  return text.replaceAll(',', ',,');
+}
+
+/** One argument as a shell needs it. */
+export function shellQuote(argument: string): string {
+  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`;
+}
