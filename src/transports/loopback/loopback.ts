@@ -1,0 +1,130 @@
+import type { GuestAddress } from '../../memory/address.js';
+import { GuestMemory } from '../../memory/guest-memory.js';
+import { MappedView } from '../../memory/mapped-view.js';
+import type { VirtioDevice } from '../../virtio/device.js';
+import { DeviceRunner } from '../../virtio/device-runner.js';
+import { type DriverTransport, type RingPlace, TransportError } from '../../virtio/driver-transport.js';
+import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
+import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
+import type { Environment } from '../session.js';
+
+/** What loopback needs of the process: no operating system. */
+export type LoopbackEnvironment = Omit<Environment, 'os'>;
+
+/** A driver and its device in one process, with no socket: the memory is an ArrayBuffer, a kick is a call from the event loop. */
+export class Loopback implements DriverTransport {
+  readonly name = 'loopback';
+  readonly deviceId: number;
+  readonly memory: GuestMemory = new GuestMemory();
+  readonly #runner: DeviceRunner;
+  readonly #defer: (callback: () => void) => void;
+  readonly #interrupts: (() => void)[] = [];
+  #configChanged: () => void = () => {};
+  #failed: ((error: TransportError) => void) | undefined;
+  #failure: TransportError | undefined;
+  #life = 0;
+
+  /** @param memorySize - bytes of guest memory, for rings and buffers. */
+  constructor(device: VirtioDevice, environment: LoopbackEnvironment, memorySize: number = 16 << 20) {
+    this.deviceId = device.id;
+    this.#defer = environment.defer;
+    this.memory.add({ start: 0 as GuestAddress, view: new MappedView(new ArrayBuffer(memorySize)) });
+    this.#runner = new DeviceRunner(device, {
+      clock: environment.clock,
+      interrupt: (queue) => this.#later(() => this.#interrupts[queue]?.()),
+      configInterrupt: () => this.#later(() => this.#configChanged()),
+      broken: () => this.#fail(new TransportError('NEEDS_RESET', `${device.name} needs a reset`)),
+      defer: environment.defer,
+      print: environment.print,
+      warn: environment.warn,
+    });
+  }
+
+  async reset(): Promise<void> {
+    this.#life += 1;
+    this.#failure = undefined;
+    this.#interrupts.length = 0;
+    this.#runner.reset();
+  }
+
+  async offeredFeatures(): Promise<bigint> {
+    return this.#runner.offered;
+  }
+
+  async acceptFeatures(features: bigint): Promise<void> {
+    if ((features & VIRTIO_F_VERSION_1) === 0n) {
+      throw new TransportError('REFUSED', 'the device needs VIRTIO_F_VERSION_1 (VIRTIO §6.2)');
+    }
+    try {
+      this.#runner.accept(features);
+    } catch (error) {
+      throw new TransportError('REFUSED', (error as Error).message);
+    }
+  }
+
+  async maxQueueSize(index: number): Promise<number> {
+    return this.#runner.device.queues[index]?.size ?? 0;
+  }
+
+  async startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void> {
+    if (ring.size > (await this.maxQueueSize(index))) {
+      throw new RangeError(`queue ${index} has no room for ${ring.size} descriptors`);
+    }
+    const queue = new SplitDeviceQueue({
+      memory: this.memory,
+      ...ring,
+      base,
+      eventIdx: (this.#runner.features & VIRTIO_F_EVENT_IDX) !== 0n,
+      indirect: (this.#runner.features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+    });
+    this.#interrupts[index] = interrupt;
+    this.#runner.startQueue(index, queue);
+    return () => this.#later(() => this.#runner.kick(index));
+  }
+
+  async start(): Promise<void> {
+    this.#runner.activate();
+    for (let index = 0; index < this.#runner.queueCount; index++) this.#runner.kick(index);
+  }
+
+  async configGeneration(): Promise<number> {
+    return this.#runner.device.config.generation;
+  }
+
+  async readConfig(offset: number, length: number): Promise<Uint8Array> {
+    return this.#runner.readConfig(offset, length);
+  }
+
+  async writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#runner.writeConfig(offset, bytes);
+  }
+
+  onConfigChange(changed: () => void): void {
+    this.#configChanged = changed;
+  }
+
+  onFailure(failed: (error: TransportError) => void): void {
+    this.#failed = failed;
+    if (this.#failure !== undefined) failed(this.#failure);
+  }
+
+  close(): void {
+    this.#life += 1;
+    this.#failed = undefined;
+    this.#runner.close();
+  }
+
+  /** From the event loop, unless the device was reset or let go meanwhile. */
+  #later(call: () => void): void {
+    const life = this.#life;
+    this.#defer(() => {
+      if (life === this.#life) call();
+    });
+  }
+
+  #fail(error: TransportError): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#failed?.(error);
+  }
+}
