@@ -1,4 +1,4 @@
-/** A driver broke a rule of the ring: the queue is unusable until it is reset (VIRTIO 1.3 §2.1.2). */
+/** The other side broke a rule of the ring: the queue is unusable until it is reset (VIRTIO 1.3 §2.1.2). */
 export class VirtqueueError extends Error {
   override readonly name = 'VirtqueueError';
   /** Which rule, stable across versions, such as `DESCRIPTOR_LOOP`. */

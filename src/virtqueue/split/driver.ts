@@ -1,0 +1,397 @@
+import type { GuestAddress } from '../../memory/address.js';
+import type { GuestAllocator, GuestBuffer } from '../../memory/guest-allocator.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
+import type { MemoryView } from '../../memory/memory-view.js';
+import { passesEvent } from '../event-index.js';
+import { VirtqueueError } from '../virtqueue-error.js';
+import {
+  availEventOffset,
+  descriptorAreaSize,
+  deviceAreaSize,
+  driverAreaSize,
+  isQueueSize,
+  usedEventOffset,
+  VIRTQ_AVAIL,
+  VIRTQ_AVAIL_F_NO_INTERRUPT,
+  VIRTQ_DESC,
+  VIRTQ_DESC_F_INDIRECT,
+  VIRTQ_DESC_F_NEXT,
+  VIRTQ_DESC_F_WRITE,
+  VIRTQ_DESC_SIZE,
+  VIRTQ_USED,
+  VIRTQ_USED_ELEM,
+  VIRTQ_USED_ELEM_SIZE,
+  VIRTQ_USED_F_NO_NOTIFY,
+} from './layout.js';
+
+/** What a driver's queue is made of. */
+export interface SplitDriverQueueOptions {
+  /** Memory that the device sees too. Its regions stay for as long as the queue is used. */
+  readonly memory: GuestMemory;
+  /** Where in that memory the ring and its indirect tables are made; they are freed by `detach`. */
+  readonly allocator: GuestAllocator;
+  /** Number of descriptors: a power of two, 1..32768, at most what the device offers. */
+  readonly size: number;
+  /** VIRTIO_F_EVENT_IDX was negotiated. */
+  readonly eventIdx: boolean;
+  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
+  readonly indirect: boolean;
+  /** The index that both rings start from, 0..65535; 0 unless told, as §2.7.6 and §2.7.8 have it. */
+  readonly base?: number;
+}
+
+/** What the device has done with one chain. */
+export interface UsedChain<Token> {
+  /** What was given to `add` with it. */
+  readonly token: Token;
+  /** Bytes that the device wrote, from the first device-writable byte on. */
+  readonly written: number;
+}
+
+/** So that the two sides don't write to the same line of their caches. */
+const AREA_ALIGNMENT = 64;
+/** Descriptors of the indirect table that each head has; longer chains take descriptors of the ring. */
+const INDIRECT_ENTRIES = 16;
+
+/**
+ * The driver's end of a split virtqueue (VIRTIO 1.3 §2.7). The device may be hostile: what it can change is never relied
+ * on, so chains and free descriptors are kept in arrays of our own.
+ *
+ * Its areas (`descriptorArea`, ...) are what the transport tells the device. With VIRTIO_F_EVENT_IDX a device interrupts
+ * only past the last `enableInterrupts`, so call it after each time that `reap` found nothing more.
+ *
+ * @typeParam Token - what the caller wants back when a chain was used.
+ */
+export class SplitDriverQueue<Token> {
+  readonly size: number;
+  readonly descriptorArea: GuestAddress;
+  readonly driverArea: GuestAddress;
+  readonly deviceArea: GuestAddress;
+  readonly #allocator: GuestAllocator;
+  readonly #allocated: readonly GuestBuffer[];
+  readonly #mask: number;
+  readonly #eventIdx: boolean;
+  readonly #usedEvent: number;
+  readonly #availEvent: number;
+
+  readonly #table: MemoryView;
+  readonly #avail: MemoryView;
+  readonly #used: MemoryView;
+  /** An indirect table for each head, one after the other, or `undefined`. */
+  readonly #indirect: MemoryView | undefined;
+  readonly #indirectAddress: number = 0;
+
+  /** By descriptor: the next one of its chain, or of the free ones. */
+  readonly #next: Uint16Array;
+  #firstFree = 0;
+  #free: number;
+  /** By head: how many descriptors of the ring the chain has, and the last of them. */
+  readonly #count: Uint16Array;
+  readonly #last: Uint16Array;
+  /** By head: device-writable bytes of the chain. */
+  readonly #writable: Uint32Array;
+  /** By head: the how-manieth chain ever it is, from 1; 0 when it is not in flight. */
+  readonly #serial: Float64Array;
+  readonly #tokens: (Token | undefined)[];
+
+  /** Chains ever added, published and reaped. */
+  #added = 0;
+  #published = 0;
+  #reaped = 0;
+  #nextAvail: number;
+  #publishedAvail: number;
+  /** The used index as last read. */
+  #usedIdx: number;
+  #nextUsed: number;
+  #detached = false;
+  #broken: VirtqueueError | undefined;
+
+  /** @throws RangeError for a size or base that can't be, or when the allocator has no room. */
+  constructor(options: SplitDriverQueueOptions) {
+    const { memory, allocator, size, base = 0 } = options;
+    if (!isQueueSize(size)) throw new RangeError(`queue size ${size} is no power of two in 1..32768`);
+    if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff)) {
+      throw new RangeError(`index ${base} is not in 0..65535`);
+    }
+    this.size = size;
+    this.#allocator = allocator;
+    this.#mask = size - 1;
+    this.#eventIdx = options.eventIdx;
+    this.#usedEvent = usedEventOffset(size);
+    this.#availEvent = availEventOffset(size);
+
+    const allocated: GuestBuffer[] = [];
+    this.#allocated = allocated;
+    const make = (length: number): GuestBuffer => {
+      const area = allocator.alloc(length, AREA_ALIGNMENT);
+      allocated.push(area);
+      memory.write(area.address, new Uint8Array(length));
+      return area;
+    };
+    try {
+      const descriptors = make(descriptorAreaSize(size));
+      const driver = make(driverAreaSize(size));
+      const device = make(deviceAreaSize(size));
+      this.descriptorArea = descriptors.address;
+      this.driverArea = driver.address;
+      this.deviceArea = device.address;
+      this.#table = memory.view(descriptors.address, descriptors.length);
+      this.#avail = memory.view(driver.address, driver.length);
+      this.#used = memory.view(device.address, device.length);
+      if (options.indirect) {
+        const tables = make(size * INDIRECT_ENTRIES * VIRTQ_DESC_SIZE);
+        this.#indirect = memory.view(tables.address, tables.length);
+        this.#indirectAddress = tables.address;
+      }
+    } catch (error) {
+      for (const area of allocated) allocator.free(area);
+      throw error;
+    }
+
+    this.#next = Uint16Array.from({ length: size }, (_, i) => i + 1);
+    this.#free = size;
+    this.#count = new Uint16Array(size);
+    this.#last = new Uint16Array(size);
+    this.#writable = new Uint32Array(size);
+    this.#serial = new Float64Array(size);
+    this.#tokens = new Array<Token | undefined>(size).fill(undefined);
+
+    this.#nextAvail = base;
+    this.#publishedAvail = base;
+    this.#usedIdx = base;
+    this.#nextUsed = base;
+    this.#avail.write16(VIRTQ_AVAIL.idx, base);
+    this.#avail.write16(this.#usedEvent, base);
+    this.#used.write16(VIRTQ_USED.idx, base);
+    this.#used.write16(this.#availEvent, base);
+  }
+
+  /** Chains that were added and not reaped yet. */
+  get inFlight(): number {
+    return this.#added - this.#reaped;
+  }
+
+  /** Descriptors that are free. */
+  get free(): number {
+    return this.#free;
+  }
+
+  /**
+   * Adds a chain: a request to read, room for a response, or both. The device sees it after the next `publish`. The
+   * buffers are the device's until the chain is reaped; the two arrays stay the caller's.
+   *
+   * @param readable - what the device reads, in this order.
+   * @param writable - what it may write, in this order, after those.
+   * @returns `false` when too few descriptors are free: nothing was added, try again after `reap`.
+   * @throws RangeError for a chain that can't be: no buffer, an empty one, more buffers than the queue has descriptors
+   * (§2.7.5.3.1), or 2^32 bytes and more.
+   * @throws VirtqueueError when the device broke the queue before.
+   */
+  add(readable: readonly GuestBuffer[], writable: readonly GuestBuffer[], token: Token): boolean {
+    this.#checkOpen();
+    const count = readable.length + writable.length;
+    if (count === 0 || count > this.size) {
+      throw new RangeError(`a chain has 1 to ${this.size} buffers here, not ${count}`);
+    }
+    const room = sum(writable);
+    if (sum(readable) + room > 0xffff_ffff) throw new RangeError('a chain has less than 2^32 bytes');
+
+    const indirect = this.#indirect !== undefined && count > 1 && count <= INDIRECT_ENTRIES;
+    const needed = indirect ? 1 : count;
+    if (needed > this.#free) return false;
+    const head = this.#firstFree;
+    if (indirect) {
+      this.#placeIndirect(head, readable, writable);
+      this.#last[head] = head;
+    } else {
+      this.#last[head] = this.#place(head, readable, writable);
+    }
+    this.#firstFree = this.#next[this.#last[head]!]!;
+    this.#free -= needed;
+    this.#count[head] = needed;
+    this.#writable[head] = room;
+    this.#tokens[head] = token;
+    this.#added += 1;
+    this.#serial[head] = this.#added;
+
+    this.#avail.write16(VIRTQ_AVAIL.ring + 2 * (this.#nextAvail & this.#mask), head);
+    this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
+    return true;
+  }
+
+  /**
+   * Shows the device all that was added since the last call.
+   *
+   * @returns whether the device wants a kick for it (§2.7.10); `false` when nothing was added.
+   */
+  publish(): boolean {
+    if (this.#nextAvail === this.#publishedAvail || this.#stopped) return false;
+    const before = this.#publishedAvail;
+    this.#publishedAvail = this.#nextAvail;
+    this.#published = this.#added;
+    // Sequentially consistent, both: descriptors and entries are there before the index (§2.7.13.3.1), and the device's
+    // wish is read after it (§2.7.13.4.1).
+    this.#avail.store16(VIRTQ_AVAIL.idx, this.#publishedAvail);
+    if (!this.#eventIdx) return (this.#used.load16(VIRTQ_USED.flags) & VIRTQ_USED_F_NO_NOTIFY) === 0;
+    return passesEvent(this.#used.load16(this.#availEvent), before, this.#publishedAvail);
+  }
+
+  /**
+   * Takes the next chain that the device is done with; its buffers are the caller's again.
+   *
+   * @throws VirtqueueError `USED_INDEX`, `USED_ID` or `USED_LEN` when the device broke a rule. Every later call throws
+   * the same; `detach` gets the tokens back.
+   */
+  reap(): UsedChain<Token> | undefined {
+    if (this.#stopped) {
+      if (this.#broken !== undefined) throw this.#broken;
+      return undefined;
+    }
+    if (this.#usedIdx === this.#nextUsed && !this.#moreUsed()) return undefined;
+    const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
+    const head = this.#used.read32(slot + VIRTQ_USED_ELEM.id);
+    const written = this.#used.read32(slot + VIRTQ_USED_ELEM.len);
+    const serial = head < this.size ? this.#serial[head]! : 0;
+    if (serial === 0 || serial > this.#published) {
+      this.#fail('USED_ID', `used id ${head} at index ${this.#nextUsed} is not with the device`);
+    }
+    if (written > this.#writable[head]!) {
+      const text = `used length ${written} of chain ${head} is more than its ${this.#writable[head]} writable bytes`;
+      this.#fail('USED_LEN', text);
+    }
+    this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+    this.#reaped += 1;
+    const token = this.#tokens[head] as Token;
+    this.#tokens[head] = undefined;
+    this.#serial[head] = 0;
+    this.#next[this.#last[head]!] = this.#firstFree;
+    this.#firstFree = head;
+    this.#free += this.#count[head]!;
+    return { token, written };
+  }
+
+  /** Tells the device that interrupts are not needed for now (a hint: §2.7.7). */
+  disableInterrupts(): void {
+    if (this.#stopped) return;
+    // As far away as an event can be: the entry just passed.
+    if (this.#eventIdx) this.#avail.write16(this.#usedEvent, (this.#nextUsed - 1) & 0xffff);
+    else this.#avail.write16(VIRTQ_AVAIL.flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
+  }
+
+  /**
+   * Asks for an interrupt with the next chain that is used.
+   *
+   * @returns `true` when there are some already (or the queue is broken): the caller must reap again, no interrupt will
+   * come for them.
+   */
+  enableInterrupts(): boolean {
+    if (this.#stopped) return this.#broken !== undefined;
+    if (this.#eventIdx) this.#avail.store16(this.#usedEvent, this.#nextUsed);
+    else this.#avail.store16(VIRTQ_AVAIL.flags, 0);
+    // After the store: a device that did not see it yet has its index up already (§2.7.14).
+    return this.#used.load16(VIRTQ_USED.idx) !== this.#nextUsed;
+  }
+
+  /**
+   * Ends this queue and frees its areas. Only when the device can't touch them any more: it was reset, or is gone.
+   *
+   * @returns the tokens of all chains that were in flight, in the order in which they were added.
+   */
+  detach(): Token[] {
+    if (this.#detached) return [];
+    this.#detached = true;
+    this.#broken = undefined;
+    for (const area of this.#allocated) this.#allocator.free(area);
+    const heads = [...this.#serial.keys()].filter((head) => this.#serial[head] !== 0);
+    heads.sort((a, b) => this.#serial[a]! - this.#serial[b]!);
+    const tokens = heads.map((head) => this.#tokens[head] as Token);
+    this.#tokens.fill(undefined);
+    this.#reaped = this.#added;
+    return tokens;
+  }
+
+  get #stopped(): boolean {
+    return this.#detached || this.#broken !== undefined;
+  }
+
+  #checkOpen(): void {
+    if (this.#broken !== undefined) throw this.#broken;
+    if (this.#detached) throw new TypeError('this queue was detached');
+  }
+
+  #moreUsed(): boolean {
+    const idx = this.#used.load16(VIRTQ_USED.idx);
+    const ahead = (idx - this.#nextUsed) & 0xffff;
+    if (ahead === 0) return false;
+    const most = this.#published - this.#reaped;
+    if (ahead > most) {
+      this.#fail(
+        'USED_INDEX',
+        `used index ${idx} is ${ahead} ahead of ${this.#nextUsed} with ${most} chains in flight`,
+      );
+    }
+    this.#usedIdx = idx;
+    return true;
+  }
+
+  /** Fills descriptors of the ring from `head` on, along the free ones; returns the last. */
+  #place(head: number, readable: readonly GuestBuffer[], writable: readonly GuestBuffer[]): number {
+    const count = readable.length + writable.length;
+    let at = head;
+    for (let i = 0; ; i++) {
+      const next = this.#next[at]!;
+      const more = i + 1 < count;
+      const buffer = i < readable.length ? readable[i]! : writable[i - readable.length]!;
+      const flags = (i < readable.length ? 0 : VIRTQ_DESC_F_WRITE) | (more ? VIRTQ_DESC_F_NEXT : 0);
+      writeDescriptor(this.#table, at, buffer.address, buffer.length, flags, more ? next : 0);
+      if (!more) return at;
+      at = next;
+    }
+  }
+
+  #placeIndirect(head: number, readable: readonly GuestBuffer[], writable: readonly GuestBuffer[]): void {
+    const first = head * INDIRECT_ENTRIES;
+    const count = readable.length + writable.length;
+    for (let i = 0; i < count; i++) {
+      const more = i + 1 < count;
+      const buffer = i < readable.length ? readable[i]! : writable[i - readable.length]!;
+      const flags = (i < readable.length ? 0 : VIRTQ_DESC_F_WRITE) | (more ? VIRTQ_DESC_F_NEXT : 0);
+      writeDescriptor(this.#indirect!, first + i, buffer.address, buffer.length, flags, more ? i + 1 : 0);
+    }
+    const table = this.#indirectAddress + VIRTQ_DESC_SIZE * first;
+    writeDescriptor(this.#table, head, table, VIRTQ_DESC_SIZE * count, VIRTQ_DESC_F_INDIRECT, 0);
+  }
+
+  /** Breaks the queue: every later `reap` throws the same error. */
+  #fail(code: string, text: string): never {
+    this.#broken = new VirtqueueError(code, '2.7.8', text);
+    throw this.#broken;
+  }
+}
+
+function writeDescriptor(
+  table: MemoryView,
+  index: number,
+  address: number,
+  length: number,
+  flags: number,
+  next: number,
+): void {
+  const at = VIRTQ_DESC_SIZE * index;
+  table.write32(at + VIRTQ_DESC.addr, address >>> 0);
+  table.write32(at + VIRTQ_DESC.addr + 4, Math.floor(address / 0x1_0000_0000));
+  table.write32(at + VIRTQ_DESC.len, length);
+  table.write32(at + VIRTQ_DESC.flags, (next << 16) | flags);
+}
+
+function sum(buffers: readonly GuestBuffer[]): number {
+  let bytes = 0;
+  for (let i = 0; i < buffers.length; i++) {
+    const { address, length } = buffers[i]!;
+    if (!(Number.isSafeInteger(address + length) && address >= 0 && length > 0 && Number.isInteger(length))) {
+      throw new RangeError(`${address} + ${length} bytes is no buffer`);
+    }
+    bytes += length;
+  }
+  return bytes;
+}
