@@ -125,7 +125,17 @@ export class DeviceRunner {
     return this.#queues[index]!.stop();
   }
 
-  /** Calls back as soon as the device holds no chain of this queue. */
+  /** Lets the device take no more chains from this queue; those that it holds it can still hand back. */
+  holdQueue(index: number): void {
+    this.#queues[index]!.hold(true);
+  }
+
+  /** Takes back `holdQueue`. Call `kick` then: work may have come in. */
+  resumeQueue(index: number): void {
+    this.#queues[index]!.hold(false);
+  }
+
+  /** Calls back as soon as the device holds no chain of this queue, or can't hand them back because it is broken. */
   whenDrained(index: number, done: () => void): void {
     this.#queues[index]!.whenDrained(done);
   }

@@ -19,6 +19,7 @@ export class QueueRunner implements DeviceQueue {
   readonly #events: QueueEvents;
   #ring: Virtqueue | undefined;
   #broken = false;
+  #held = false;
   #open = false;
   #budget = 0;
   #touched = false;
@@ -33,7 +34,7 @@ export class QueueRunner implements DeviceQueue {
 
   /** Whether the device can be served from it. */
   get running(): boolean {
-    return this.#ring !== undefined && !this.#broken;
+    return this.#ring !== undefined && !this.#broken && !this.#held;
   }
 
   get broken(): boolean {
@@ -43,6 +44,12 @@ export class QueueRunner implements DeviceQueue {
   start(ring: Virtqueue): void {
     this.#ring = ring;
     this.#broken = false;
+    this.#held = false;
+  }
+
+  /** Whether it is empty for the device, which can still hand back what it holds. */
+  hold(held: boolean): void {
+    this.#held = held;
   }
 
   /** Takes the ring away. @returns the base a later ring must start from. */
@@ -64,7 +71,7 @@ export class QueueRunner implements DeviceQueue {
 
   pop(): Chain | undefined {
     const ring = this.#ring;
-    if (ring === undefined || this.#broken) return undefined;
+    if (ring === undefined || this.#broken || this.#held) return undefined;
     this.#touched = true;
     if (this.#open && this.#budget === 0) return undefined;
     try {
@@ -115,6 +122,9 @@ export class QueueRunner implements DeviceQueue {
     if (this.#broken) return;
     this.#broken = true;
     this.#events.broken(this.index, error);
+    const done = this.#drained;
+    this.#drained = undefined;
+    done?.();
   }
 
   /** Before a call into the device: it may pop `size` chains, so that a driver that never stops can't keep the process to itself. */
