@@ -1,0 +1,20 @@
+import { type Logger, pino } from 'pino';
+import pretty from 'pino-pretty';
+
+export type { Logger } from 'pino';
+
+/** The program's log on stderr: lines for people on a terminal (or when asked), JSON otherwise. */
+export function makeLog(format: 'auto' | 'pretty' | 'json' = 'auto'): Logger {
+  const people = format === 'pretty' || (format === 'auto' && process.stderr.isTTY);
+  const stream = people
+    ? pretty({
+        destination: 2,
+        sync: true,
+        colorize: process.stderr.isTTY,
+        translateTime: 'SYS:HH:MM:ss.l',
+        ignore: 'pid,hostname',
+        singleLine: true,
+      })
+    : pino.destination({ dest: 2, sync: true });
+  return pino({ base: null }, stream);
+}

@@ -1,0 +1,38 @@
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { addDeviceOptions, DEVICE_LIST, type DeviceOptions, findDevice } from './device-options.js';
+import { deviceArgs, memoryArgs, shellQuote } from './qemu-args.js';
+import { UsageError } from './usage-error.js';
+
+interface Options extends DeviceOptions {
+  readonly vhostUser?: string;
+  readonly vfioUser?: string;
+  readonly memory: string;
+}
+
+/** `virtio-misc qemu-args`: what to give QEMU for a device that `serve` serves. */
+export function qemuArgsCommand(): Command {
+  const command = new Command('qemu-args')
+    .summary('print the QEMU command line for a served device')
+    .description(
+      `Prints the QEMU (11.1 or later) command line that attaches a device served with 'virtio-misc serve'.\n\nDevices:\n${DEVICE_LIST}`,
+    )
+    .argument('<device>', 'which device')
+    .option('--vhost-user <socket>', 'the socket that it is served on over vhost-user')
+    .option('--vfio-user <socket>', 'the socket that it is served on over vfio-user')
+    .option('--memory <size>', 'guest memory, as QEMU writes it', '256M');
+  return addDeviceOptions(command).action((name: string, options: Options) => {
+    const device = findDevice(name, options).make(options);
+    const { vhostUser, vfioUser } = options;
+    if ((vhostUser === undefined) === (vfioUser === undefined)) {
+      throw new UsageError(
+        'say where the device is served: --vhost-user SOCKET or --vfio-user SOCKET, one of them',
+      );
+    }
+    const args =
+      vhostUser === undefined
+        ? deviceArgs(device, 'vfio-user', resolve(vfioUser!), 'virtio0')
+        : deviceArgs(device, 'vhost-user', resolve(vhostUser), 'virtio0');
+    console.log(['qemu-system-x86_64', ...memoryArgs(options.memory), ...args].map(shellQuote).join(' '));
+  });
+}

@@ -1,0 +1,147 @@
+import { GuestAllocator } from '../memory/guest-allocator.js';
+import { SplitDriverQueue } from '../virtqueue/split/driver.js';
+import { BufferQueue } from './buffer-queue.js';
+import { type DriverTransport, TransportError } from './driver-transport.js';
+import { RING_FEATURES, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from './features.js';
+
+/** What a driver wants of its device. */
+export interface DriverOptions {
+  /** The virtio device id that it drives. Where the transport does not tell, it is taken on trust. */
+  readonly id: number;
+  /** The device-type feature bits that it understands. */
+  readonly features: bigint;
+  /** How many queues it uses, from queue 0 on. */
+  readonly queues: number;
+  /** The most descriptors for each queue; 128 unless told, or what the device can take if that is less. */
+  readonly queueSize?: number;
+  /** Ring features that it can do without: for tests. All that we have unless told. */
+  readonly ringFeatures?: bigint;
+}
+
+/** A driver's hold on a device that is ready. */
+export interface Driver {
+  /** The device-type feature bits that were negotiated. */
+  readonly features: bigint;
+  readonly queues: readonly BufferQueue[];
+  /** Resolves, once the device is lost or needs a reset, with why. */
+  readonly failure: Promise<Error>;
+  /** Reads configuration space in one piece, again until no change came in between (VIRTIO 1.3 §2.5.3). */
+  readConfig(offset: number, length: number): Promise<Uint8Array>;
+  writeConfig(offset: number, bytes: Uint8Array): Promise<void>;
+  onConfigChange(changed: () => void): void;
+  /** Resets the device, if it is still there, and lets it go; what is outstanding rejects. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** A device that never stops changing its configuration is not read for ever. */
+const CONFIG_TRIES = 100;
+
+/**
+ * Takes a device into use: reset, features, queues, ready (VIRTIO 1.3 §3.1.1).
+ *
+ * @throws TransportError when there is another device or a queue less, or it refuses; the transport is closed then.
+ */
+export async function openDriver(transport: DriverTransport, options: DriverOptions): Promise<Driver> {
+  try {
+    return await open(transport, options);
+  } catch (error) {
+    transport.close();
+    throw error;
+  }
+}
+
+async function open(transport: DriverTransport, options: DriverOptions): Promise<Driver> {
+  const { id, queues: count, queueSize = 128, ringFeatures = RING_FEATURES } = options;
+  if (transport.deviceId !== undefined && transport.deviceId !== id) {
+    throw new TransportError('REFUSED', `the device has virtio id ${transport.deviceId}, not ${id}`);
+  }
+  const queues: BufferQueue[] = [];
+  let fail: (error: Error) => void = () => {};
+  const failure = new Promise<Error>((resolve) => {
+    fail = (error) => {
+      for (const queue of queues) queue.fail(error);
+      resolve(error);
+    };
+  });
+  transport.onFailure(fail);
+  await transport.reset();
+  const features =
+    (await transport.offeredFeatures()) & (options.features | ringFeatures | VIRTIO_F_VERSION_1);
+  if ((features & VIRTIO_F_VERSION_1) === 0n) {
+    throw new TransportError('REFUSED', 'the device does not offer VIRTIO_F_VERSION_1 (VIRTIO §6.1)');
+  }
+  await transport.acceptFeatures(features);
+
+  const region = transport.memory.regions[0]!;
+  const allocator = new GuestAllocator(region.start, region.view.length);
+  for (let index = 0; index < count; index++) {
+    const most = await transport.maxQueueSize(index);
+    if (most === 0) throw new TransportError('REFUSED', `the device has no queue ${index}`);
+    const ring: ConstructorParameters<typeof BufferQueue>[0] = new SplitDriverQueue({
+      memory: transport.memory,
+      allocator,
+      size: Math.min(queueSize, most),
+      eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
+      indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+    });
+    const queue = new BufferQueue(ring, transport.memory, allocator, fail);
+    queues.push(queue);
+    queue.kick = await transport.startQueue(index, ring, 0, () => queue.interrupted());
+  }
+  await transport.start();
+  return new OpenDriver(transport, features & options.features, queues, failure);
+}
+
+class OpenDriver implements Driver {
+  readonly features: bigint;
+  readonly queues: readonly BufferQueue[];
+  readonly failure: Promise<Error>;
+  readonly #transport: DriverTransport;
+  #closed = false;
+
+  constructor(
+    transport: DriverTransport,
+    features: bigint,
+    queues: readonly BufferQueue[],
+    failure: Promise<Error>,
+  ) {
+    this.#transport = transport;
+    this.features = features;
+    this.queues = queues;
+    this.failure = failure;
+  }
+
+  async readConfig(offset: number, length: number): Promise<Uint8Array> {
+    for (let i = 0; i < CONFIG_TRIES; i++) {
+      const before = await this.#transport.configGeneration();
+      const bytes = await this.#transport.readConfig(offset, length);
+      if ((await this.#transport.configGeneration()) === before) return bytes;
+    }
+    throw new TransportError(
+      'PROTOCOL',
+      `the configuration space changed during each of ${CONFIG_TRIES} reads`,
+    );
+  }
+
+  writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
+    return this.#transport.writeConfig(offset, bytes);
+  }
+
+  onConfigChange(changed: () => void): void {
+    this.#transport.onConfigChange(changed);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      await this.#transport.reset();
+    } catch (error) {
+      // A device that is lost needs no reset.
+      if (!(error instanceof TransportError)) throw error;
+    } finally {
+      this.#transport.close();
+      for (const queue of this.queues) queue.fail(new TransportError('LOST', 'the driver was closed'));
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { virtioTest } from '../../src/devices/test/device.js';
+import { TestDriver } from '../../src/devices/test/driver.js';
+import type { Cases } from './suite.js';
+
+/** What the `echo` variant of virtio-test promises its driver. */
+export const echoCases: Cases = {
+  make: () => virtioTest(),
+  cases: {
+    async 'a request is printed letter for letter and answered with 100 more'({ connect, lines }) {
+      const driver = await TestDriver.open(await connect());
+      assert.equal(driver.variant, 'echo');
+      assert.deepEqual(await driver.write(10), { ret: 111, arg1: 112, arg2: 113 });
+      assert.deepEqual(lines, [
+        'QEMU_BACK_END: >>> get type [ 10 ] form the front end <<<',
+        'QEMU_BACK_END: >>> get arg1 [ 11 ] form the front end <<<',
+        'QEMU_BACK_END: >>> get arg2 [ 12 ] form the front end <<<',
+        'QEMU_BACK_END: >>> get arg3 [ 13 ] form the front end <<<',
+        'QEMU_BACK_END: >>> get arg3 [ hello back end! ] form the front end <<<',
+      ]);
+      await driver.close();
+    },
+
+    async '10,000 requests, many at a time: each gets its own answer'({ connect }) {
+      const driver = await TestDriver.open(await connect());
+      const one = async (i: number): Promise<void> => {
+        const answer = await driver.request({ type: 0, arg1: i, arg2: -i, arg3: i * 3, arg4: '' });
+        assert.deepEqual(answer, { ret: i + 100, arg1: 100 - i, arg2: i * 3 + 100 });
+      };
+      for (let i = 0; i < 10_000; i += 500) {
+        await Promise.all(Array.from({ length: 500 }, (_, j) => one(i + j)));
+      }
+      await driver.close();
+    },
+
+    async 'numbers wrap at 32 bits, and control characters do not reach the terminal'({ connect, lines }) {
+      const driver = await TestDriver.open(await connect());
+      const answer = await driver.request({
+        type: -1,
+        arg1: 0x7fff_ffff,
+        arg2: -100,
+        arg3: 0,
+        arg4: '\x1b[2Jhi',
+      });
+      assert.deepEqual(answer, { ret: -0x8000_0000 + 99, arg1: 0, arg2: 100 });
+      assert.equal(lines[0], 'QEMU_BACK_END: >>> get type [ -1 ] form the front end <<<');
+      assert.equal(lines[4], 'QEMU_BACK_END: >>> get arg3 [ \\x1b[2Jhi ] form the front end <<<');
+      await driver.close();
+    },
+
+    async 'the configuration space can be read and written'({ connect }) {
+      const driver = await TestDriver.open(await connect());
+      assert.deepEqual(await driver.readConfig(), { num_pages: 0, actual: 0, event: 0 });
+      await driver.writeConfig({ num_pages: 1, actual: 0xffff_ffff, event: 3 });
+      assert.deepEqual(await driver.readConfig(), { num_pages: 1, actual: 0xffff_ffff, event: 3 });
+      await driver.close();
+    },
+  },
+};
+
+/** What the `events` variant promises. */
+export const eventsCases: Cases = {
+  make: () => virtioTest({ variant: 'events', first: 20, every: 10 }),
+  cases: {
+    async 'config changes come and their answers are printed, one for one'({ connect, lines }) {
+      const driver = await TestDriver.open(await connect());
+      assert.equal(driver.variant, 'events');
+      await new Promise<void>((resolve) => {
+        driver.onConfigChange((count) => {
+          if (count === 4) resolve();
+        });
+      });
+      assert.deepEqual(lines.slice(0, 8), [
+        '==============set config:0',
+        '=========get virtio num:1',
+        '==============set config:1',
+        '=========get virtio num:2',
+        '==============set config:2',
+        '=========get virtio num:3',
+        '==============set config:3',
+        '=========get virtio num:4',
+      ]);
+      assert.ok((await driver.readConfig()).event >= 4);
+      await driver.close();
+    },
+  },
+};

@@ -1,0 +1,32 @@
+import { Loopback } from '../../src/transports/loopback/loopback.js';
+import { EventLoopClock } from '../../src/virtio/event-loop-clock.js';
+import type { Pairing } from './pairing.js';
+
+/** Driver and device in this process, with nothing between. */
+export const loopbackPairing: Pairing = {
+  name: 'loopback',
+  async attach(make) {
+    const lines: string[] = [];
+    const warnings: string[] = [];
+    const clock = new EventLoopClock();
+    const open: Loopback[] = [];
+    return {
+      lines,
+      warnings,
+      async connect() {
+        const environment = {
+          clock,
+          defer: setImmediate,
+          print: (line: string) => void lines.push(line),
+          warn: (line: string) => void warnings.push(line),
+        };
+        const loopback = new Loopback(make(), environment);
+        open.push(loopback);
+        return loopback;
+      },
+      async close() {
+        for (const loopback of open) loopback.close();
+      },
+    };
+  },
+};

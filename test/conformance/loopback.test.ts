@@ -1,0 +1,4 @@
+import { loopbackPairing } from './loopback-pairing.js';
+import { runSuite } from './suite.js';
+
+runSuite(loopbackPairing);

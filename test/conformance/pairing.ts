@@ -1,0 +1,23 @@
+import type { VirtioDevice } from '../../src/virtio/device.js';
+import type { DriverTransport } from '../../src/virtio/driver-transport.js';
+
+/** A device and a way to reach it: what every case of the suite runs on. */
+export interface Attached {
+  /** A fresh way to the same place: each is a front-end of its own, one at a time. */
+  connect(): Promise<DriverTransport>;
+  /** What the device printed so far. */
+  readonly lines: readonly string[];
+  /** What was logged about peers and devices so far. */
+  readonly warnings: readonly string[];
+  /** Lets everything go. */
+  close(): Promise<void>;
+}
+
+/** One way of putting a device and a driver together. */
+export interface Pairing {
+  readonly name: string;
+  /** @param make - makes the device, for each front-end anew. */
+  attach(make: () => VirtioDevice): Promise<Attached>;
+  /** What can't be had on this pairing, by the case's name, and why. */
+  readonly without?: Readonly<Record<string, string>>;
+}
