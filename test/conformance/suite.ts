@@ -1,8 +1,8 @@
 import { describe, test } from 'node:test';
 import type { VirtioDevice } from '../../src/virtio/device.js';
+import { echoCases, eventsCases } from './echo-cases.js';
 import { miscCases } from './misc-cases.js';
 import type { Attached, Pairing } from './pairing.js';
-import { echoCases, eventsCases } from './echo-cases.js';
 
 /** Cases for one device. Each gets a device of its own. */
 export interface Cases {

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DeviceBench } from '../../virtio/testing/device-bench.js';
+import { type MiscOptions, virtioMisc } from './device.js';
+import * as wire from './wire.js';
+
+const MS = 1e6;
+const { OK, UNSUPPORTED, INVALID, EXISTS, NO_SPACE } = wire.STATUS;
+
+class MiscBench extends DeviceBench {
+  constructor(options?: MiscOptions, features?: bigint) {
+    super(virtioMisc(options), features);
+  }
+
+  send(...words: number[]): number {
+    const answer = this.request(
+      wire.CONTROLQ,
+      new Uint8Array(Uint32Array.from(words).buffer),
+      wire.STATUS_SIZE,
+    );
+    return new DataView(answer!.buffer).getUint32(0, true);
+  }
+
+  set(id: number, ms: number): number {
+    return this.send(wire.VIRTIO_MISC_SET_TIMER, ms, id);
+  }
+
+  every(id: number, ns: number): number {
+    return this.send(wire.VIRTIO_MISC_SET_TIMER_NS, id, ns, 0, ns, 0);
+  }
+
+  post(count: number, room: number = wire.NOTIFICATION.sizeWithCount): void {
+    for (let i = 0; i < count; i++) this.drivers[wire.NOTIFYQ]!.send([], [room]);
+    this.kick(wire.NOTIFYQ);
+  }
+
+  /** Notifications that came, as [id] or [id, expirations]. */
+  notified(): number[][] {
+    const all: number[][] = [];
+    for (
+      let n = this.drivers[wire.NOTIFYQ]!.receive();
+      n !== undefined;
+      n = this.drivers[wire.NOTIFYQ]!.receive()
+    ) {
+      const view = new DataView(n.bytes.buffer);
+      if (n.bytes.length === 0) all.push([]);
+      else if (n.bytes.length === 8) all.push([view.getUint32(4, true)]);
+      else all.push([view.getUint32(4, true), wire.readLe64(view, 8)]);
+    }
+    return all;
+  }
+}
+
+test('a timer expires at its deadline, not a nanosecond earlier', () => {
+  const bench = new MiscBench();
+  bench.post(1);
+  assert.equal(bench.set(9, 5), OK);
+  bench.advance(5 * MS - 1);
+  assert.deepEqual(bench.notified(), []);
+  bench.advance(1);
+  assert.deepEqual(bench.notified(), [[9, 1]]);
+});
+
+test('a buffer of 8 bytes gets no count; a smaller one comes back empty and loses nothing', () => {
+  const bench = new MiscBench();
+  bench.post(1, 4);
+  bench.post(1, 8);
+  bench.set(1, 1);
+  bench.advance(MS);
+  assert.deepEqual(bench.notified(), [[], [1]]);
+  assert.match(bench.warnings[0]!, /needs 8 bytes, a buffer has 4/);
+});
+
+test('an id is in use until its notification is delivered', () => {
+  const bench = new MiscBench();
+  bench.set(1, 1);
+  bench.advance(2 * MS);
+  assert.equal(bench.set(1, 1), EXISTS);
+  bench.post(2);
+  assert.deepEqual(bench.notified(), [[1, 1]]);
+  assert.equal(bench.set(1, 1), OK);
+});
+
+test('max_timers counts the armed and the undelivered', () => {
+  const bench = new MiscBench({ maxTimers: 2 });
+  assert.equal(new DataView(bench.runner.readConfig(0, 4).buffer).getUint32(0, true), 2);
+  bench.set(1, 1);
+  bench.advance(2 * MS);
+  bench.set(2, 60_000);
+  assert.equal(bench.set(3, 1), NO_SPACE);
+  assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, 1), OK);
+  assert.equal(bench.set(3, 1), OK);
+});
+
+test('a periodic timer counts up while no buffer is posted', () => {
+  const bench = new MiscBench();
+  assert.equal(bench.every(4, 100), OK);
+  bench.advance(1050);
+  bench.post(1);
+  assert.deepEqual(bench.notified(), [[4, 10]]);
+  bench.post(2);
+  bench.advance(50);
+  assert.deepEqual(bench.notified(), [[4, 1]]);
+});
+
+test('timers stand still while the guest does', () => {
+  const bench = new MiscBench();
+  bench.post(1);
+  bench.set(1, 10);
+  bench.advance(4 * MS);
+  bench.runner.pause();
+  bench.advance(1000 * MS);
+  bench.runner.activate();
+  bench.advance(6 * MS - 1);
+  assert.deepEqual(bench.notified(), []);
+  bench.advance(1);
+  assert.deepEqual(bench.notified(), [[1, 1]]);
+});
+
+test('reset drops all timers and leaves no alarm', () => {
+  const bench = new MiscBench();
+  bench.set(1, 10);
+  bench.runner.reset();
+  bench.advance(100 * MS);
+  assert.equal(bench.clock.open, 0);
+  assert.deepEqual(bench.lines, ['virtio-misc: timer 1 set for 10 ms']);
+});
+
+test('what was not negotiated is unsupported, what is too short is invalid', () => {
+  const none = new MiscBench({}, 0n);
+  assert.equal(none.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, 1), UNSUPPORTED);
+  assert.equal(none.every(1, 100), UNSUPPORTED);
+  const noPeriod = new MiscBench({}, wire.VIRTIO_MISC_F_NSEC);
+  assert.equal(noPeriod.every(1, 100), UNSUPPORTED);
+  assert.equal(noPeriod.send(wire.VIRTIO_MISC_SET_TIMER_NS, 1, 100, 0, 0, 0), OK);
+  assert.equal(noPeriod.send(wire.VIRTIO_MISC_SET_TIMER_NS, 2, 100, 0, 0), INVALID);
+  assert.equal(noPeriod.send(wire.VIRTIO_MISC_SET_TIMER, 1), INVALID);
+  assert.equal(noPeriod.send(0), UNSUPPORTED);
+});
+
+test('more timers fall due at once than the queue has buffers: all are told, in order', () => {
+  const bench = new MiscBench();
+  for (let id = 0; id < 600; id++) bench.set(id, 1 + (id % 3));
+  bench.advance(10 * MS);
+  const ids: number[] = [];
+  while (ids.length < 600) {
+    bench.post(200);
+    ids.push(...bench.notified().map(([id]) => id!));
+  }
+  const expected = [0, 1, 2].flatMap((k) => Array.from({ length: 200 }, (_, i) => 3 * i + k));
+  assert.deepEqual(ids, expected);
+});
+
+test('maxTimers out of range is refused', () => {
+  assert.throws(() => virtioMisc({ maxTimers: 0 }), /whole number from 1/);
+});
