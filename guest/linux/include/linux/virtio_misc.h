@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Timers of a virtio-misc device, for other modules.
+ *
+ * All functions take the virtio device and may be called at any time: without
+ * a driver bound to it they give -ENODEV.
+ *
+ * Callbacks run in process context, on a workqueue of the device, one at a
+ * time and in the order in which the timers expired. A callback may sleep (the
+ * callbacks after it wait meanwhile), may set and cancel timers, itself
+ * included, and may free its context.
+ *
+ * The context belongs to whoever set the timer; the driver hands it to the
+ * callback and does nothing else with it. No callback runs after the timer was
+ * cancelled, or after the driver was unbound from the device. Nobody is told
+ * of the latter: who allocates contexts keeps track of them, and frees those
+ * that are left once virtio_misc_cancel_callback() has returned.
+ *
+ * While the system is suspended no time passes for timers, as for those of the
+ * kernel; then they go on.
+ */
+#ifndef _LINUX_VIRTIO_MISC_H
+#define _LINUX_VIRTIO_MISC_H
+
+#include <linux/types.h>
+
+struct virtio_device;
+
+/**
+ * typedef misc_timer_cb - a timer expired
+ * @context: as given when the timer was set
+ *
+ * Context: Process context, may sleep.
+ */
+typedef void (*misc_timer_cb)(void *context);
+
+struct virtio_device *virtio_misc_get_device(unsigned int index);
+void virtio_misc_put_device(struct virtio_device *vdev);
+
+int virtio_misc_set_timer(struct virtio_device *vdev, u32 delay_ms,
+			  misc_timer_cb func, void *context);
+int virtio_misc_start_timer(struct virtio_device *vdev, u64 delay_ns,
+			    u64 interval_ns, misc_timer_cb func, void *context);
+int virtio_misc_cancel_timer(struct virtio_device *vdev, u32 id);
+void virtio_misc_cancel_callback(struct virtio_device *vdev,
+				 misc_timer_cb func);
+
+#endif /* _LINUX_VIRTIO_MISC_H */
