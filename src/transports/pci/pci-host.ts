@@ -1,0 +1,29 @@
+/** What a virtio-pci function needs of whatever puts it on a bus: a VMM over vfio-user, an emulator in the same process. */
+export interface PciHost {
+  /** Sends the message of this MSI-X vector. */
+  raise(vector: number): void;
+  /** The level of the INTx line changed. */
+  intx(asserted: boolean): void;
+  /**
+   * Carries out what a register access led to, which may use guest memory: soon, in the order of the calls, and not
+   * before the access was answered if the driver waits for the answer.
+   */
+  perform(work: () => void): void;
+  /** A reset is about to be performed: whatever the device is in the middle of is of no use any more. */
+  resetting?(): void;
+}
+
+/** How a host wants the function to look. */
+export interface PciOptions {
+  /** MSI-X vectors, 0 to 2048; 0 for INTx alone. One for the configuration and one for each queue unless told. */
+  readonly vectors?: number;
+  /** Which BAR holds the registers, 0 to 5. Default 0. The next one (or BAR 0) holds the MSI-X table. */
+  readonly bar?: number;
+  /** What the registers' BAR is: memory, or I/O ports (which takes a device with few queues and a small configuration). */
+  readonly kind?: 'memory' | 'io';
+  /**
+   * Whether the vectors' mask bits are set after a reset, as PCI wants it. A host whose client keeps the MSI-X table to
+   * itself, and masks by other means, says `false`. Default `true`.
+   */
+  readonly maskedAtReset?: boolean;
+}

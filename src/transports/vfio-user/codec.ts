@@ -1,0 +1,277 @@
+import type { GuestAddress } from '../../memory/address.js';
+import { joinAddress } from '../../memory/address.js';
+import * as wire from './messages.js';
+import { VfioUserError } from './vfio-user-error.js';
+
+/*
+ * Payloads to values and back. Every decoder takes any bytes: what can't be is a `VfioUserError` that says so.
+ */
+
+export interface DmaMap {
+  readonly flags: number;
+  /** Offset in the file, in bytes; `NaN` above 2^53 - 1. */
+  readonly offset: number;
+  readonly address: GuestAddress;
+  /** Bytes. */
+  readonly size: number;
+}
+
+export interface DmaUnmap {
+  readonly flags: number;
+  readonly address: GuestAddress;
+  readonly size: number;
+}
+
+export interface IrqSet {
+  readonly flags: number;
+  readonly index: number;
+  readonly start: number;
+  readonly count: number;
+  /** One byte for each interrupt with DATA_BOOL; empty otherwise. */
+  readonly bools: Uint8Array;
+}
+
+export interface RegionAccess {
+  /** `NaN` above 2^53 - 1. */
+  readonly offset: number;
+  readonly region: number;
+  /** Bytes to read, or that were written. */
+  readonly count: number;
+}
+
+export interface RegionWrite extends RegionAccess {
+  readonly data: Uint8Array;
+}
+
+export function decodeDmaMap(payload: DataView): DmaMap {
+  need(payload, wire.DMA_MAP.size, 'DMA_MAP');
+  return {
+    flags: payload.getUint32(wire.DMA_MAP.flags, true),
+    offset: get64(payload, wire.DMA_MAP.offset),
+    address: get64(payload, wire.DMA_MAP.address),
+    size: get64(payload, wire.DMA_MAP.regionSize),
+  };
+}
+
+export function encodeDmaMap(map: DmaMap): Uint8Array {
+  const payload = new DataView(new ArrayBuffer(wire.DMA_MAP.size));
+  payload.setUint32(wire.DMA_MAP.argsz, wire.DMA_MAP.size, true);
+  payload.setUint32(wire.DMA_MAP.flags, map.flags, true);
+  set64(payload, wire.DMA_MAP.offset, map.offset);
+  set64(payload, wire.DMA_MAP.address, map.address);
+  set64(payload, wire.DMA_MAP.regionSize, map.size);
+  return bytesOf(payload);
+}
+
+export function decodeDmaUnmap(payload: DataView): DmaUnmap {
+  need(payload, wire.DMA_UNMAP.size, 'DMA_UNMAP');
+  return {
+    flags: payload.getUint32(wire.DMA_UNMAP.flags, true),
+    address: get64(payload, wire.DMA_UNMAP.address),
+    size: get64(payload, wire.DMA_UNMAP.regionSize),
+  };
+}
+
+export function encodeDmaUnmap(unmap: DmaUnmap): Uint8Array {
+  const payload = new DataView(new ArrayBuffer(wire.DMA_UNMAP.size));
+  payload.setUint32(wire.DMA_UNMAP.argsz, wire.DMA_UNMAP.size, true);
+  payload.setUint32(wire.DMA_UNMAP.flags, unmap.flags, true);
+  set64(payload, wire.DMA_UNMAP.address, unmap.address);
+  set64(payload, wire.DMA_UNMAP.regionSize, unmap.size);
+  return bytesOf(payload);
+}
+
+/** The index that GET_REGION_INFO, GET_REGION_IO_FDS or GET_IRQ_INFO asks about; all three have it at the same place. */
+export function decodeIndex(payload: DataView, command: number): number {
+  const size = command === wire.VFIO_USER_DEVICE_GET_REGION_INFO ? wire.REGION_INFO.size : wire.IRQ_INFO.size;
+  need(payload, size, wire.commandName(command));
+  if (payload.getUint32(0, true) < size) {
+    throw new VfioUserError('EINVAL', `${wire.commandName(command)} has room for less than its reply`);
+  }
+  return payload.getUint32(wire.REGION_INFO.index, true);
+}
+
+/** A request for what GET_REGION_INFO, GET_REGION_IO_FDS or GET_IRQ_INFO tells about `index`. */
+export function encodeIndex(index: number, command: number): Uint8Array {
+  const size = command === wire.VFIO_USER_DEVICE_GET_REGION_INFO ? wire.REGION_INFO.size : wire.IRQ_INFO.size;
+  const payload = new DataView(new ArrayBuffer(size));
+  payload.setUint32(0, size, true);
+  payload.setUint32(wire.REGION_INFO.index, index, true);
+  return bytesOf(payload);
+}
+
+export function encodeRegionInfo(index: number, flags: number, size: number): Uint8Array {
+  const payload = new DataView(new ArrayBuffer(wire.REGION_INFO.size));
+  payload.setUint32(wire.REGION_INFO.argsz, wire.REGION_INFO.size, true);
+  payload.setUint32(wire.REGION_INFO.flags, flags, true);
+  payload.setUint32(wire.REGION_INFO.index, index, true);
+  set64(payload, wire.REGION_INFO.regionSize, size);
+  return bytesOf(payload);
+}
+
+export function decodeRegionInfo(payload: DataView): { flags: number; index: number; size: number } {
+  need(payload, wire.REGION_INFO.size, 'the answer to DEVICE_GET_REGION_INFO');
+  return {
+    flags: payload.getUint32(wire.REGION_INFO.flags, true),
+    index: payload.getUint32(wire.REGION_INFO.index, true),
+    size: get64(payload, wire.REGION_INFO.regionSize),
+  };
+}
+
+/** DEVICE_INFO, IRQ_INFO and REGION_IO_FDS are four le32 each: argsz, flags and two more. */
+export function encodeInfo(flags: number, third: number, fourth: number): Uint8Array {
+  const payload = new DataView(new ArrayBuffer(16));
+  payload.setUint32(0, 16, true);
+  payload.setUint32(4, flags, true);
+  payload.setUint32(8, third, true);
+  payload.setUint32(12, fourth, true);
+  return bytesOf(payload);
+}
+
+export function decodeInfo(
+  payload: DataView,
+  command: number,
+): { flags: number; third: number; fourth: number } {
+  need(payload, 16, `the answer to ${wire.commandName(command)}`);
+  return {
+    flags: payload.getUint32(4, true),
+    third: payload.getUint32(8, true),
+    fourth: payload.getUint32(12, true),
+  };
+}
+
+export function decodeIrqSet(payload: DataView): IrqSet {
+  need(payload, wire.IRQ_SET.size, 'DEVICE_SET_IRQS');
+  const flags = payload.getUint32(wire.IRQ_SET.flags, true);
+  const count = payload.getUint32(wire.IRQ_SET.count, true);
+  const bool = (flags & wire.VFIO_IRQ_SET_DATA_TYPE_MASK) === wire.VFIO_IRQ_SET_DATA_BOOL;
+  if (bool) need(payload, wire.IRQ_SET.size + count, `DEVICE_SET_IRQS of ${count} booleans`);
+  return {
+    flags,
+    index: payload.getUint32(wire.IRQ_SET.index, true),
+    start: payload.getUint32(wire.IRQ_SET.start, true),
+    count,
+    bools: rest(payload, wire.IRQ_SET.size, bool ? count : 0),
+  };
+}
+
+export function encodeIrqSet(set: IrqSet): Uint8Array {
+  const payload = new DataView(new ArrayBuffer(wire.IRQ_SET.size + set.bools.length));
+  payload.setUint32(wire.IRQ_SET.argsz, payload.byteLength, true);
+  payload.setUint32(wire.IRQ_SET.flags, set.flags, true);
+  payload.setUint32(wire.IRQ_SET.index, set.index, true);
+  payload.setUint32(wire.IRQ_SET.start, set.start, true);
+  payload.setUint32(wire.IRQ_SET.count, set.count, true);
+  const bytes = bytesOf(payload);
+  bytes.set(set.bools, wire.IRQ_SET.size);
+  return bytes;
+}
+
+export function decodeRegionAccess(payload: DataView, command: number): RegionAccess {
+  need(payload, wire.REGION_ACCESS.size, wire.commandName(command));
+  return {
+    offset: get64(payload, wire.REGION_ACCESS.offset),
+    region: payload.getUint32(wire.REGION_ACCESS.region, true),
+    count: payload.getUint32(wire.REGION_ACCESS.count, true),
+  };
+}
+
+export function encodeRegionAccess({ offset, region, count }: RegionAccess): Uint8Array {
+  const payload = new DataView(new ArrayBuffer(wire.REGION_ACCESS.size));
+  set64(payload, wire.REGION_ACCESS.offset, offset);
+  payload.setUint32(wire.REGION_ACCESS.region, region, true);
+  payload.setUint32(wire.REGION_ACCESS.count, count, true);
+  return bytesOf(payload);
+}
+
+export function decodeRegionWrite(payload: DataView): RegionWrite {
+  const access = decodeRegionAccess(payload, wire.VFIO_USER_REGION_WRITE);
+  need(payload, wire.REGION_ACCESS.size + access.count, `REGION_WRITE of ${access.count} bytes`);
+  return { ...access, data: rest(payload, wire.REGION_ACCESS.size, access.count) };
+}
+
+export function decodeWriteMulti(payload: DataView): RegionWrite[] {
+  need(payload, wire.WRITE_MULTI.size, 'REGION_WRITE_MULTI');
+  const count = get64(payload, wire.WRITE_MULTI.wr_cnt);
+  need(
+    payload,
+    wire.WRITE_MULTI.size + count * wire.WRITE_MULTI.writeSize,
+    `REGION_WRITE_MULTI of ${count} writes`,
+  );
+  const writes: RegionWrite[] = [];
+  for (let i = 0; i < count; i++) {
+    const at = wire.WRITE_MULTI.size + i * wire.WRITE_MULTI.writeSize;
+    const one = new DataView(payload.buffer, payload.byteOffset + at, wire.WRITE_MULTI.writeSize);
+    const access = decodeRegionAccess(one, wire.VFIO_USER_REGION_WRITE_MULTI);
+    if (access.count > wire.WRITE_MULTI.dataSize) {
+      throw new VfioUserError(
+        'EINVAL',
+        `REGION_WRITE_MULTI has a write of ${access.count} bytes, more than 8`,
+      );
+    }
+    writes.push({ ...access, data: rest(one, wire.WRITE_MULTI.data, access.count) });
+  }
+  return writes;
+}
+
+export function encodeWriteMulti(writes: readonly RegionWrite[]): Uint8Array {
+  const { size, writeSize, data } = wire.WRITE_MULTI;
+  const bytes = new Uint8Array(size + writes.length * writeSize);
+  set64(new DataView(bytes.buffer), wire.WRITE_MULTI.wr_cnt, writes.length);
+  for (const [i, write] of writes.entries()) {
+    bytes.set(encodeRegionAccess(write), size + i * writeSize);
+    bytes.set(write.data, size + i * writeSize + data);
+  }
+  return bytes;
+}
+
+/** The address and size with which DMA_READ and DMA_WRITE begin, both ways. */
+export function encodeDmaAccess(address: number, count: number): Uint8Array {
+  const payload = new DataView(new ArrayBuffer(wire.DMA_ACCESS.size));
+  set64(payload, wire.DMA_ACCESS.address, address);
+  set64(payload, wire.DMA_ACCESS.count, count);
+  return bytesOf(payload);
+}
+
+export function decodeDmaAccess(
+  payload: DataView,
+  command: number,
+): { address: GuestAddress; count: number } {
+  need(payload, wire.DMA_ACCESS.size, wire.commandName(command));
+  return {
+    address: get64(payload, wire.DMA_ACCESS.address),
+    count: get64(payload, wire.DMA_ACCESS.count),
+  };
+}
+
+/** A le64 as a number; `NaN` above 2^53 - 1, which every bounds check refuses. */
+export function get64(view: DataView, offset: number): GuestAddress {
+  return joinAddress(view.getUint32(offset, true), view.getUint32(offset + 4, true));
+}
+
+/** @param value - a safe integer. */
+export function set64(view: DataView, offset: number, value: number): void {
+  view.setUint32(offset, value % 0x1_0000_0000, true);
+  view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
+}
+
+/** `length` bytes of a payload from `offset`: a view, not a copy. */
+export function rest(
+  payload: DataView,
+  offset: number,
+  length: number = payload.byteLength - offset,
+): Uint8Array {
+  return new Uint8Array(payload.buffer, payload.byteOffset + offset, length);
+}
+
+function bytesOf(view: DataView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+/** @throws VfioUserError `EINVAL` when a payload has less than `size` bytes. */
+export function need(payload: DataView, size: number, what: string): void {
+  // Not `<`: NaN must be refused.
+  if (!(payload.byteLength >= size)) {
+    throw new VfioUserError('EINVAL', `${what} has ${payload.byteLength} bytes, ${size} are needed`);
+  }
+}

@@ -1,0 +1,121 @@
+import type { GuestMemory } from '../../memory/guest-memory.js';
+import { MemoryError } from '../../memory/memory-error.js';
+import type { Mapping, Os, OsError } from '../ports.js';
+import type { DmaMap, DmaUnmap } from './codec.js';
+import * as wire from './messages.js';
+import { type RemoteMemory, type RemoteRegion, RemoteView } from './remote-view.js';
+import { MAX_DMA_MAPS } from './version.js';
+import { ERRNO, type ErrnoName, VfioUserError } from './vfio-user-error.js';
+
+interface Region {
+  readonly size: number;
+  /** Gives back what the region holds. */
+  release(): void;
+}
+
+/** The memory that a client lets the device reach: DMA_MAP and DMA_UNMAP put it into a `GuestMemory` and take it out. */
+export class Dma {
+  readonly #os: Os;
+  readonly #memory: GuestMemory;
+  readonly #remote: RemoteMemory;
+  readonly #regions = new Map<number, Region>();
+
+  constructor(os: Os, memory: GuestMemory, remote: RemoteMemory) {
+    this.#os = os;
+    this.#memory = memory;
+    this.#remote = remote;
+  }
+
+  /**
+   * @param fds - of the message; at most one, which is taken.
+   * @throws VfioUserError
+   */
+  map(request: DmaMap, fds: number[]): void {
+    const { address, size, flags, offset } = request;
+    const known = wire.VFIO_DMA_MAP_FLAG_READ | wire.VFIO_DMA_MAP_FLAG_WRITE;
+    if ((flags & ~known) !== 0 || (flags & wire.VFIO_DMA_MAP_FLAG_READ) === 0) {
+      throw new VfioUserError('EINVAL', `DMA_MAP has flags 0x${flags.toString(16)}`);
+    }
+    if (!(size > 0 && address + size <= Number.MAX_SAFE_INTEGER)) {
+      throw new VfioUserError('EINVAL', `DMA_MAP of ${size} bytes at ${address} can't be reached`);
+    }
+    if (fds.length > 1) throw new VfioUserError('EINVAL', `DMA_MAP came with ${fds.length} descriptors`);
+    if (this.#regions.size >= MAX_DMA_MAPS) {
+      throw new VfioUserError('ENOSPC', `over ${MAX_DMA_MAPS} DMA regions`);
+    }
+    const writable = (flags & wire.VFIO_DMA_MAP_FLAG_WRITE) !== 0;
+    // Read-only memory holds no ring and no buffer to fill: mapping it for writing, as the port does, might be refused.
+    if (fds.length === 0 || !writable) this.#addRemote(request, writable);
+    else this.#addMapping(request, this.#mapFile(fds.pop()!, offset, size));
+  }
+
+  /** @throws VfioUserError `ENOENT` when it is not exactly a region that was mapped. */
+  unmap({ flags, address, size }: DmaUnmap): void {
+    if (flags === wire.VFIO_DMA_UNMAP_FLAG_ALL && address === 0 && size === 0) {
+      this.close();
+      return;
+    }
+    if ((flags & wire.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) !== 0) {
+      throw new VfioUserError('ENOTSUP', 'DMA_UNMAP wants dirty pages, which are not tracked');
+    }
+    if (flags !== 0) throw new VfioUserError('EINVAL', `DMA_UNMAP has flags 0x${flags.toString(16)}`);
+    const region = this.#regions.get(address);
+    if (region === undefined || region.size !== size) {
+      throw new VfioUserError('ENOENT', `DMA_UNMAP of ${size} bytes at ${address}, which is no DMA region`);
+    }
+    this.#memory.remove(address, size);
+    this.#regions.delete(address);
+    region.release();
+  }
+
+  /** Unmaps all. */
+  close(): void {
+    this.#memory.clear();
+    for (const region of this.#regions.values()) region.release();
+    this.#regions.clear();
+  }
+
+  #addRemote({ address, size }: DmaMap, writable: boolean): void {
+    const region: RemoteRegion = { mapped: true, writable };
+    this.#put(address, size, new RemoteView(this.#remote, region, address, size));
+    this.#regions.set(address, {
+      size,
+      release: () => {
+        region.mapped = false;
+      },
+    });
+  }
+
+  #addMapping({ address, size }: DmaMap, mapping: Mapping): void {
+    try {
+      this.#put(address, size, mapping.view);
+    } catch (error) {
+      mapping.release();
+      throw error;
+    }
+    this.#regions.set(address, { size, release: () => mapping.release() });
+  }
+
+  #put(start: DmaMap['address'], size: number, view: Mapping['view']): void {
+    try {
+      this.#memory.add({ start, view });
+    } catch (error) {
+      if (!(error instanceof MemoryError)) throw error;
+      throw new VfioUserError('EEXIST', `DMA_MAP of ${size} bytes at ${start}: ${error.message}`);
+    }
+  }
+
+  #mapFile(fd: number, offset: number, size: number): Mapping {
+    if (!Number.isSafeInteger(offset)) {
+      this.#os.closeFd(fd);
+      throw new VfioUserError('EINVAL', 'DMA_MAP has an offset of 2^53 or more');
+    }
+    try {
+      return this.#os.map(fd, offset, size);
+    } catch (error) {
+      const { code, message } = error as OsError;
+      const name = code in ERRNO ? (code as ErrnoName) : 'EINVAL';
+      throw new VfioUserError(name, `DMA_MAP of ${size} bytes: ${message}`);
+    }
+  }
+}

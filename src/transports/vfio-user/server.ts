@@ -1,0 +1,357 @@
+import { GuestMemory } from '../../memory/guest-memory.js';
+import type { VirtioDevice } from '../../virtio/device.js';
+import type { PciOptions } from '../pci/pci-host.js';
+import { PCI_CFG_SPACE_SIZE } from '../pci/pci-registers.js';
+import { VirtioPciFunction } from '../pci/virtio-function.js';
+import type { Channel } from '../ports.js';
+import type { Environment, Session, StartSession } from '../session.js';
+import * as codec from './codec.js';
+import { Dma } from './dma.js';
+import { DmaMessages } from './dma-messages.js';
+import { encodeMessage, Framing, type Message } from './framing.js';
+import { Irqs } from './irqs.js';
+import * as wire from './messages.js';
+import { decodeVersion, encodeVersion } from './version.js';
+import { ConnectionError, ERRNO, VfioUserError } from './vfio-user-error.js';
+
+/** How a device is served over vfio-user. */
+export interface VfioUserOptions extends Pick<PciOptions, 'vectors'> {}
+
+/** Lines about refused messages of one client, which could send them by the million. */
+const REFUSALS_LOGGED = 20;
+
+/** Makes the way to serve devices to vfio-user clients such as QEMU's `vfio-user-pci`, as virtio-pci functions. */
+export function vfioUser(options: VfioUserOptions = {}): StartSession {
+  return (channel, device, environment, ended) =>
+    new ServerSession(channel, device, environment, ended, options);
+}
+
+/** Serves a device as `vfioUser` does, with a vector for the configuration and one for each queue. */
+export const serveVfioUser: StartSession = vfioUser();
+
+/**
+ * One client. Messages are served in order, each to its end, with one exception: while the device waits for memory that the
+ * client keeps to itself, register accesses are answered, and what they lead to (a kick, a reset) waits until the device is
+ * back. A reset cuts that wait short.
+ */
+class ServerSession implements Session {
+  readonly #channel: Channel;
+  readonly #environment: Environment;
+  readonly #ended: (error?: Error) => void;
+  readonly #name: string;
+  readonly #framing = new Framing();
+  readonly #memory = new GuestMemory();
+  readonly #remote: DmaMessages;
+  readonly #dma: Dma;
+  readonly #irqs: Irqs;
+  readonly #function: VirtioPciFunction;
+  /** What register accesses led to, to be done after they were answered. */
+  readonly #work: (() => void)[] = [];
+  /** Messages that came behind a reset which has to wait. */
+  readonly #held: Message[] = [];
+  #working = false;
+  #resetting = false;
+  #negotiated = false;
+  #refusals = 0;
+  /** Nothing more is served: the peer went, or made no sense. */
+  #over = false;
+  #closed = false;
+
+  constructor(
+    channel: Channel,
+    device: VirtioDevice,
+    environment: Environment,
+    ended: (error?: Error) => void,
+    options: VfioUserOptions,
+  ) {
+    this.#channel = channel;
+    this.#environment = environment;
+    this.#ended = ended;
+    this.#name = device.name;
+    const defer = (callback: () => void): void =>
+      environment.defer(() => {
+        if (!this.#closed) callback();
+      });
+    this.#remote = new DmaMessages({
+      send: (bytes) => channel.send(bytes),
+      pump: (timeout) => channel.pump(timeout),
+      now: () => environment.clock.now(),
+      defer,
+      failed: (error) => this.#gone(error),
+    });
+    this.#dma = new Dma(environment.os, this.#memory, this.#remote);
+    this.#function = new VirtioPciFunction(
+      device,
+      this.#memory,
+      {
+        clock: environment.clock,
+        defer,
+        print: (line) => environment.print(line),
+        // What a device finds missing because its own reset cut it short is nobody's fault.
+        warn: (line) => {
+          if (!this.#resetting) environment.warn(line);
+        },
+      },
+      {
+        raise: (vector) => this.#irqs.raise(vector),
+        intx: (asserted) => this.#irqs.intx(asserted),
+        perform: (work) => this.#perform(work),
+        resetting: () => this.#beginReset(),
+      },
+      // QEMU keeps the MSI-X table to itself: it masks by other means, and nobody would clear the mask bits here.
+      { ...options, bar: 0, kind: 'memory', maskedAtReset: false },
+    );
+    this.#irqs = new Irqs(environment.os, this.#function.vectors, (vector, held) =>
+      this.#function.holdVector(vector, held),
+    );
+    channel.receive({
+      received: (bytes, fds) => this.#received(bytes, fds),
+      closed: (error) => this.#gone(error),
+    });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#channel.close();
+    // The device may have something to publish, so its memory goes last; but nobody answers messages now.
+    this.#remote.close();
+    this.#function.close();
+    this.#irqs.close();
+    this.#dma.close();
+    for (const fd of this.#framing.abandon()) this.#environment.os.closeFd(fd);
+    for (const message of this.#held) this.#closeFds(message.fds);
+  }
+
+  #end(error?: Error): void {
+    if (this.#closed) return;
+    if (error !== undefined) this.#environment.warn(`${this.#name}: vfio-user: ${error.message}`);
+    this.close();
+    this.#ended(error);
+  }
+
+  /** The connection is over. Inside a wait for memory, the device is let out of it first. */
+  #gone(error?: Error): void {
+    this.#over = true;
+    this.#remote.close();
+    if (this.#remote.waiting || this.#working) this.#environment.defer(() => this.#end(error));
+    else this.#end(error);
+  }
+
+  #received(bytes: Uint8Array, fds: readonly number[]): void {
+    const closeFds = (refused: readonly number[]): void => this.#closeFds(refused);
+    try {
+      this.#framing.push(bytes, fds, (message) => this.#deliver(message), closeFds);
+    } catch (error) {
+      this.#gone(error as Error);
+    }
+  }
+
+  #deliver(message: Message): void {
+    if (this.#resetting) {
+      this.#held.push(message);
+      return;
+    }
+    this.#serve(message);
+    this.#drain();
+  }
+
+  #perform(work: () => void): void {
+    this.#work.push(work);
+    // From a message: done when that is answered. From anywhere else nobody else would come by.
+    if (this.#remote.waiting && !this.#working) this.#environment.defer(() => this.#drain());
+  }
+
+  #beginReset(): void {
+    if (!this.#remote.waiting) return;
+    this.#resetting = true;
+    this.#remote.abandon();
+  }
+
+  /** Does what is to be done, unless the device is in the middle of something: then whoever called it goes on here. */
+  #drain(): void {
+    if (this.#working || this.#remote.waiting) return;
+    this.#working = true;
+    while (!this.#over && !this.#closed) {
+      const work = this.#work.shift();
+      if (work !== undefined) {
+        work();
+        continue;
+      }
+      this.#resetting = false;
+      this.#remote.resume();
+      const message = this.#held.shift();
+      if (message === undefined) break;
+      this.#serve(message);
+    }
+    this.#working = false;
+  }
+
+  /** Answers one message. Never throws. */
+  #serve(message: Message): void {
+    try {
+      if (this.#over || this.#closed) return;
+      if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_REPLY) {
+        this.#remote.answered(message);
+      } else if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_COMMAND) {
+        throw new ConnectionError('FRAMING', `a message has flags 0x${message.flags.toString(16)}`);
+      } else {
+        this.#command(message);
+      }
+    } catch (error) {
+      if (error instanceof VfioUserError) this.#refuse(message, error);
+      else this.#gone(error as Error);
+    } finally {
+      this.#closeFds(message.fds.splice(0));
+    }
+  }
+
+  #command(message: Message): void {
+    const { command, payload } = message;
+    if (!this.#negotiated && command !== wire.VFIO_USER_VERSION) {
+      throw new ConnectionError('NEGOTIATION', `${wire.commandName(command)} came before VERSION`);
+    }
+    switch (command) {
+      case wire.VFIO_USER_VERSION:
+        this.#version(message);
+        break;
+      case wire.VFIO_USER_DMA_MAP:
+        this.#dma.map(codec.decodeDmaMap(payload), message.fds);
+        this.#reply(message);
+        break;
+      case wire.VFIO_USER_DMA_UNMAP:
+        this.#dma.unmap(codec.decodeDmaUnmap(payload));
+        this.#reply(message, codec.rest(payload, 0, wire.DMA_UNMAP.size));
+        break;
+      case wire.VFIO_USER_DEVICE_GET_INFO:
+        this.#reply(message, this.#deviceInfo(payload));
+        break;
+      case wire.VFIO_USER_DEVICE_GET_REGION_INFO:
+        this.#reply(message, this.#regionInfo(codec.decodeIndex(payload, command)));
+        break;
+      case wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS:
+        this.#reply(message, this.#regionIoFds(codec.decodeIndex(payload, command)));
+        break;
+      case wire.VFIO_USER_DEVICE_GET_IRQ_INFO:
+        this.#reply(message, this.#irqInfo(codec.decodeIndex(payload, command)));
+        break;
+      case wire.VFIO_USER_DEVICE_SET_IRQS:
+        this.#irqs.set(codec.decodeIrqSet(payload), message.fds);
+        this.#reply(message);
+        break;
+      case wire.VFIO_USER_REGION_READ: {
+        const access = codec.decodeRegionAccess(payload, command);
+        this.#reply(message, codec.encodeRegionAccess(access), this.#readRegion(access));
+        break;
+      }
+      case wire.VFIO_USER_REGION_WRITE: {
+        const write = codec.decodeRegionWrite(payload);
+        this.#writeRegion(write);
+        this.#reply(message, codec.encodeRegionAccess(write));
+        break;
+      }
+      case wire.VFIO_USER_REGION_WRITE_MULTI:
+        for (const write of codec.decodeWriteMulti(payload)) this.#writeRegion(write);
+        this.#reply(message, codec.rest(payload, 0, wire.WRITE_MULTI.size));
+        break;
+      case wire.VFIO_USER_DEVICE_RESET:
+        this.#function.reset(() => this.#reply(message));
+        break;
+      default:
+        throw new VfioUserError('ENOSYS', `${wire.commandName(command)} is not supported`);
+    }
+  }
+
+  #version(message: Message): void {
+    if (this.#negotiated) throw new VfioUserError('EINVAL', 'VERSION came twice');
+    try {
+      const version = decodeVersion(message.payload);
+      if (version.major !== wire.VFIO_USER_MAJOR) {
+        const text = `the client speaks version ${version.major}.${version.minor}, this is 0.0`;
+        throw new ConnectionError('NEGOTIATION', text);
+      }
+      this.#remote.maxTransfer = Math.min(version.maxDataXferSize, wire.DEFAULT_MAX_DATA_XFER_SIZE);
+      this.#negotiated = true;
+      this.#reply(message, encodeVersion(version.names ?? []));
+    } catch (error) {
+      this.#replyError(message, ERRNO.EINVAL);
+      throw error;
+    }
+  }
+
+  #deviceInfo(payload: DataView): Uint8Array {
+    codec.need(payload, wire.DEVICE_INFO.size, 'DEVICE_GET_INFO');
+    const flags = wire.VFIO_DEVICE_FLAGS_RESET | wire.VFIO_DEVICE_FLAGS_PCI;
+    return codec.encodeInfo(flags, wire.VFIO_PCI_NUM_REGIONS, wire.VFIO_PCI_NUM_IRQS);
+  }
+
+  #regionInfo(index: number): Uint8Array {
+    const size = this.#regionSize(index);
+    const flags = size === 0 ? 0 : wire.VFIO_REGION_INFO_FLAG_READ | wire.VFIO_REGION_INFO_FLAG_WRITE;
+    return codec.encodeRegionInfo(index, flags, size);
+  }
+
+  /** No region has any: kicks come as REGION_WRITE. */
+  #regionIoFds(index: number): Uint8Array {
+    this.#regionSize(index);
+    return codec.encodeInfo(0, index, 0);
+  }
+
+  #irqInfo(index: number): Uint8Array {
+    const { count, flags } = this.#irqs.info(index);
+    return codec.encodeInfo(flags, index, count);
+  }
+
+  #readRegion(access: codec.RegionAccess): Uint8Array {
+    this.#checkAccess(access);
+    const { region, offset, count } = access;
+    return region === wire.VFIO_PCI_CONFIG_REGION_INDEX
+      ? this.#function.readConfig(offset, count)
+      : this.#function.readBar(region, offset, count);
+  }
+
+  #writeRegion(write: codec.RegionWrite): void {
+    this.#checkAccess(write);
+    const { region, offset, data } = write;
+    if (region === wire.VFIO_PCI_CONFIG_REGION_INDEX) this.#function.writeConfig(offset, data);
+    else this.#function.writeBar(region, offset, data);
+  }
+
+  #checkAccess({ region, offset, count }: codec.RegionAccess): void {
+    const size = this.#regionSize(region);
+    if (!(count > 0 && offset + count <= size)) {
+      throw new VfioUserError('EINVAL', `${count} bytes at ${offset} of region ${region}, which has ${size}`);
+    }
+  }
+
+  /** Bytes; 0 for a region that a PCI device may have and this one has not. */
+  #regionSize(index: number): number {
+    if (index === wire.VFIO_PCI_CONFIG_REGION_INDEX) return PCI_CFG_SPACE_SIZE;
+    if (index >= wire.VFIO_PCI_NUM_REGIONS) throw new VfioUserError('EINVAL', `there is no region ${index}`);
+    return this.#function.bars.find((bar) => bar.index === index)?.size ?? 0;
+  }
+
+  #reply(message: Message, ...pieces: Uint8Array[]): void {
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
+    this.#channel.send(encodeMessage(message.id, message.command, wire.VFIO_USER_F_TYPE_REPLY, pieces));
+  }
+
+  #refuse(message: Message, error: VfioUserError): void {
+    this.#refusals += 1;
+    if (this.#refusals <= REFUSALS_LOGGED) {
+      const last = this.#refusals === REFUSALS_LOGGED ? ' (more of this client are not logged)' : '';
+      this.#environment.warn(`${this.#name}: vfio-user: ${error.message}${last}`);
+    }
+    this.#replyError(message, ERRNO[error.code]);
+  }
+
+  #replyError(message: Message, errno: number): void {
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
+    const flags = wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR;
+    this.#channel.send(encodeMessage(message.id, message.command, flags, [], errno));
+  }
+
+  #closeFds(fds: readonly number[]): void {
+    for (const fd of fds) this.#environment.os.closeFd(fd);
+  }
+}
