@@ -1,0 +1,70 @@
+import type { EventPort } from '../transports/ports.js';
+import { closeFd } from './close-fd.js';
+import { eventfd, write } from './libc.js';
+import { NativeBuffer } from './native-buffer.js';
+import { setNonBlocking } from './non-blocking.js';
+import { check } from './os-failure.js';
+import { EPOLLET, EPOLLIN, type Reactor, type Watch } from './reactor.js';
+
+const EFD_CLOEXEC = 0o2000000;
+const EFD_NONBLOCK = 0o4000;
+
+const one = new NativeBuffer(8);
+one.setLong(0, 1);
+
+/**
+ * An eventfd that is signalled or watched, and never read: watched on its edges, it reports each signal whatever its
+ * count. In a pipe that a peer handed over instead, the signals end when it is full, which harms that peer alone.
+ */
+export class EventFd implements EventPort {
+  readonly #reactor: Reactor;
+  #fd: number;
+  #watch: Watch | undefined;
+
+  private constructor(reactor: Reactor, fd: number) {
+    this.#reactor = reactor;
+    this.#fd = fd;
+  }
+
+  static create(reactor: Reactor): EventFd {
+    return new EventFd(reactor, check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd', 'make an eventfd'));
+  }
+
+  /**
+   * Takes a descriptor over.
+   *
+   * @throws OsFailure when it can't be waited for, as a regular file (then it is closed).
+   */
+  static adopt(reactor: Reactor, fd: number): EventFd {
+    try {
+      setNonBlocking(fd);
+      reactor.watch(fd, 0, () => {}).end();
+    } catch (error) {
+      closeFd(fd);
+      throw error;
+    }
+    return new EventFd(reactor, fd);
+  }
+
+  /** -1 after `close`. */
+  get fd(): number {
+    return this.#fd;
+  }
+
+  signal(): void {
+    // Every error is the peer's affair: EAGAIN (full, so it is signalled), EPIPE (Node ignores SIGPIPE), EBADF (closed).
+    write(this.#fd, one.address, 8);
+  }
+
+  watch(ring: () => void): void {
+    this.#watch?.end();
+    this.#watch = this.#reactor.watch(this.#fd, EPOLLIN | EPOLLET, ring);
+  }
+
+  close(): void {
+    if (this.#fd === -1) return;
+    this.#watch?.end();
+    closeFd(this.#fd);
+    this.#fd = -1;
+  }
+}

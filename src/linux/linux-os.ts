@@ -1,0 +1,97 @@
+import type { Channel, EventPort, Mapping, Os } from '../transports/ports.js';
+import type { Clock } from '../virtio/clock.js';
+import { closeFd } from './close-fd.js';
+import { EventFd } from './event-fd.js';
+import { FileMapping } from './mapping.js';
+import { createMemfd } from './memfd.js';
+import { MonotonicClock } from './monotonic-clock.js';
+import { Reactor } from './reactor.js';
+import { UnixChannel } from './unix-channel.js';
+import { UnixListener } from './unix-listener.js';
+import { adoptSocket, connectSocket, pairSockets } from './unix-socket.js';
+
+/**
+ * Linux, for one event loop: all that it hands out is served by one reactor. It keeps the process alive while anything
+ * is awaited: a connection, a byte, a signal or an alarm.
+ */
+export class LinuxOs implements Os {
+  readonly #reactor = new Reactor();
+  readonly clock: Clock = new MonotonicClock(this.#reactor);
+
+  createEvent(): EventPort {
+    return EventFd.create(this.#reactor);
+  }
+
+  adoptEvent(fd: number): EventPort {
+    return EventFd.adopt(this.#reactor, fd);
+  }
+
+  createChannel(): { readonly channel: Channel; readonly fd: number } {
+    const [ours, theirs] = pairSockets();
+    return { channel: new UnixChannel(this.#reactor, ours), fd: theirs };
+  }
+
+  adoptChannel(fd: number): Channel {
+    try {
+      adoptSocket(fd);
+    } catch (error) {
+      closeFd(fd);
+      throw error;
+    }
+    return new UnixChannel(this.#reactor, fd);
+  }
+
+  /**
+   * Connects to whoever listens at `path`.
+   *
+   * @throws OsFailure `ENOENT` or `ECONNREFUSED` when nobody does.
+   */
+  connect(path: string): UnixChannel {
+    return new UnixChannel(this.#reactor, connectSocket(path));
+  }
+
+  /**
+   * Listens at `path`: a socket file that nobody listens at any more is taken over.
+   *
+   * @throws OsFailure `EADDRINUSE` when another process listens there.
+   */
+  listen(path: string): UnixListener {
+    return UnixListener.listen(this.#reactor, path);
+  }
+
+  /**
+   * Takes over a descriptor that listens already.
+   *
+   * @throws OsFailure when it does not (then it is closed).
+   */
+  adoptListener(fd: number): UnixListener {
+    return UnixListener.adopt(this.#reactor, fd);
+  }
+
+  map(fd: number, offset: number, size: number): Mapping {
+    try {
+      return new FileMapping(fd, offset, size);
+    } finally {
+      closeFd(fd);
+    }
+  }
+
+  createMemory(name: string, size: number): { readonly fd: number; readonly mapping: Mapping } {
+    const fd = createMemfd(name, size);
+    try {
+      return { fd, mapping: new FileMapping(fd, 0, size) };
+    } catch (error) {
+      closeFd(fd);
+      throw error;
+    }
+  }
+
+  closeFd(fd: number): void {
+    closeFd(fd);
+  }
+
+  /** Stops watching whatever is still open; nothing calls back after this. Safe to call twice. */
+  close(): void {
+    this.#reactor.close();
+  }
+}

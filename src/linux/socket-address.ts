@@ -1,0 +1,29 @@
+import { NativeBuffer } from './native-buffer.js';
+import { OsFailure } from './os-failure.js';
+
+export const AF_UNIX = 1;
+
+/** `sun_path` has 108 bytes, and the path ends with a zero. */
+const MAX_PATH = 107;
+
+/**
+ * A unix socket's address, `struct sockaddr_un`.
+ *
+ * @throws TypeError for a path that can't be one.
+ * @throws OsFailure `ENAMETOOLONG` for more than 107 bytes.
+ */
+export function socketAddress(path: string): NativeBuffer {
+  if (path === '' || path.includes('\0')) throw new TypeError(`${JSON.stringify(path)} is no socket path`);
+  const bytes = new TextEncoder().encode(path);
+  if (bytes.length > MAX_PATH) {
+    throw new OsFailure(
+      'ENAMETOOLONG',
+      'bind',
+      `use ${path} as a socket: its path has ${bytes.length} bytes and may have ${MAX_PATH}`,
+    );
+  }
+  const address = new NativeBuffer(2 + bytes.length + 1);
+  address.data.setUint16(0, AF_UNIX, true);
+  address.bytes.set(bytes, 2);
+  return address;
+}

@@ -1,0 +1,177 @@
+import type { Channel, ChannelHandler } from '../transports/ports.js';
+import { closeFd } from './close-fd.js';
+import { poll } from './libc.js';
+import { MAX_FDS, type Received, receiveBuffer, receiveMessage, sendMessage } from './message-socket.js';
+import { NativeBuffer } from './native-buffer.js';
+import { lastError, OsFailure } from './os-failure.js';
+import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from './reactor.js';
+import { SendQueue } from './send-queue.js';
+
+const POLLIN = 0x1;
+const POLLOUT = 0x4;
+
+// struct pollfd {int fd; short events, revents;}
+const pollfd = new NativeBuffer(8);
+
+/**
+ * A connected unix stream socket.
+ *
+ * When the peer hangs up, what it sent before is delivered first. A peer that does not read may leave 16 MiB waiting
+ * here; after that the channel closes with an error. `close` drops what still waits.
+ */
+export class UnixChannel implements Channel {
+  readonly #reactor: Reactor;
+  readonly #queue = new SendQueue();
+  /** -1 once it is closed, from either side. */
+  #fd: number;
+  #handler: ChannelHandler | undefined;
+  #watch: Watch | undefined;
+  /** The peer takes no more, but what it sent before may still be there. */
+  #deaf = false;
+  #ended: { readonly error: Error | undefined } | undefined;
+  #closed = false;
+  #spare: NativeBuffer | undefined = receiveBuffer();
+
+  /** @param fd - a connected socket, which is the channel's from now on. */
+  constructor(reactor: Reactor, fd: number) {
+    this.#reactor = reactor;
+    this.#fd = fd;
+  }
+
+  receive(handler: ChannelHandler): void {
+    this.#handler = handler;
+    if (this.#ended) this.#announce();
+    else this.#update();
+  }
+
+  /**
+   * @throws RangeError for more than 64 descriptors, or descriptors without a byte to carry them.
+   * @throws OsFailure for a descriptor that is not open.
+   */
+  send(bytes: Uint8Array, fds: readonly number[] = []): void {
+    if (fds.length > MAX_FDS || (fds.length > 0 && bytes.length === 0)) {
+      throw new RangeError(`${fds.length} descriptors can't be sent with ${bytes.length} bytes`);
+    }
+    if (this.#fd === -1 || this.#deaf) return;
+    try {
+      const taken = this.#queue.empty ? sendMessage(this.#fd, bytes, 0, fds) : 0;
+      if (taken === bytes.length) return;
+      this.#queue.add(bytes.subarray(taken), taken === 0 ? fds : []);
+    } catch (error) {
+      this.#sendFailed(error);
+    }
+    this.#update();
+  }
+
+  pump(timeout: number): boolean {
+    const deadline = performance.now() + timeout;
+    while (this.#handler && this.#fd !== -1) {
+      const left = Math.min(Math.ceil(Math.max(0, deadline - performance.now())), 0x7fff_ffff);
+      pollfd.data.setInt32(0, this.#fd, true);
+      pollfd.data.setInt16(4, this.#queue.empty ? POLLIN : POLLIN | POLLOUT, true);
+      const count = poll(pollfd.address, 1, left);
+      if (count === -1) {
+        const code = lastError();
+        if (code === 'EINTR') continue;
+        throw new OsFailure(code, 'poll', 'wait for the peer');
+      }
+      if (count === 0) return false;
+      const events = pollfd.data.getInt16(6, true);
+      if (events & POLLOUT) this.#flush();
+      if (events & ~POLLOUT && this.#read()) return true;
+    }
+    return false;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#release();
+  }
+
+  /** Reads once: it is called again while there is more, and others have their turn in between. */
+  #read(): boolean {
+    const handler = this.#handler;
+    if (!handler || this.#fd === -1) return false;
+    // A handler that pumps comes back in here while it still looks at its bytes.
+    const memory = this.#spare ?? receiveBuffer();
+    this.#spare = undefined;
+    try {
+      const message = this.#take(memory);
+      if (!message) return false;
+      handler.received(memory.bytes.subarray(0, message.size), message.fds);
+      return true;
+    } finally {
+      this.#spare = memory;
+    }
+  }
+
+  #take(memory: NativeBuffer): Received | undefined {
+    try {
+      const message = receiveMessage(this.#fd, memory);
+      if (message?.size !== 0) return message;
+      this.#end(undefined);
+    } catch (error) {
+      if (!(error instanceof OsFailure)) throw error;
+      // The peer closed without reading all; whether it did is a matter of chance, and no error.
+      this.#end(error.code === 'ECONNRESET' ? undefined : error);
+    }
+    return undefined;
+  }
+
+  #flush(): void {
+    try {
+      this.#queue.flush(this.#fd);
+    } catch (error) {
+      this.#sendFailed(error);
+    }
+    this.#update();
+  }
+
+  #sendFailed(error: unknown): void {
+    if (!(error instanceof OsFailure) || error.code === 'EBADF') throw error;
+    if (error.code === 'EPIPE' || error.code === 'ECONNRESET') {
+      this.#deaf = true;
+      this.#queue.clear();
+    } else {
+      this.#end(error);
+    }
+  }
+
+  /** Watches for what is of use now, or not at all: a hang-up that nobody asked for would be reported for ever. */
+  #update(): void {
+    if (this.#fd === -1) return;
+    const events = (this.#handler ? EPOLLIN : 0) | (this.#queue.empty ? 0 : EPOLLOUT);
+    if (events === 0) {
+      this.#watch?.end();
+      this.#watch = undefined;
+    } else if (this.#watch) {
+      this.#watch.change(events);
+    } else {
+      this.#watch = this.#reactor.watch(this.#fd, events, (ready) => {
+        if (ready & ~EPOLLIN && !this.#queue.empty) this.#flush();
+        if (ready & ~EPOLLOUT) this.#read();
+      });
+    }
+  }
+
+  #end(error: Error | undefined): void {
+    this.#release();
+    this.#ended = { error };
+    if (this.#handler) this.#announce();
+  }
+
+  /** From the event loop, so that no caller of `send` or `pump` finds itself torn down. */
+  #announce(): void {
+    setImmediate(() => {
+      if (!this.#closed) this.#handler?.closed(this.#ended?.error);
+    });
+  }
+
+  #release(): void {
+    if (this.#fd === -1) return;
+    this.#watch?.end();
+    this.#queue.clear();
+    closeFd(this.#fd);
+    this.#fd = -1;
+  }
+}

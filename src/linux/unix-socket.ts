@@ -1,0 +1,81 @@
+import { closeFd } from './close-fd.js';
+import { connect, getpeername, getsockopt, socket, socketpair } from './libc.js';
+import { NativeBuffer } from './native-buffer.js';
+import { setNonBlocking } from './non-blocking.js';
+import { check, OsFailure } from './os-failure.js';
+import { AF_UNIX, socketAddress } from './socket-address.js';
+
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_TYPE = 3;
+const SO_DOMAIN = 39;
+
+/** A unix socket that is neither bound nor connected. */
+export function openSocket(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): number {
+  return check(socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), 'socket', 'make a unix socket');
+}
+
+/**
+ * A socket connected to whoever listens at `path`.
+ *
+ * @throws OsFailure `ENOENT` or `ECONNREFUSED` when nobody does, `EAGAIN` when too many wait to be accepted.
+ */
+export function connectSocket(path: string): number {
+  const address = socketAddress(path);
+  const fd = openSocket(SOCK_STREAM);
+  try {
+    check(connect(fd, address.address, address.bytes.length), 'connect', `connect to ${path}`);
+  } catch (error) {
+    closeFd(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** Two sockets connected to each other. */
+export function pairSockets(): [number, number] {
+  const fds = new NativeBuffer(8);
+  check(
+    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds.address),
+    'socketpair',
+    'make a pair of sockets',
+  );
+  return [fds.data.getInt32(0, true), fds.data.getInt32(4, true)];
+}
+
+/**
+ * Makes sure that a descriptor from elsewhere is a connected unix stream socket, and makes it non-blocking.
+ *
+ * @throws OsFailure `ENOTSOCK`, `EPROTOTYPE` or `ENOTCONN` when it is not. It stays open.
+ */
+export function adoptSocket(fd: number): void {
+  expectUnixStream(fd);
+  const address = new NativeBuffer(128);
+  const size = new NativeBuffer(4);
+  size.data.setUint32(0, address.bytes.length, true);
+  check(getpeername(fd, address.address, size.address), 'getpeername', `use descriptor ${fd} as a channel`);
+  setNonBlocking(fd);
+}
+
+/** @throws OsFailure `ENOTSOCK` or `EPROTOTYPE` */
+export function expectUnixStream(fd: number): void {
+  if (socketOption(fd, SO_DOMAIN) !== AF_UNIX || socketOption(fd, SO_TYPE) !== SOCK_STREAM) {
+    throw new OsFailure('EPROTOTYPE', 'getsockopt', `use descriptor ${fd} as a unix stream socket`);
+  }
+}
+
+/** An int option of the SOL_SOCKET level. */
+export function socketOption(fd: number, option: number): number {
+  const value = new NativeBuffer(4);
+  const size = new NativeBuffer(4);
+  size.data.setUint32(0, 4, true);
+  check(
+    getsockopt(fd, SOL_SOCKET, option, value.address, size.address),
+    'getsockopt',
+    `use descriptor ${fd} as a socket`,
+  );
+  return value.data.getInt32(0, true);
+}
