@@ -1,0 +1,167 @@
+/*
+ * The vhost-user messages (QEMU's docs/interop/vhost-user.rst). All numbers are in the host's byte order, which is
+ * little-endian here. Names are the specification's, without their prefixes.
+ */
+
+/** `struct VhostUserHeader`, 12 bytes: byte offsets of its fields, each u32. */
+export const HEADER = { request: 0, flags: 4, size: 8 } as const;
+export const HEADER_SIZE = 12;
+
+/** Bits of the header's flags. */
+export const FLAGS = { VERSION_MASK: 0x3, VERSION: 0x1, REPLY: 0x4, NEED_REPLY: 0x8 } as const;
+
+/** Bytes of the largest payload that is taken: twice what the largest message of the specification has. */
+export const MAX_PAYLOAD_SIZE = 4096;
+
+/** `VHOST_USER_F_PROTOCOL_FEATURES`, a virtio feature bit that no device has: protocol features can be negotiated. */
+export const F_PROTOCOL_FEATURES: bigint = 1n << 30n;
+
+/** `VHOST_USER_PROTOCOL_F_*`, as masks. */
+export const PROTOCOL_F = {
+  MQ: 1n << 0n,
+  REPLY_ACK: 1n << 3n,
+  BACKEND_REQ: 1n << 5n,
+  CONFIG: 1n << 9n,
+  BACKEND_SEND_FD: 1n << 10n,
+  RESET_DEVICE: 1n << 13n,
+  CONFIGURE_MEM_SLOTS: 1n << 15n,
+  STATUS: 1n << 16n,
+} as const;
+
+/** `VHOST_USER_*`: what a front-end asks of a back-end. */
+export const REQUEST = {
+  GET_FEATURES: 1,
+  SET_FEATURES: 2,
+  SET_OWNER: 3,
+  RESET_OWNER: 4,
+  SET_MEM_TABLE: 5,
+  SET_LOG_BASE: 6,
+  SET_LOG_FD: 7,
+  SET_VRING_NUM: 8,
+  SET_VRING_ADDR: 9,
+  SET_VRING_BASE: 10,
+  GET_VRING_BASE: 11,
+  SET_VRING_KICK: 12,
+  SET_VRING_CALL: 13,
+  SET_VRING_ERR: 14,
+  GET_PROTOCOL_FEATURES: 15,
+  SET_PROTOCOL_FEATURES: 16,
+  GET_QUEUE_NUM: 17,
+  SET_VRING_ENABLE: 18,
+  SEND_RARP: 19,
+  NET_SET_MTU: 20,
+  SET_BACKEND_REQ_FD: 21,
+  IOTLB_MSG: 22,
+  SET_VRING_ENDIAN: 23,
+  GET_CONFIG: 24,
+  SET_CONFIG: 25,
+  CREATE_CRYPTO_SESSION: 26,
+  CLOSE_CRYPTO_SESSION: 27,
+  POSTCOPY_ADVISE: 28,
+  POSTCOPY_LISTEN: 29,
+  POSTCOPY_END: 30,
+  GET_INFLIGHT_FD: 31,
+  SET_INFLIGHT_FD: 32,
+  GPU_SET_SOCKET: 33,
+  RESET_DEVICE: 34,
+  VRING_KICK: 35,
+  GET_MAX_MEM_SLOTS: 36,
+  ADD_MEM_REG: 37,
+  REM_MEM_REG: 38,
+  SET_STATUS: 39,
+  GET_STATUS: 40,
+  GET_SHARED_OBJECT: 41,
+  SET_DEVICE_STATE_FD: 42,
+  CHECK_DEVICE_STATE: 43,
+  GET_SHMEM_CONFIG: 44,
+  GET_VRING_BASE_SKIP_DRAIN: 45,
+} as const;
+
+/** `VHOST_USER_BACKEND_*`: what a back-end asks of a front-end, on the channel of `SET_BACKEND_REQ_FD`. */
+export const BACKEND_REQUEST = { CONFIG_CHANGE_MSG: 2 } as const;
+
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(REQUEST).map(([name, request]) => [request, name]),
+);
+
+/** The request's name in the specification, for messages. */
+export function requestName(request: number): string {
+  return NAMES.get(request) ?? `message ${request}`;
+}
+
+/**
+ * What this project does not implement, though the specification has a back-end answer it: a front-end that asks all the
+ * same must get some answer, or it waits for ever.
+ */
+export const ANSWERED_ELSEWHERE: ReadonlySet<number> = new Set([
+  REQUEST.SET_LOG_BASE,
+  REQUEST.IOTLB_MSG,
+  REQUEST.CREATE_CRYPTO_SESSION,
+  REQUEST.POSTCOPY_ADVISE,
+  REQUEST.POSTCOPY_END,
+  REQUEST.GET_INFLIGHT_FD,
+  REQUEST.GET_SHARED_OBJECT,
+  REQUEST.SET_DEVICE_STATE_FD,
+  REQUEST.CHECK_DEVICE_STATE,
+  REQUEST.GET_SHMEM_CONFIG,
+  REQUEST.GET_VRING_BASE_SKIP_DRAIN,
+]);
+
+/** The u64 of the messages that hand over a vring's event: which vring, and whether a descriptor comes along. */
+export const VRING_FD = { INDEX_MASK: 0xff, NOFD: 0x100 } as const;
+
+/** The u64 that answers a request which failed. Bit 8 says, where a reply may carry a descriptor, that none comes. */
+export const FAILURE = 0x101n;
+
+/** A vring state description, 8 bytes: u32 index, u32 num. */
+export const VRING_STATE = { index: 0, num: 4 } as const;
+export const VRING_STATE_SIZE = 8;
+
+/** A vring address description, 40 bytes: u32 index, u32 flags, then u64 addresses in the front-end's memory. */
+export const VRING_ADDR = { index: 0, flags: 4, descriptor: 8, used: 16, available: 24, log: 32 } as const;
+export const VRING_ADDR_SIZE = 40;
+
+/** A memory region description, 32 bytes, all u64. */
+export const REGION = { guestAddress: 0, size: 8, userAddress: 16, mmapOffset: 24 } as const;
+export const REGION_SIZE = 32;
+
+/** A single memory region description, 40 bytes: u64 padding, the region. */
+export const SINGLE_REGION = { region: 8 } as const;
+export const SINGLE_REGION_SIZE = 40;
+
+/** Multiple memory regions: u32 number, u32 padding, the regions. */
+export const REGIONS = { count: 0, regions: 8 } as const;
+
+/** A piece of the configuration space: u32 offset, u32 size, u32 flags, `size` bytes. */
+export const CONFIG = { offset: 0, size: 4, flags: 8, payload: 12 } as const;
+/** Bytes of the configuration space that a message can carry. */
+export const MAX_CONFIG_SIZE = 256;
+
+/** Bytes that a request's payload must have: [least, most]. What is not here may have any number. */
+export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: number]> = new Map([
+  [REQUEST.GET_FEATURES, [0, 0]],
+  [REQUEST.SET_FEATURES, [8, 8]],
+  [REQUEST.SET_OWNER, [0, 0]],
+  [REQUEST.RESET_OWNER, [0, 0]],
+  [REQUEST.SET_MEM_TABLE, [REGIONS.regions, MAX_PAYLOAD_SIZE]],
+  [REQUEST.SET_VRING_NUM, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
+  [REQUEST.SET_VRING_ADDR, [VRING_ADDR_SIZE, VRING_ADDR_SIZE]],
+  [REQUEST.SET_VRING_BASE, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
+  [REQUEST.GET_VRING_BASE, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
+  [REQUEST.SET_VRING_KICK, [8, 8]],
+  [REQUEST.SET_VRING_CALL, [8, 8]],
+  [REQUEST.SET_VRING_ERR, [8, 8]],
+  [REQUEST.GET_PROTOCOL_FEATURES, [0, 0]],
+  [REQUEST.SET_PROTOCOL_FEATURES, [8, 8]],
+  [REQUEST.GET_QUEUE_NUM, [0, 0]],
+  [REQUEST.SET_VRING_ENABLE, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
+  [REQUEST.SET_BACKEND_REQ_FD, [0, 0]],
+  [REQUEST.GET_CONFIG, [CONFIG.payload, CONFIG.payload + MAX_CONFIG_SIZE]],
+  [REQUEST.SET_CONFIG, [CONFIG.payload, CONFIG.payload + MAX_CONFIG_SIZE]],
+  [REQUEST.RESET_DEVICE, [0, 0]],
+  [REQUEST.GET_MAX_MEM_SLOTS, [0, 0]],
+  [REQUEST.ADD_MEM_REG, [SINGLE_REGION_SIZE, SINGLE_REGION_SIZE]],
+  [REQUEST.REM_MEM_REG, [SINGLE_REGION_SIZE, SINGLE_REGION_SIZE]],
+  [REQUEST.SET_STATUS, [8, 8]],
+  [REQUEST.GET_STATUS, [0, 0]],
+]);

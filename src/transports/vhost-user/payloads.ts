@@ -1,0 +1,168 @@
+import { type FrontendAddress, type GuestAddress, joinAddress } from '../../memory/address.js';
+import {
+  CONFIG,
+  REGION,
+  REGION_SIZE,
+  REGIONS,
+  SINGLE_REGION,
+  SINGLE_REGION_SIZE,
+  VRING_ADDR,
+  VRING_ADDR_SIZE,
+  VRING_STATE,
+  VRING_STATE_SIZE,
+} from './messages.js';
+
+/*
+ * The structs that messages carry, from bytes and to bytes. Numbers that are wider than 53 bits on the wire come out as
+ * `NaN` when they don't fit, which every bounds check refuses.
+ */
+
+export interface VringState {
+  readonly index: number;
+  readonly num: number;
+}
+
+export interface VringAddress {
+  readonly index: number;
+  readonly flags: number;
+  readonly descriptor: FrontendAddress;
+  readonly used: FrontendAddress;
+  readonly available: FrontendAddress;
+}
+
+/** One region of guest memory, as the front-end describes it. */
+export interface RegionDescription {
+  readonly guestAddress: GuestAddress;
+  /** Bytes. */
+  readonly size: number;
+  /** The same bytes in the front-end's own memory. */
+  readonly userAddress: FrontendAddress;
+  /** Where the region begins in the file. */
+  readonly mmapOffset: number;
+}
+
+/** An access to the configuration space. */
+export interface ConfigAccess {
+  readonly offset: number;
+  /** Bytes that it is about. */
+  readonly size: number;
+  readonly flags: number;
+  /** The bytes that came along; a hostile peer's are not `size`. */
+  readonly bytes: Uint8Array;
+}
+
+export function encodeU64(value: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, value, true);
+  return bytes;
+}
+
+export function decodeVringState(payload: DataView): VringState {
+  return {
+    index: payload.getUint32(VRING_STATE.index, true),
+    num: payload.getUint32(VRING_STATE.num, true),
+  };
+}
+
+export function encodeVringState({ index, num }: VringState): Uint8Array {
+  const bytes = new Uint8Array(VRING_STATE_SIZE);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(VRING_STATE.index, index, true);
+  view.setUint32(VRING_STATE.num, num, true);
+  return bytes;
+}
+
+export function decodeVringAddress(payload: DataView): VringAddress {
+  const address = (at: number): FrontendAddress => decodeNumber(payload, at) as FrontendAddress;
+  return {
+    index: payload.getUint32(VRING_ADDR.index, true),
+    flags: payload.getUint32(VRING_ADDR.flags, true),
+    descriptor: address(VRING_ADDR.descriptor),
+    used: address(VRING_ADDR.used),
+    available: address(VRING_ADDR.available),
+  };
+}
+
+export function encodeVringAddress(address: VringAddress): Uint8Array {
+  const bytes = new Uint8Array(VRING_ADDR_SIZE);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(VRING_ADDR.index, address.index, true);
+  view.setUint32(VRING_ADDR.flags, address.flags, true);
+  encodeNumber(view, VRING_ADDR.descriptor, address.descriptor);
+  encodeNumber(view, VRING_ADDR.used, address.used);
+  encodeNumber(view, VRING_ADDR.available, address.available);
+  return bytes;
+}
+
+export function decodeRegion(payload: DataView): RegionDescription {
+  return regionAt(payload, SINGLE_REGION.region);
+}
+
+export function encodeRegion(region: RegionDescription): Uint8Array {
+  const bytes = new Uint8Array(SINGLE_REGION_SIZE);
+  putRegion(new DataView(bytes.buffer), SINGLE_REGION.region, region);
+  return bytes;
+}
+
+/** @returns `undefined` when the payload is too short for the regions that it says it has. */
+export function decodeRegions(payload: DataView): RegionDescription[] | undefined {
+  const count = payload.getUint32(REGIONS.count, true);
+  if (payload.byteLength < REGIONS.regions + count * REGION_SIZE) return undefined;
+  return Array.from({ length: count }, (_, i) => regionAt(payload, REGIONS.regions + i * REGION_SIZE));
+}
+
+export function encodeRegions(regions: readonly RegionDescription[]): Uint8Array {
+  const bytes = new Uint8Array(REGIONS.regions + regions.length * REGION_SIZE);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(REGIONS.count, regions.length, true);
+  for (const [i, region] of regions.entries()) putRegion(view, REGIONS.regions + i * REGION_SIZE, region);
+  return bytes;
+}
+
+export function decodeConfig(payload: DataView): ConfigAccess {
+  return {
+    offset: payload.getUint32(CONFIG.offset, true),
+    size: payload.getUint32(CONFIG.size, true),
+    flags: payload.getUint32(CONFIG.flags, true),
+    bytes: new Uint8Array(
+      payload.buffer,
+      payload.byteOffset + CONFIG.payload,
+      payload.byteLength - CONFIG.payload,
+    ),
+  };
+}
+
+export function encodeConfig({ offset, size, flags, bytes }: ConfigAccess): Uint8Array {
+  const payload = new Uint8Array(CONFIG.payload + bytes.length);
+  const view = new DataView(payload.buffer);
+  view.setUint32(CONFIG.offset, offset, true);
+  view.setUint32(CONFIG.size, size, true);
+  view.setUint32(CONFIG.flags, flags, true);
+  payload.set(bytes, CONFIG.payload);
+  return payload;
+}
+
+function regionAt(view: DataView, at: number): RegionDescription {
+  return {
+    guestAddress: decodeNumber(view, at + REGION.guestAddress) as GuestAddress,
+    size: decodeNumber(view, at + REGION.size),
+    userAddress: decodeNumber(view, at + REGION.userAddress) as FrontendAddress,
+    mmapOffset: decodeNumber(view, at + REGION.mmapOffset),
+  };
+}
+
+function putRegion(view: DataView, at: number, region: RegionDescription): void {
+  encodeNumber(view, at + REGION.guestAddress, region.guestAddress);
+  encodeNumber(view, at + REGION.size, region.size);
+  encodeNumber(view, at + REGION.userAddress, region.userAddress);
+  encodeNumber(view, at + REGION.mmapOffset, region.mmapOffset);
+}
+
+function decodeNumber(view: DataView, at: number): number {
+  return joinAddress(view.getUint32(at, true), view.getUint32(at + 4, true));
+}
+
+function encodeNumber(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value % 0x1_0000_0000, true);
+  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
+}
