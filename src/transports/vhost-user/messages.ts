@@ -16,16 +16,16 @@ export const MAX_PAYLOAD_SIZE = 4096;
 /** `VHOST_USER_F_PROTOCOL_FEATURES`, a virtio feature bit that no device has: protocol features can be negotiated. */
 export const F_PROTOCOL_FEATURES: bigint = 1n << 30n;
 
-/** `VHOST_USER_PROTOCOL_F_*`, as masks. */
+/** `VHOST_USER_PROTOCOL_F_*`, as masks: bits 0, 3, 5, 9, 10, 13, 15 and 16. */
 export const PROTOCOL_F = {
-  MQ: 1n << 0n,
-  REPLY_ACK: 1n << 3n,
-  BACKEND_REQ: 1n << 5n,
-  CONFIG: 1n << 9n,
-  BACKEND_SEND_FD: 1n << 10n,
-  RESET_DEVICE: 1n << 13n,
-  CONFIGURE_MEM_SLOTS: 1n << 15n,
-  STATUS: 1n << 16n,
+  MQ: 0x1n,
+  REPLY_ACK: 0x8n,
+  BACKEND_REQ: 0x20n,
+  CONFIG: 0x200n,
+  BACKEND_SEND_FD: 0x400n,
+  RESET_DEVICE: 0x2000n,
+  CONFIGURE_MEM_SLOTS: 0x8000n,
+  STATUS: 0x10000n,
 } as const;
 
 /** `VHOST_USER_*`: what a front-end asks of a back-end. */
