@@ -10,13 +10,32 @@ export interface MemoryRegion {
   readonly view: MemoryView;
 }
 
+/** A region with what each access needs of it, in one shape, whoever made the region. */
+class Entry implements MemoryRegion {
+  readonly region: MemoryRegion;
+  readonly view: MemoryView;
+  readonly start: GuestAddress;
+  /** One past the last address. */
+  readonly end: number;
+
+  constructor(region: MemoryRegion) {
+    this.region = region;
+    this.view = region.view;
+    this.start = region.start;
+    this.end = region.start + region.view.length;
+  }
+}
+
 /**
  * The guest's physical memory as a set of regions that come and go. Every address that a peer names passes
  * through here and is checked at each use, because a region may be gone by the next one.
  */
 export class GuestMemory {
-  #regions: MemoryRegion[] = [];
-  #last: MemoryRegion | undefined;
+  /** By ascending address; they don't overlap. */
+  #entries: readonly Entry[] = [];
+  #regions: readonly MemoryRegion[] = [];
+  /** The one that was found last: mostly the next one too. */
+  #last: Entry | undefined;
   #generation = 0;
 
   /** Grows by one with each change of the regions: views taken under an older generation are stale. */
@@ -31,50 +50,44 @@ export class GuestMemory {
 
   /** @throws MemoryError `OVERLAP` when the region shares an address with another, or leaves the address space. */
   add(region: MemoryRegion): void {
-    const end = region.start + region.view.length;
-    if (!(Number.isSafeInteger(end) && region.start >= 0) || region.view.length === 0) {
+    const entry = new Entry(region);
+    if (!(Number.isSafeInteger(entry.end) && entry.start >= 0 && entry.start < entry.end)) {
       throw new MemoryError('OUT_OF_RANGE', region.start, region.view.length);
     }
-    for (const other of this.#regions) {
-      if (region.start < other.start + other.view.length && other.start < end) {
+    for (const other of this.#entries) {
+      if (entry.start < other.end && other.start < entry.end) {
         throw new MemoryError('OVERLAP', region.start, region.view.length);
       }
     }
-    this.#regions = [...this.#regions, region].sort((a, b) => a.start - b.start);
-    this.#changed();
+    this.#change([...this.#entries, entry].sort((a, b) => a.start - b.start));
   }
 
   /** Takes out every region that lies wholly inside the range, and returns them. */
   remove(start: GuestAddress, length: number): MemoryRegion[] {
-    const gone = this.#regions.filter((r) => r.start >= start && r.start + r.view.length <= start + length);
-    if (gone.length > 0) {
-      this.#regions = this.#regions.filter((r) => !gone.includes(r));
-      this.#changed();
-    }
-    return gone;
+    const isGone = (entry: Entry) => entry.start >= start && entry.end <= start + length;
+    const gone = this.#entries.filter(isGone);
+    if (gone.length > 0) this.#change(this.#entries.filter((entry) => !isGone(entry)));
+    return gone.map((entry) => entry.region);
   }
 
   /** Takes out all regions, and returns them. */
   clear(): MemoryRegion[] {
-    const gone = this.#regions;
-    this.#regions = [];
-    this.#changed();
+    const gone = [...this.#regions];
+    this.#change([]);
     return gone;
   }
 
   /** Whether every byte of the range is there (it may cross from one region into the next). */
   covers(address: GuestAddress, length: number): boolean {
-    if (!(length >= 0)) return false;
-    let at: number = address;
-    let left = length;
-    for (;;) {
-      const region = this.#find(at);
-      if (region === undefined) return false;
-      const here = region.start + region.view.length - at;
-      if (left <= here) return true;
-      at += here;
-      left -= here;
-    }
+    const last = this.#last;
+    if (last !== undefined && address >= last.start && address + length <= last.end) return length >= 0;
+    return this.#coversAcross(address, length);
+  }
+
+  /** The region that the whole range lies in, if it lies in one: to read a few values there without a view of their own. */
+  regionOf(address: GuestAddress, length: number): MemoryRegion | undefined {
+    const entry = this.#find(address);
+    return entry !== undefined && length >= 0 && address + length <= entry.end ? entry : undefined;
   }
 
   /**
@@ -83,12 +96,11 @@ export class GuestMemory {
    * @throws MemoryError `UNMAPPED` when the range is not there, or spans two regions.
    */
   view(address: GuestAddress, length: number): MemoryView {
-    const region = this.#find(address);
-    const offset = region === undefined ? 0 : address - region.start;
-    if (region === undefined || !(length >= 0 && offset + length <= region.view.length)) {
+    const entry = this.#find(address);
+    if (entry === undefined || !(length >= 0 && address + length <= entry.end)) {
       throw new MemoryError('UNMAPPED', address, length);
     }
-    return region.view.slice(offset, length);
+    return entry.view.slice(address - entry.start, length);
   }
 
   /**
@@ -99,11 +111,10 @@ export class GuestMemory {
   read(address: GuestAddress, into: Uint8Array, start = 0, length: number = into.length - start): void {
     let done = 0;
     while (done < length) {
-      const region = this.#find(address + done);
-      if (region === undefined) throw new MemoryError('UNMAPPED', address, length);
-      const offset = address + done - region.start;
-      const here = Math.min(length - done, region.view.length - offset);
-      region.view.copyOut(offset, into, start + done, here);
+      const entry = this.#find(address + done);
+      if (entry === undefined) throw new MemoryError('UNMAPPED', address, length);
+      const here = Math.min(length - done, entry.end - (address + done));
+      entry.view.copyOut(address + done - entry.start, into, start + done, here);
       done += here;
     }
   }
@@ -116,35 +127,46 @@ export class GuestMemory {
   write(address: GuestAddress, from: Uint8Array, start = 0, length: number = from.length - start): void {
     let done = 0;
     while (done < length) {
-      const region = this.#find(address + done);
-      if (region === undefined) throw new MemoryError('UNMAPPED', address, length);
-      const offset = address + done - region.start;
-      const here = Math.min(length - done, region.view.length - offset);
-      region.view.copyIn(offset, from, start + done, here);
+      const entry = this.#find(address + done);
+      if (entry === undefined) throw new MemoryError('UNMAPPED', address, length);
+      const here = Math.min(length - done, entry.end - (address + done));
+      entry.view.copyIn(address + done - entry.start, from, start + done, here);
       done += here;
     }
   }
 
-  #find(address: number): MemoryRegion | undefined {
+  #coversAcross(address: number, length: number): boolean {
+    if (!(length >= 0)) return false;
+    const end = address + length;
+    let at = address;
+    for (;;) {
+      const entry = this.#find(at);
+      if (entry === undefined) return false;
+      if (end <= entry.end) return true;
+      at = entry.end;
+    }
+  }
+
+  #find(address: number): Entry | undefined {
     const last = this.#last;
-    if (last !== undefined && address >= last.start && address < last.start + last.view.length) return last;
+    if (last !== undefined && address >= last.start && address < last.end) return last;
     let low = 0;
-    let high = this.#regions.length - 1;
+    let high = this.#entries.length - 1;
     while (low <= high) {
       const middle = (low + high) >>> 1;
-      const region = this.#regions[middle]!;
-      if (address < region.start) high = middle - 1;
-      else if (address >= region.start + region.view.length) low = middle + 1;
-      else if (Number.isNaN(address)) return undefined;
-      else {
-        this.#last = region;
-        return region;
-      }
+      const entry = this.#entries[middle]!;
+      if (address >= entry.end) low = middle + 1;
+      else if (address >= entry.start) {
+        this.#last = entry;
+        return entry;
+      } else high = middle - 1; // `NaN` too: it ends up nowhere.
     }
     return undefined;
   }
 
-  #changed(): void {
+  #change(entries: readonly Entry[]): void {
+    this.#entries = entries;
+    this.#regions = entries.map((entry) => entry.region);
     this.#last = undefined;
     this.#generation += 1;
   }

@@ -11,52 +11,55 @@ const SHORT_COPY = 64;
 export class MappedView implements MemoryView {
   readonly length: number;
   readonly #bytes: Uint8Array;
+  /** Both empty where the view itself is not aligned to such words. */
   readonly #words16: Uint16Array;
   readonly #words32: Uint32Array;
+  readonly #unaligned: DataView;
 
   /**
    * @param buffer - the memory; shared with the other side and never copied.
-   * @param byteOffset - where the view starts. Values of 2 and 4 bytes can be had (`RangeError` otherwise) only when it
-   * is a multiple of their size.
-   * @param length - bytes in the view.
+   * @param byteOffset - where the view starts. `load16` and `store16` need a multiple of 2 (`RangeError` otherwise), and
+   * the plain accesses are slower where it is not a multiple of their size.
+   * @param length - bytes in the view, at most 4 GiB.
    */
   constructor(buffer: ArrayBufferLike, byteOffset = 0, length: number = buffer.byteLength - byteOffset) {
+    if (length > 0x1_0000_0000) throw new RangeError(`a view of ${length} bytes is larger than 4 GiB`);
     this.length = length;
     this.#bytes = new Uint8Array(buffer, byteOffset, length);
-    this.#words16 =
-      byteOffset % 2 === 0 ? new Uint16Array(buffer, byteOffset, Math.floor(length / 2)) : new Uint16Array();
-    this.#words32 =
-      byteOffset % 4 === 0 ? new Uint32Array(buffer, byteOffset, Math.floor(length / 4)) : new Uint32Array();
+    const [odd2, odd4] = [byteOffset % 2, byteOffset % 4];
+    this.#words16 = new Uint16Array(buffer, byteOffset - odd2, odd2 === 0 ? Math.floor(length / 2) : 0);
+    this.#words32 = new Uint32Array(buffer, byteOffset - odd4, odd4 === 0 ? Math.floor(length / 4) : 0);
+    this.#unaligned = new DataView(buffer, byteOffset, length);
   }
 
+  // An index that is no integer, or outside, reads `undefined`: so one access checks everything.
+
   read16(offset: number): number {
-    if (!(offset + 2 <= this.length)) outside(offset);
-    return this.#words16[offset >>> 1] ?? outside(offset);
+    return this.#words16[offset / 2] ?? this.#unaligned.getUint16(whole(offset), true);
   }
 
   read32(offset: number): number {
-    if (!(offset + 4 <= this.length)) outside(offset);
-    return this.#words32[offset >>> 2] ?? outside(offset);
+    return this.#words32[offset / 4] ?? this.#unaligned.getUint32(whole(offset), true);
   }
 
   write16(offset: number, value: number): void {
-    if (!(offset + 2 <= this.length) || offset >>> 1 >= this.#words16.length) outside(offset);
-    this.#words16[offset >>> 1] = value;
+    const index = offset / 2;
+    if (isIndex(index, this.#words16.length)) this.#words16[index] = value;
+    else this.#unaligned.setUint16(whole(offset), value, true);
   }
 
   write32(offset: number, value: number): void {
-    if (!(offset + 4 <= this.length) || offset >>> 2 >= this.#words32.length) outside(offset);
-    this.#words32[offset >>> 2] = value;
+    const index = offset / 4;
+    if (isIndex(index, this.#words32.length)) this.#words32[index] = value;
+    else this.#unaligned.setUint32(whole(offset), value, true);
   }
 
   load16(offset: number): number {
-    if (!(offset + 2 <= this.length)) outside(offset);
-    return Atomics.load(this.#words16, offset >>> 1);
+    return Atomics.load(this.#words16, whole(offset / 2));
   }
 
   store16(offset: number, value: number): void {
-    if (!(offset + 2 <= this.length)) outside(offset);
-    Atomics.store(this.#words16, offset >>> 1, value);
+    Atomics.store(this.#words16, whole(offset / 2), value);
   }
 
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
@@ -85,5 +88,15 @@ export class MappedView implements MemoryView {
 }
 
 function outside(offset: number): never {
-  throw new RangeError(`offset ${offset} is outside this memory view, or not aligned in it`);
+  throw new RangeError(`offset ${offset} is outside this memory view`);
+}
+
+function isIndex(index: number, length: number): boolean {
+  return index >= 0 && index < length && Number.isInteger(index);
+}
+
+/** A `DataView` or `Atomics` would take a part of a number for the whole. */
+function whole(index: number): number {
+  if (!Number.isInteger(index)) throw new RangeError(`${index} is no place in a memory view`);
+  return index;
 }

@@ -1,5 +1,6 @@
 import { type GuestAddress, joinAddress } from '../../memory/address.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
+import { MappedView } from '../../memory/mapped-view.js';
 import { MemoryError } from '../../memory/memory-error.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import type { Chain } from '../chain.js';
@@ -48,8 +49,8 @@ export interface SplitDeviceQueueOptions {
 }
 
 /**
- * Descriptors of one indirect table that are followed on a queue that is smaller than that. §2.7.5.3.1 forbids a driver
- * to go beyond the queue size; drivers do all the same, and QEMU and Linux's vhost take 1024.
+ * Descriptors that an indirect table may have on a queue that is smaller than that. §2.7.5.3.1 forbids a driver to go
+ * beyond the queue size; drivers do all the same, and QEMU and Linux's vhost take 1024.
  */
 const INDIRECT_MOST = 1024;
 /** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
@@ -73,9 +74,6 @@ export class SplitDeviceQueue implements Virtqueue {
   readonly #availEvent: number;
   /** One for each head index, made when it is first seen. */
   readonly #chains: (SplitChain | undefined)[];
-  /** One descriptor of an indirect table: those may lie unaligned and across regions, so they are copied out first. */
-  readonly #entry: Uint8Array = new Uint8Array(VIRTQ_DESC_SIZE);
-  readonly #entryWords: Uint32Array = new Uint32Array(this.#entry.buffer);
 
   #table!: MemoryView;
   #avail!: MemoryView;
@@ -237,9 +235,8 @@ export class SplitDeviceQueue implements Virtqueue {
     try {
       const view = this.#memory.view(address, length);
       if (address % alignment !== 0) throw new RangeError('address');
-      // A region can itself begin at an odd address: then words can't be had of it, wherever the area lies.
-      if (name === 'driver') view.read16(0);
-      else view.read32(0);
+      // A region can itself begin at an odd place: then no atomic access can be had of it, wherever the area lies.
+      view.load16(0);
       return view;
     } catch (error) {
       if (error instanceof MemoryError) {
@@ -282,41 +279,40 @@ export class SplitDeviceQueue implements Virtqueue {
     }
     chain.begin();
 
-    let index = head;
+    let table = this.#table;
+    /** Where the table begins in that view, bytes; how many descriptors it has. */
+    let tableOffset = 0;
     let entries = size;
+    let indirect = false;
+    let index = head;
     let left = size;
-    /** Address of the indirect table that is being followed; -1 in the descriptor table itself. */
-    let indirectTable = -1;
     let writing = false;
     for (;;) {
-      if (left === 0) this.#tooLong(head, indirectTable);
+      // As many steps as the table has descriptors, and one is seen twice.
+      if (left === 0) this.#fail('CHAIN_LOOP', '2.7.5.2', `chain ${head} loops in its table of ${entries}`);
       left -= 1;
-      let low: number;
-      let high: number;
-      let length: number;
-      let flagsAndNext: number;
-      if (indirectTable === -1) {
-        const at = VIRTQ_DESC_SIZE * index;
-        low = this.#table.read32(at + VIRTQ_DESC.addr);
-        high = this.#table.read32(at + VIRTQ_DESC.addr + 4);
-        length = this.#table.read32(at + VIRTQ_DESC.len);
-        flagsAndNext = this.#table.read32(at + VIRTQ_DESC.flags);
-      } else {
-        this.#memory.read((indirectTable + VIRTQ_DESC_SIZE * index) as GuestAddress, this.#entry);
-        const words = this.#entryWords;
-        low = words[0]!;
-        high = words[1]!;
-        length = words[2]!;
-        flagsAndNext = words[3]!;
-      }
+      const at = tableOffset + VIRTQ_DESC_SIZE * index;
+      const low = table.read32(at + VIRTQ_DESC.addr);
+      const high = table.read32(at + VIRTQ_DESC.addr + 4);
+      const length = table.read32(at + VIRTQ_DESC.len);
+      // Both at once: flags below, next above.
+      const flagsAndNext = table.read32(at + VIRTQ_DESC.flags);
       const address = joinAddress(low, high);
 
       if ((flagsAndNext & VIRTQ_DESC_F_INDIRECT) !== 0) {
         // §2.7.5.3.2: after any number of direct descriptors, and F_WRITE means nothing here.
-        this.#checkIndirect(head, indirectTable !== -1, flagsAndNext, address, length);
-        indirectTable = address;
+        this.#checkIndirect(head, indirect, flagsAndNext, address, length);
+        const region = this.#memory.regionOf(address, length);
+        if (region !== undefined && (address - region.start) % 4 === 0) {
+          table = region.view;
+          tableOffset = address - region.start;
+        } else {
+          table = this.#copyOf(address, length);
+          tableOffset = 0;
+        }
+        indirect = true;
         entries = length / VIRTQ_DESC_SIZE;
-        left = Math.max(size, INDIRECT_MOST);
+        left = entries;
         index = 0;
         continue;
       }
@@ -371,26 +367,22 @@ export class SplitDeviceQueue implements Virtqueue {
     if (length === 0 || length % VIRTQ_DESC_SIZE !== 0) {
       this.#fail('INDIRECT_LENGTH', '2.7.5.3', `chain ${head} has an indirect table of ${length} bytes`);
     }
+    const most = Math.max(this.size, INDIRECT_MOST);
+    if (length > VIRTQ_DESC_SIZE * most) {
+      const text = `chain ${head} has an indirect table of ${length / VIRTQ_DESC_SIZE} descriptors, more than ${most}`;
+      this.#fail('INDIRECT_LENGTH', section, text);
+    }
     if (!this.#memory.covers(address, length)) {
       const text = `indirect table of chain ${head}: 0x${address.toString(16)} + ${length} bytes is not guest memory`;
       this.#fail('INDIRECT_UNMAPPED', '2.7.5.3', text);
     }
   }
 
-  #tooLong(head: number, indirectTable: number): never {
-    if (indirectTable === -1) {
-      this.#fail(
-        'CHAIN_LOOP',
-        '2.7.5.2',
-        `chain ${head} loops: it has more descriptors than the queue, ${this.size}`,
-      );
-    }
-    const most = Math.max(this.size, INDIRECT_MOST);
-    this.#fail(
-      'CHAIN_LOOP',
-      '2.7.5.3.1',
-      `chain ${head} loops or has over ${most} descriptors in its indirect table`,
-    );
+  /** An indirect table that lies across regions, or unaligned: odd, but nothing forbids it. */
+  #copyOf(address: GuestAddress, length: number): MemoryView {
+    const bytes = new Uint8Array(length);
+    this.#memory.read(address, bytes);
+    return new MappedView(bytes.buffer);
   }
 
   /** Breaks the queue: every later `pop` throws the same error. */
