@@ -129,9 +129,10 @@ export class DmaMessages implements RemoteMemory {
       const left = Math.ceil((ends - this.#ports.now()) / 1e6);
       if (left <= 0) {
         this.#fail('TIMEOUT', `no answer to ${what} within ${Math.round((ends - begun) / 1e6)} ms`);
-        return;
+      } else if (!this.#ports.pump(left) && this.#ports.now() < ends) {
+        // The channel is closed; its handler hears of that by itself.
+        this.close();
       }
-      this.#ports.pump(left);
     }
   }
 

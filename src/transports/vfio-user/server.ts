@@ -47,9 +47,9 @@ class ServerSession implements Session {
   readonly #function: VirtioPciFunction;
   /** What register accesses led to, to be done after they were answered. */
   readonly #work: (() => void)[] = [];
-  /** Messages that came behind a reset which has to wait. */
-  readonly #held: Message[] = [];
-  #working = false;
+  /** Messages to be served. */
+  readonly #inbox: Message[] = [];
+  #running = false;
   #resetting = false;
   #negotiated = false;
   #refusals = 0;
@@ -74,7 +74,7 @@ class ServerSession implements Session {
       });
     this.#remote = new DmaMessages({
       send: (bytes) => channel.send(bytes),
-      pump: (timeout) => channel.pump(timeout),
+      pump: (timeout) => this.#pump(timeout),
       now: () => environment.clock.now(),
       defer,
       failed: (error) => this.#gone(error),
@@ -87,9 +87,9 @@ class ServerSession implements Session {
         clock: environment.clock,
         defer,
         print: (line) => environment.print(line),
-        // What a device finds missing because its own reset cut it short is nobody's fault.
+        // What a device finds missing because a reset or the end cut it short is nobody's fault.
         warn: (line) => {
-          if (!this.#resetting) environment.warn(line);
+          if (!this.#resetting && !this.#over) environment.warn(line);
         },
       },
       {
@@ -120,7 +120,7 @@ class ServerSession implements Session {
     this.#irqs.close();
     this.#dma.close();
     for (const fd of this.#framing.abandon()) this.#environment.os.closeFd(fd);
-    for (const message of this.#held) this.#closeFds(message.fds);
+    for (const message of this.#inbox) this.#closeFds(message.fds);
   }
 
   #end(error?: Error): void {
@@ -134,57 +134,73 @@ class ServerSession implements Session {
   #gone(error?: Error): void {
     this.#over = true;
     this.#remote.close();
-    if (this.#remote.waiting || this.#working) this.#environment.defer(() => this.#end(error));
+    if (this.#remote.waiting || this.#running) this.#environment.defer(() => this.#end(error));
     else this.#end(error);
   }
 
   #received(bytes: Uint8Array, fds: readonly number[]): void {
     const closeFds = (refused: readonly number[]): void => this.#closeFds(refused);
     try {
-      this.#framing.push(bytes, fds, (message) => this.#deliver(message), closeFds);
+      this.#framing.push(bytes, fds, (message) => void this.#inbox.push(message), closeFds);
     } catch (error) {
+      this.#run();
       this.#gone(error as Error);
     }
+    this.#run();
   }
 
-  #deliver(message: Message): void {
-    if (this.#resetting) {
-      this.#held.push(message);
-      return;
+  /**
+   * While the device waits for memory: serves what came. Also what came before, in the same bytes as the kick that the
+   * device is at, because the client may give memory only after that is answered.
+   */
+  #pump(timeout: number): boolean {
+    if (this.#serveInbox()) return true;
+    const delivered = this.#channel.pump(timeout);
+    this.#serveInbox();
+    return delivered;
+  }
+
+  #serveInbox(): boolean {
+    let any = false;
+    // What comes behind a reset waits for it.
+    while (!this.#resetting) {
+      const message = this.#inbox.shift();
+      if (message === undefined) break;
+      this.#serve(message);
+      any = true;
     }
-    this.#serve(message);
-    this.#drain();
+    return any;
   }
 
-  #perform(work: () => void): void {
-    this.#work.push(work);
-    // From a message: done when that is answered. From anywhere else nobody else would come by.
-    if (this.#remote.waiting && !this.#working) this.#environment.defer(() => this.#drain());
-  }
-
-  #beginReset(): void {
-    if (!this.#remote.waiting) return;
-    this.#resetting = true;
-    this.#remote.abandon();
-  }
-
-  /** Does what is to be done, unless the device is in the middle of something: then whoever called it goes on here. */
-  #drain(): void {
-    if (this.#working || this.#remote.waiting) return;
-    this.#working = true;
-    while (!this.#over && !this.#closed) {
-      const work = this.#work.shift();
+  /** Serves messages, and does after each what it led to, unless the device is in the middle of something. */
+  #run(): void {
+    if (this.#running || this.#remote.waiting) return;
+    this.#running = true;
+    while (!this.#closed) {
+      const work = this.#over ? undefined : this.#work.shift();
       if (work !== undefined) {
         work();
         continue;
       }
       this.#resetting = false;
       this.#remote.resume();
-      const message = this.#held.shift();
+      const message = this.#inbox.shift();
       if (message === undefined) break;
       this.#serve(message);
     }
-    this.#working = false;
+    this.#running = false;
+  }
+
+  #perform(work: () => void): void {
+    this.#work.push(work);
+    // From a message: done when that is answered. While an alarm's device waits, nobody else would come by.
+    if (this.#remote.waiting && !this.#running) this.#environment.defer(() => this.#run());
+  }
+
+  #beginReset(): void {
+    if (!this.#remote.waiting) return;
+    this.#resetting = true;
+    this.#remote.abandon();
   }
 
   /** Answers one message. Never throws. */
