@@ -73,6 +73,15 @@ export function findDevice(name: string, options: DeviceOptions): DeviceKind {
   return kind;
 }
 
+/** `--vectors`, for the commands that serve over vfio-user. */
+export function vectorsOption(): Option {
+  return new Option('--vectors <n>', 'vfio-user: MSI-X vectors; 0 for INTx').argParser((text) => {
+    if (!/^\d+$/.test(text) || Number(text) > 2048)
+      throw new InvalidArgumentError('write a whole number from 0 to 2048.');
+    return Number(text);
+  });
+}
+
 /** @returns ms */
 function duration(text: string): number {
   const value = ms(text as ms.StringValue);

@@ -1,5 +1,40 @@
 #!/usr/bin/env node
-import { Command } from 'commander';
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { doctorCommand } from './doctor.js';
+import { qemuArgsCommand } from './qemu-args-command.js';
+import { serveCommand } from './serve.js';
+import { vmCommand } from './vm.js';
 
-const program: Command = new Command('virtio-misc');
-program.parse();
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const program: Command = new Command('virtio-misc')
+  .description('virtio devices in TypeScript for a stock QEMU, and a guest to try them in')
+  .version(version)
+  .showSuggestionAfterError()
+  .showHelpAfterError('(--help says more)')
+  .exitOverride();
+for (const command of [serveCommand(), vmCommand(), qemuArgsCommand(), doctorCommand()]) {
+  program.addCommand(command.copyInheritedSettings(program));
+}
+
+// A reader that had enough (`| head`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode;
+  } else {
+    process.stderr.write(`virtio-misc: ${error instanceof Error ? error.message : String(error)}\n`);
+    if (process.env.VIRTIO_MISC_DEBUG !== undefined && error instanceof Error)
+      process.stderr.write(`${error.stack}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,64 @@
+import { resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { serve } from '../serve.js';
+import {
+  addDeviceOptions,
+  DEVICE_LIST,
+  type DeviceOptions,
+  findDevice,
+  vectorsOption,
+} from './device-options.js';
+import { makeLog } from './log.js';
+import { stopSignal } from './stop-signal.js';
+import { UsageError } from './usage-error.js';
+
+interface Options extends DeviceOptions {
+  readonly vhostUser?: string;
+  readonly vfioUser?: string;
+  readonly vectors?: number;
+  readonly log: 'auto' | 'pretty' | 'json';
+}
+
+/** `virtio-misc serve`: a device on a socket, until told to stop. */
+export function serveCommand(): Command {
+  const command = new Command('serve')
+    .summary('serve a device on a socket')
+    .description(
+      `Serves a device to any front-end, one after another, until SIGINT or SIGTERM. What the device prints goes to stdout,\nthe log to stderr. 'virtio-misc qemu-args' prints the QEMU command line for it.\n\nDevices:\n${DEVICE_LIST}`,
+    )
+    .argument('<device>', 'which device')
+    .option('--vhost-user <socket>', 'serve vhost-user on this socket file')
+    .option('--vfio-user <socket>', 'serve vfio-user on this socket file')
+    .addOption(vectorsOption())
+    .addOption(
+      new Option('--log <format>', 'of the log').choices(['auto', 'pretty', 'json']).default('auto'),
+    );
+  return addDeviceOptions(command).action(run);
+}
+
+async function run(name: string, options: Options): Promise<void> {
+  const kind = findDevice(name, options);
+  const sockets = {
+    ...(options.vhostUser !== undefined && { vhostUser: resolve(options.vhostUser) }),
+    ...(options.vfioUser !== undefined && { vfioUser: resolve(options.vfioUser) }),
+  };
+  if (Object.keys(sockets).length === 0) {
+    throw new UsageError('say where to serve: --vhost-user SOCKET or --vfio-user SOCKET');
+  }
+  if (options.vectors !== undefined && options.vfioUser === undefined)
+    throw new UsageError('--vectors needs --vfio-user');
+  const log = makeLog(options.log);
+  const server = serve(() => kind.make(options), {
+    ...sockets,
+    ...(options.vectors !== undefined && { vectors: options.vectors }),
+    warn: (line) => log.warn(line),
+    connected: (socket) => log.info({ socket }, 'front-end connected'),
+    gone: (socket, error) => {
+      if (error === undefined) log.info({ socket }, 'front-end left');
+      else log.warn({ socket }, `front-end dropped: ${error.message}`);
+    },
+  });
+  for (const socket of Object.values(sockets)) log.info({ socket }, `serving virtio-${name}`);
+  log.info(`stopping on ${await stopSignal()}`);
+  server.close();
+}

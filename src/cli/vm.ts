@@ -1,0 +1,4 @@
+import { Command } from 'commander';
+export function vmCommand(): Command {
+  return new Command('vm');
+}

@@ -1,0 +1,22 @@
+// The package's public entry point.
+
+export { type MiscOptions, virtioMisc } from './devices/misc/device.js';
+export { MiscDriver, type Timer, type TimerCallback, type TimerTimes } from './devices/misc/driver.js';
+export { MiscError, type MiscErrorCode } from './devices/misc/misc-error.js';
+export { type TestOptions, virtioTest } from './devices/test/device.js';
+export { type TestConfig, TestDriver } from './devices/test/driver.js';
+export type { TestRequest, TestResponse } from './devices/test/wire.js';
+export type { GuestAddress } from './memory/address.js';
+export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
+export { MemoryError } from './memory/memory-error.js';
+export { type ServeOptions, type Server, serve } from './serve.js';
+export { BufferQueue } from './virtio/buffer-queue.js';
+export type { Alarm, Clock } from './virtio/clock.js';
+export { ConfigSpace } from './virtio/config-space.js';
+export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
+export { type Driver, type DriverOptions, openDriver } from './virtio/driver.js';
+export { type DriverTransport, TransportError, type TransportErrorCode } from './virtio/driver-transport.js';
+export { DeviceBench } from './virtio/testing/device-bench.js';
+export { FakeClock } from './virtio/testing/fake-clock.js';
+export type { Chain } from './virtqueue/chain.js';
+export { VirtqueueError } from './virtqueue/virtqueue-error.js';

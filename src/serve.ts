@@ -1,0 +1,98 @@
+import { LinuxOs } from './linux/linux-os.js';
+import type { UnixListener } from './linux/unix-listener.js';
+import type { Environment, Session, StartSession } from './transports/session.js';
+import { vfioUser } from './transports/vfio-user/server.js';
+import { serveVhostUser } from './transports/vhost-user/backend.js';
+import type { VirtioDevice } from './virtio/device.js';
+
+/** Where a device is served, and who hears of it. */
+export interface ServeOptions {
+  /** Socket file for vhost-user front-ends. A stale one is taken over; it is removed at the end. */
+  readonly vhostUser?: string;
+  /** Socket file for vfio-user clients, likewise. */
+  readonly vfioUser?: string;
+  /** vfio-user: how many MSI-X vectors; 0 for INTx. One for each queue and one for the configuration unless told. */
+  readonly vectors?: number;
+  /** A line that the device prints for its user. To stdout unless told. */
+  print?(line: string): void;
+  /** A line about what a peer or the device did wrong. To stderr unless told. */
+  warn?(line: string): void;
+  /** A front-end came. */
+  connected?(socket: string): void;
+  /** It went; `error` says how it broke the protocol, if it did. The next one may come. */
+  gone?(socket: string, error?: Error): void;
+}
+
+/** A device that is being served. */
+export interface Server {
+  /** Ends its connections and removes its sockets. Safe to call twice. */
+  close(): void;
+}
+
+/**
+ * Serves a device on unix sockets. Each front-end gets a device of its own from `make`; a socket has one front-end at a time,
+ * and the next one waits its turn.
+ *
+ * @throws TypeError when no socket is named; OsError when one is in use, or can't be made.
+ */
+export function serve(make: () => VirtioDevice, options: ServeOptions): Server {
+  const places: [path: string, start: StartSession][] = [];
+  if (options.vhostUser !== undefined) places.push([options.vhostUser, serveVhostUser]);
+  if (options.vfioUser !== undefined) {
+    const { vectors } = options;
+    places.push([options.vfioUser, vfioUser(vectors === undefined ? {} : { vectors })]);
+  }
+  if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
+  const os = new LinuxOs();
+  const sockets: ServedSocket[] = [];
+  const close = (): void => {
+    for (const socket of sockets.splice(0)) socket.close();
+    os.close();
+  };
+  try {
+    for (const [path, start] of places) sockets.push(new ServedSocket(os, path, start, make, options));
+  } catch (error) {
+    close();
+    throw error;
+  }
+  return { close };
+}
+
+class ServedSocket {
+  readonly #listener: UnixListener;
+  #session: Session | undefined;
+
+  constructor(
+    os: LinuxOs,
+    path: string,
+    start: StartSession,
+    make: () => VirtioDevice,
+    options: ServeOptions,
+  ) {
+    const environment: Environment = {
+      os,
+      clock: os.clock,
+      defer: setImmediate,
+      print: options.print ?? ((line) => process.stdout.write(`${line}\n`)),
+      warn: options.warn ?? ((line) => process.stderr.write(`${line}\n`)),
+    };
+    this.#listener = os.listen(path);
+    this.#listener.accept({
+      accepted: (channel) => {
+        this.#listener.pause();
+        options.connected?.(path);
+        this.#session = start(channel, make(), environment, (error) => {
+          this.#session = undefined;
+          options.gone?.(path, error);
+          this.#listener.resume();
+        });
+      },
+      failed: (error) => environment.warn(error.message),
+    });
+  }
+
+  close(): void {
+    this.#listener.close();
+    this.#session?.close();
+  }
+}
