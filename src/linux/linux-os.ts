@@ -8,7 +8,7 @@ import { MonotonicClock } from './monotonic-clock.js';
 import { Reactor } from './reactor.js';
 import { UnixChannel } from './unix-channel.js';
 import { UnixListener } from './unix-listener.js';
-import { adoptSocket, connectSocket, pairSockets } from './unix-socket.js';
+import { connectSocket, expectConnected, pairSockets } from './unix-socket.js';
 
 /**
  * Linux, for one event loop: all that it hands out is served by one reactor. It keeps the process alive while anything
@@ -33,7 +33,7 @@ export class LinuxOs implements Os {
 
   adoptChannel(fd: number): Channel {
     try {
-      adoptSocket(fd);
+      expectConnected(fd);
     } catch (error) {
       closeFd(fd);
       throw error;

@@ -20,7 +20,7 @@ const BATCH = 64;
 
 /** One descriptor that a reactor watches. */
 export interface Watch {
-  /** Replaces the events it waits for. */
+  /** Replaces the events it waits for. Nothing after `end`. */
   change(events: number): void;
   /** Keeps the process alive (as it does from the start). Safe to call twice. */
   ref(): void;
@@ -140,7 +140,7 @@ class FdWatch implements Watch {
   }
 
   change(events: number): void {
-    this.#registration.change(events);
+    if (!this.#ended) this.#registration.change(events);
   }
 
   ref(): void {

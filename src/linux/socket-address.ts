@@ -9,16 +9,17 @@ const MAX_PATH = 107;
 /**
  * A unix socket's address, `struct sockaddr_un`.
  *
+ * @param syscall - what it is for.
  * @throws TypeError for a path that can't be one.
  * @throws OsFailure `ENAMETOOLONG` for more than 107 bytes.
  */
-export function socketAddress(path: string): NativeBuffer {
+export function socketAddress(path: string, syscall: 'bind' | 'connect'): NativeBuffer {
   if (path === '' || path.includes('\0')) throw new TypeError(`${JSON.stringify(path)} is no socket path`);
   const bytes = new TextEncoder().encode(path);
   if (bytes.length > MAX_PATH) {
     throw new OsFailure(
       'ENAMETOOLONG',
-      'bind',
+      syscall,
       `use ${path} as a socket: its path has ${bytes.length} bytes and may have ${MAX_PATH}`,
     );
   }

@@ -23,7 +23,7 @@ export class SocketFile {
    * @throws OsFailure `EADDRINUSE` when somebody listens there, or the file is no socket.
    */
   static bind(fd: number, path: string): SocketFile {
-    const address = socketAddress(path);
+    const address = socketAddress(path, 'bind');
     let result = bind(fd, address.address, address.bytes.length);
     if (result === -1 && lastError() === 'EADDRINUSE') {
       removeStale(path);
@@ -59,7 +59,7 @@ function removeStale(path: string): void {
 function isInUse(path: string): boolean {
   const probe = openSocket(SOCK_DGRAM);
   try {
-    const address = socketAddress(path);
+    const address = socketAddress(path, 'connect');
     if (connect(probe, address.address, address.bytes.length) === 0) return true;
     const code = lastError();
     if (code !== 'ECONNREFUSED' && code !== 'EPROTOTYPE') {

@@ -7,7 +7,6 @@ import { SocketFile } from './socket-file.js';
 import { UnixChannel } from './unix-channel.js';
 import { expectUnixStream, openSocket, SOCK_STREAM, socketOption } from './unix-socket.js';
 
-const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SO_ACCEPTCONN = 30;
 const BACKLOG = 128;
@@ -115,7 +114,7 @@ export class UnixListener {
   }
 
   #acceptOne(): void {
-    const fd = accept4(this.#fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const fd = accept4(this.#fd, 0, 0, SOCK_CLOEXEC);
     if (fd !== -1) {
       this.#handler?.accepted(new UnixChannel(this.#reactor, fd));
       return;

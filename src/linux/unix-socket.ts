@@ -1,7 +1,6 @@
 import { closeFd } from './close-fd.js';
 import { connect, getpeername, getsockopt, socket, socketpair } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { setNonBlocking } from './non-blocking.js';
 import { check, OsFailure } from './os-failure.js';
 import { AF_UNIX, socketAddress } from './socket-address.js';
 
@@ -24,7 +23,7 @@ export function openSocket(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): number
  * @throws OsFailure `ENOENT` or `ECONNREFUSED` when nobody does, `EAGAIN` when too many wait to be accepted.
  */
 export function connectSocket(path: string): number {
-  const address = socketAddress(path);
+  const address = socketAddress(path, 'connect');
   const fd = openSocket(SOCK_STREAM);
   try {
     check(connect(fd, address.address, address.bytes.length), 'connect', `connect to ${path}`);
@@ -35,11 +34,11 @@ export function connectSocket(path: string): number {
   return fd;
 }
 
-/** Two sockets connected to each other. */
+/** Two sockets connected to each other; both may wait, as one of them is for somebody else. */
 export function pairSockets(): [number, number] {
   const fds = new NativeBuffer(8);
   check(
-    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds.address),
+    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.address),
     'socketpair',
     'make a pair of sockets',
   );
@@ -47,17 +46,16 @@ export function pairSockets(): [number, number] {
 }
 
 /**
- * Makes sure that a descriptor from elsewhere is a connected unix stream socket, and makes it non-blocking.
+ * Makes sure that a descriptor from elsewhere is a connected unix stream socket.
  *
- * @throws OsFailure `ENOTSOCK`, `EPROTOTYPE` or `ENOTCONN` when it is not. It stays open.
+ * @throws OsFailure `ENOTSOCK`, `EPROTOTYPE` or `ENOTCONN` when it is not.
  */
-export function adoptSocket(fd: number): void {
+export function expectConnected(fd: number): void {
   expectUnixStream(fd);
   const address = new NativeBuffer(128);
   const size = new NativeBuffer(4);
   size.data.setUint32(0, address.bytes.length, true);
   check(getpeername(fd, address.address, size.address), 'getpeername', `use descriptor ${fd} as a channel`);
-  setNonBlocking(fd);
 }
 
 /** @throws OsFailure `ENOTSOCK` or `EPROTOTYPE` */

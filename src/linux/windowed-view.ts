@@ -25,61 +25,69 @@ export class WindowedView implements MemoryView {
 
   read16(offset: number): number {
     const at = this.#at(offset, 2);
-    return this.#window(at).read16(at % WINDOW);
+    const index = windowAt(at);
+    return this.#windows[index]!.read16(at - index * WINDOW);
   }
 
   read32(offset: number): number {
     const at = this.#at(offset, 4);
-    return this.#window(at).read32(at % WINDOW);
+    const index = windowAt(at);
+    return this.#windows[index]!.read32(at - index * WINDOW);
   }
 
   write16(offset: number, value: number): void {
     const at = this.#at(offset, 2);
-    this.#window(at).write16(at % WINDOW, value);
+    const index = windowAt(at);
+    this.#windows[index]!.write16(at - index * WINDOW, value);
   }
 
   write32(offset: number, value: number): void {
     const at = this.#at(offset, 4);
-    this.#window(at).write32(at % WINDOW, value);
+    const index = windowAt(at);
+    this.#windows[index]!.write32(at - index * WINDOW, value);
   }
 
   load16(offset: number): number {
     const at = this.#at(offset, 2);
-    return this.#window(at).load16(at % WINDOW);
+    const index = windowAt(at);
+    return this.#windows[index]!.load16(at - index * WINDOW);
   }
 
   store16(offset: number, value: number): void {
     const at = this.#at(offset, 2);
-    this.#window(at).store16(at % WINDOW, value);
+    const index = windowAt(at);
+    this.#windows[index]!.store16(at - index * WINDOW, value);
   }
 
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
-    this.#eachPiece(offset, length, (window, at, done, size) => window.copyOut(at, into, start + done, size));
+    let at = this.#at(offset, length);
+    for (let done = 0; done < length; ) {
+      const index = windowAt(at);
+      const size = Math.min(length - done, (index + 1) * WINDOW - at);
+      this.#windows[index]!.copyOut(at - index * WINDOW, into, start + done, size);
+      done += size;
+      at += size;
+    }
   }
 
   copyIn(offset: number, from: Uint8Array, start: number, length: number): void {
-    this.#eachPiece(offset, length, (window, at, done, size) => window.copyIn(at, from, start + done, size));
+    let at = this.#at(offset, length);
+    for (let done = 0; done < length; ) {
+      const index = windowAt(at);
+      const size = Math.min(length - done, (index + 1) * WINDOW - at);
+      this.#windows[index]!.copyIn(at - index * WINDOW, from, start + done, size);
+      done += size;
+      at += size;
+    }
   }
 
   slice(offset: number, length: number): MemoryView {
     const at = this.#at(offset, length);
-    const window = this.#windows[Math.floor(at / WINDOW)];
-    if (window && (at % WINDOW) + length <= window.length) return window.slice(at % WINDOW, length);
+    const index = windowAt(at);
+    const window = this.#windows[index];
+    const start = at - index * WINDOW;
+    if (window && start + length <= window.length) return window.slice(start, length);
     return new WindowedView(this.#windows, at, length);
-  }
-
-  #eachPiece(
-    offset: number,
-    length: number,
-    copy: (window: MappedView, at: number, done: number, size: number) => void,
-  ): void {
-    const from = this.#at(offset, length);
-    for (let done = 0; done < length; ) {
-      const at = (from + done) % WINDOW;
-      const size = Math.min(length - done, WINDOW - at);
-      copy(this.#window(from + done), at, done, size);
-      done += size;
-    }
   }
 
   /** @returns bytes from the first window's start. */
@@ -89,8 +97,8 @@ export class WindowedView implements MemoryView {
     }
     return this.#start + offset;
   }
+}
 
-  #window(at: number): MappedView {
-    return this.#windows[Math.floor(at / WINDOW)]!;
-  }
+function windowAt(at: number): number {
+  return Math.floor(at / WINDOW);
 }
