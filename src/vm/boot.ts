@@ -1,0 +1,198 @@
+/*
+ * Boots a guest and runs a command in it:
+ *
+ *   const [qemu, image] = await Promise.all([findQemu({ progress }), prepareGuest({ progress })]);
+ *   const guest = bootGuest({ qemu, image, exec: 'uname -r', onConsole: (line) => console.log(line) });
+ *   const { exitCode } = await guest.finished;
+ *
+ * `devices` are QEMU arguments, such as ['-chardev', 'socket,id=c0,path=S', '-device', 'vhost-user-test-device-pci,chardev=c0,...'];
+ * the guest's memory is a shared memfd already. Drivers of the devices found are loaded before the command starts (by modprobe, as a
+ * distribution does); `load` names more modules. A list of commands has the guest reboot between them; a command may also
+ * reboot the guest by itself (`reboot -f`), and the next one then runs in the new boot.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Duplex } from 'node:stream';
+import { ConsolePipe } from './console.js';
+import { GuestRun } from './guest-run.js';
+import type { GuestImage } from './image.js';
+import { type GuestFile, makeFileSegment } from './initramfs.js';
+import type { Qemu } from './qemu.js';
+import { VmError } from './vm-error.js';
+
+export interface BootOptions {
+  readonly qemu: Qemu;
+  readonly image: GuestImage;
+  /** Shell commands, one a boot. */
+  readonly exec: string | readonly string[];
+  /** Each line of the guest's console: the command's output and the kernel's messages, as they come. */
+  readonly onConsole: (line: string) => void;
+  /** QEMU arguments that add devices. */
+  readonly devices?: readonly string[];
+  /** Files to put into the guest. */
+  readonly files?: readonly GuestFile[];
+  /** Modules to load before each command, besides those of the devices. */
+  readonly load?: readonly string[];
+  readonly machine?: 'q35' | 'pc';
+  /** As QEMU's -accel has it. */
+  readonly accel?: string;
+  /** MiB. */
+  readonly memory?: number;
+  readonly cpus?: number;
+  /** Shows the boot messages too. */
+  readonly verbose?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  /** Longest time for a boot, in milliseconds. */
+  readonly bootTimeout?: number;
+  /** Longest time for a command, in milliseconds; unlimited when absent. */
+  readonly timeout?: number;
+  /** A guest that gives no sign of life (it gives one each 5 s) for so long hangs; in milliseconds. */
+  readonly silence?: number;
+  /** Hears when the guest is up and the first command starts. */
+  readonly onReady?: () => void;
+}
+
+export interface RunningGuest {
+  /**
+   * Settles when QEMU has gone. `exitCode`, 0..255, is that of the last command, or of the first that failed.
+   * Rejects with a VmError: `PANIC`, `HANG`, `GONE`, `QEMU`, `BUILD` (a module won't load) or `ABORTED`.
+   */
+  readonly finished: Promise<{ readonly exitCode: number }>;
+  /**
+   * Delivers what the guest has printed by now. Called before printing something that the guest's doing caused, it keeps the two
+   * in the order they happened.
+   */
+  drainConsole(): void;
+}
+
+/** Milliseconds that a QEMU is given to go when asked, before it is killed. */
+const GRACE = 5000;
+
+/** Boots a guest. Returns at once; the guest's end, and all failures, come through `finished`. */
+export function bootGuest(options: BootOptions): RunningGuest {
+  const run = new GuestRun(options);
+  const console = new ConsolePipe((line) => run.consoleLine(line));
+  return { finished: start(options, run, console), drainConsole: () => console.drain() };
+}
+
+async function start(
+  options: BootOptions,
+  run: GuestRun,
+  console: ConsolePipe,
+): Promise<{ exitCode: number }> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'virtio-misc-vm-'));
+  try {
+    let qemu: ChildProcess;
+    try {
+      const initramfs = await withFiles(options, folder);
+      if (options.signal?.aborted) throw new VmError('ABORTED', 'stopped');
+      const [program, ...first] = options.qemu.command as [string, ...string[]];
+      qemu = spawn(program, [...first, ...machineArgs(options, initramfs)], {
+        // The third descriptor is the control channel: a socket pair that QEMU has as its second serial port.
+        stdio: ['ignore', console.writeEnd, 'pipe', 'pipe'],
+        // Not in the terminal's group: Ctrl-C is this process's affair, which then ends QEMU.
+        detached: true,
+      });
+    } finally {
+      console.handOver();
+    }
+    return await supervise(options, run, console, qemu);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function supervise(
+  { signal }: BootOptions,
+  run: GuestRun,
+  console: ConsolePipe,
+  qemu: ChildProcess,
+): Promise<{ exitCode: number }> {
+  const control = qemu.stdio[3] as Duplex;
+  // QEMU's end is heard of through 'close'.
+  control.on('error', () => {});
+  run.attach(control, { drainConsole: () => console.drain(), end: () => end(qemu) });
+  let said = '';
+  qemu.stderr?.setEncoding('utf8').on('data', (piece: string) => {
+    said = (said + piece).slice(-4000);
+  });
+  const abort = (): void => run.fail(new VmError('ABORTED', 'stopped'));
+  signal?.addEventListener('abort', abort);
+  if (signal?.aborted) abort();
+  try {
+    const status = await new Promise<number | string>((resolve, reject) => {
+      qemu.on('error', (error) => reject(new VmError('QEMU', `QEMU does not start: ${error.message}`)));
+      qemu.on('close', (code, killedBy) => resolve(killedBy ?? code ?? 0));
+    });
+    await console.ended;
+    return run.ended(status, said.trim());
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    run.detach();
+  }
+}
+
+/** Asks QEMU to go, and makes it. */
+function end(qemu: ChildProcess): void {
+  qemu.kill('SIGTERM');
+  const timer = setTimeout(() => qemu.kill('SIGKILL'), GRACE);
+  qemu.on('close', () => clearTimeout(timer));
+}
+
+async function withFiles({ image, files = [] }: BootOptions, folder: string): Promise<string> {
+  if (files.length === 0) return image.initramfs;
+  const initramfs = path.join(folder, 'initramfs');
+  await writeFile(initramfs, Buffer.concat([await readFile(image.initramfs), await makeFileSegment(files)]));
+  return initramfs;
+}
+
+function machineArgs(options: BootOptions, initramfs: string): string[] {
+  const {
+    image,
+    exec,
+    devices = [],
+    machine = 'q35',
+    accel = 'tcg',
+    memory = 256,
+    cpus = 1,
+    verbose = false,
+  } = options;
+  // An oops is as good as a panic here, and a panic reboots at once, which is how it is noticed. The kernel's
+  // self-tests of its cryptography take a fifth of an emulated boot.
+  const kernel = [
+    'console=ttyS0',
+    ...(verbose ? [] : ['quiet']),
+    'oops=panic',
+    'panic=-1',
+    'cryptomgr.notests',
+  ];
+  const severalBoots = typeof exec !== 'string' && exec.length > 1;
+  return [
+    ...['-nodefaults', '-no-user-config', '-display', 'none'],
+    // QEMU goes when this process does, however that ends.
+    ...['-run-with', 'exit-with-parent=on'],
+    ...[
+      '-accel',
+      accel,
+      '-cpu',
+      accel.startsWith('tcg') ? 'qemu64' : 'host',
+      '-smp',
+      `${cpus}`,
+      '-m',
+      `${memory}M`,
+    ],
+    ...[
+      '-object',
+      `memory-backend-memfd,id=ram,size=${memory}M,share=on`,
+      '-machine',
+      `${machine},memory-backend=ram`,
+    ],
+    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-chardev', 'socket,id=control,fd=3', '-serial', 'chardev:control'],
+    ...['-kernel', image.vmlinux, '-initrd', initramfs, '-append', kernel.join(' ')],
+    ...(severalBoots ? [] : ['-no-reboot']),
+    ...devices,
+  ];
+}

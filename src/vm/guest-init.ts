@@ -1,0 +1,60 @@
+/**
+ * Process 1 of the guest. It loads the drivers of the devices that are there, then does what the host asks for on the second
+ * serial port, one line each way at a time:
+ *
+ * guest to host: `ready` after each boot, `alive` now and then, `unloadable MODULES`, `exit STATUS`.
+ * host to guest: `run MODULES COMMAND` (names with commas between, or `-`; base64), `reboot`, `poweroff`.
+ *
+ * The first serial port is the console: the kernel's messages and the command's output.
+ */
+export const GUEST_INIT: string = `#!/bin/busybox sh
+export PATH=/bin HOME=/ TERM=dumb
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t debugfs debug /sys/kernel/debug
+mkdir -p /dev/pts /dev/shm
+mount -t devpts pts /dev/pts
+mount -t tmpfs run /run
+mount -t tmpfs tmp /tmp
+exec </dev/console >/dev/console 2>&1
+
+# A driver may bring devices for another one: the bus, then what is on it, then what that provides.
+modprobe -a virtio_pci
+for stage in /sys/bus/virtio/devices /sys/class/input; do
+  modprobe -aq $(cat $stage/*/modalias 2>/dev/null) 2>/dev/null
+done
+
+exec 3<>/dev/ttyS1
+stty -F /dev/ttyS1 raw -echo
+# A shell as process 1 gets these from reboot and poweroff without -f.
+trap 'reboot -f' TERM
+trap 'poweroff -f' USR1 USR2
+
+echo ready >&3
+while sleep 5; do echo alive; done >&3 &
+
+while read -r verb modules command; do
+  case $verb in
+  run)
+    case $(cat /proc/cmdline) in *quiet*) echo 7 >/proc/sys/kernel/printk ;; esac
+    modules=$(echo "$modules" | tr , ' ')
+    if [ "$modules" != - ] && ! modprobe -a $modules; then
+      echo "unloadable $modules" >&3
+      continue
+    fi
+    command=$(echo "$command" | base64 -d)
+    setsid sh -c "$command" </dev/null 3>&- &
+    wait $!
+    status=$?
+    # Setting a terminal waits for its output to be out.
+    stty -F /dev/console -onlcr
+    echo "exit $status" >&3
+    ;;
+  reboot | poweroff)
+    stty -F /dev/ttyS1 raw
+    $verb -f
+    ;;
+  esac
+done <&3
+`;

@@ -1,0 +1,162 @@
+import type { Duplex } from 'node:stream';
+import type { BootOptions } from './boot.js';
+import { VmError, type VmErrorCode } from './vm-error.js';
+
+/** Console lines kept for the message of a failure. */
+const LAST_LINES = 25;
+
+/** Default limits, in milliseconds. */
+const BOOT_TIMEOUT = 60_000;
+const SILENCE = 60_000;
+/** For a guest that was told to power off. */
+const POWEROFF_TIMEOUT = 15_000;
+
+/** The machine around the guest. */
+export interface GuestHost {
+  drainConsole(): void;
+  /** Ends QEMU. */
+  end(): void;
+}
+
+/** The state of one guest, from its first boot to its end: the host's side of the protocol that `guest-init.ts` describes. */
+export class GuestRun {
+  readonly #options: BootOptions;
+  readonly #commands: readonly string[];
+  readonly #lastLines: string[] = [];
+  #control: Duplex | undefined;
+  #host: GuestHost | undefined;
+  #received = '';
+  /** Commands handed to the guest so far. */
+  #started = 0;
+  #exitCode: number | undefined;
+  #failure: VmError | undefined;
+  /** What the kernel said when it panicked. */
+  #panic: string | undefined;
+  /** The last command has ended. What the kernel says while it powers off is of no interest. */
+  #over = false;
+  /** Runs out when the guest is silent. */
+  #alive: NodeJS.Timeout | undefined;
+  /** Runs out when what the guest does now takes too long. */
+  #deadline: NodeJS.Timeout | undefined;
+
+  constructor(options: BootOptions) {
+    this.#options = options;
+    this.#commands = typeof options.exec === 'string' ? [options.exec] : options.exec;
+    if (this.#commands.length === 0) throw new RangeError('exec: a guest needs a command');
+  }
+
+  attach(control: Duplex, host: GuestHost): void {
+    this.#control = control;
+    this.#host = host;
+    control.setEncoding('utf8').on('data', (text: string) => this.#receive(text));
+    this.#limit('boot', this.#options.bootTimeout ?? BOOT_TIMEOUT);
+  }
+
+  /** No timer of ours runs any more. */
+  detach(): void {
+    clearTimeout(this.#alive);
+    clearTimeout(this.#deadline);
+  }
+
+  consoleLine(line: string): void {
+    this.#lastLines.push(line);
+    if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
+    this.#panic ??= /Kernel panic - not syncing: (.*)/.exec(line)?.[1];
+    if (!this.#over || this.#options.verbose) this.#options.onConsole(line);
+  }
+
+  /** Ends the guest because of an error; the first one counts. */
+  fail(error: VmError): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    this.detach();
+    this.#host?.end();
+  }
+
+  /** QEMU has ended with an exit status or by a signal: what became of the guest? */
+  ended(status: number | string, said: string): { exitCode: number } {
+    if (this.#failure) throw this.#failure;
+    if (this.#panic) throw this.#error('PANIC', `the guest panicked (${this.#panic})`);
+    if (status !== 0) throw new VmError('QEMU', `QEMU ended with ${status}${said && `: ${said}`}`);
+    if (this.#exitCode === undefined)
+      throw this.#error('GONE', 'the guest went down before its command ended');
+    return { exitCode: this.#exitCode };
+  }
+
+  #receive(text: string): void {
+    this.#received += text;
+    const lines = this.#received.split('\n');
+    this.#received = lines.pop() ?? '';
+    for (const line of lines) this.#message(line.trim());
+  }
+
+  #message(line: string): void {
+    // Nothing that still comes from a guest which is being ended matters.
+    if (this.#failure) return;
+    const [verb, ...words] = line.split(' ');
+    this.#heard();
+    if (verb === 'ready') this.#ready();
+    else if (verb === 'exit') this.#exited(Number(words[0]));
+    else if (verb === 'unloadable')
+      this.fail(this.#error('BUILD', `the guest can't load ${words.join(' ')}`));
+  }
+
+  #ready(): void {
+    const command = this.#commands[this.#started];
+    if (this.#panic) this.fail(this.#error('PANIC', `the guest panicked (${this.#panic})`));
+    else if (command === undefined)
+      this.fail(this.#error('GONE', 'the guest rebooted while it ran the last command'));
+    else this.#start(command);
+  }
+
+  #start(command: string): void {
+    if (this.#started === 0) this.#options.onReady?.();
+    this.#started++;
+    this.#exitCode = undefined;
+    this.#limit('command', this.#options.timeout);
+    const load = this.#options.load ?? [];
+    this.#send(`run ${load.length > 0 ? load.join(',') : '-'} ${Buffer.from(command).toString('base64')}`);
+  }
+
+  #exited(status: number): void {
+    if (this.#exitCode !== undefined) return;
+    this.#exitCode = status;
+    // All that the command printed is in the console's pipe by now.
+    this.#host?.drainConsole();
+    const last = this.#started === this.#commands.length || status !== 0;
+    this.#limit(
+      last ? 'power-off' : 'reboot',
+      last ? POWEROFF_TIMEOUT : (this.#options.bootTimeout ?? BOOT_TIMEOUT),
+    );
+    this.#over = last;
+    this.#send(last ? 'poweroff' : 'reboot');
+  }
+
+  #send(line: string): void {
+    this.#control?.write(`${line}\n`);
+  }
+
+  #heard(): void {
+    const silence = this.#options.silence ?? SILENCE;
+    clearTimeout(this.#alive);
+    this.#alive = setTimeout(() => {
+      this.fail(this.#error('HANG', `the guest hangs: no sign of life for ${silence / 1000} s`));
+    }, silence);
+  }
+
+  #limit(what: string, milliseconds: number | undefined): void {
+    clearTimeout(this.#deadline);
+    if (milliseconds === undefined) return;
+    this.#deadline = setTimeout(() => {
+      this.fail(this.#error('HANG', `the guest's ${what} took longer than ${milliseconds / 1000} s`));
+    }, milliseconds);
+  }
+
+  #error(code: VmErrorCode, message: string): VmError {
+    const lines = this.#lastLines.map((line) => `  | ${line}`).join('\n');
+    return new VmError(
+      code,
+      lines ? `${message}; its last lines:\n${lines}` : `${message}, and printed nothing`,
+    );
+  }
+}

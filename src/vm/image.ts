@@ -1,0 +1,56 @@
+import { createHash } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { Cache } from './cache.js';
+import { GUEST_INIT } from './guest-init.js';
+import { makeInitramfs } from './initramfs.js';
+import { findKernel } from './kernel.js';
+import { buildGuestCode, type GuestCodeOptions } from './modules.js';
+import { type Progress, silent } from './progress.js';
+
+/** What `bootGuest` boots. The files are in the cache and stay there while they are used. */
+export interface GuestImage {
+  readonly vmlinux: string;
+  readonly initramfs: string;
+  /** Such as `6.1.0-50-cloud-amd64`. */
+  readonly release: string;
+  /** What the compiler said when the modules and programs were built. */
+  readonly buildLog: string;
+}
+
+export interface PrepareOptions extends GuestCodeOptions {
+  readonly cache?: Cache;
+  readonly progress?: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Makes a guest: the stock Debian 12 kernel, our modules and programs (and those named), and an initramfs around them. All of it comes
+ * from the cache when nothing changed.
+ *
+ * @throws VmError `HOST` or `DOWNLOAD` when the kernel can't be had, `BUILD` with the compiler's words.
+ */
+export async function prepareGuest({
+  cache = Cache.ofUser(),
+  progress = silent,
+  signal,
+  ...code
+}: PrepareOptions = {}): Promise<GuestImage> {
+  const kernel = await findKernel(cache, progress, signal);
+  const built = await buildGuestCode(kernel, code, { cache, progress, signal });
+  const buildLog = await readFile(built.log, 'utf8');
+  const init = createHash('sha256').update(GUEST_INIT).digest('hex');
+  const recipe = { vmlinux: path.dirname(kernel.vmlinux), built: path.dirname(built.log), init, version: 1 };
+  const folder = await cache.entry(
+    'image',
+    recipe,
+    async (draft) => writeFile(path.join(draft, 'initramfs'), await makeInitramfs(kernel, built)),
+    signal,
+  );
+  return {
+    vmlinux: kernel.vmlinux,
+    initramfs: path.join(folder, 'initramfs'),
+    release: kernel.release,
+    buildLog,
+  };
+}
