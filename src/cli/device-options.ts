@@ -56,21 +56,27 @@ export function addDeviceOptions(command: Command): Command {
   return command;
 }
 
-/** @throws UsageError when there is no such device, or an option is not for it. */
-export function findDevice(name: string, options: DeviceOptions): DeviceKind {
-  const kind = KINDS.find((k) => k.name === name);
-  if (kind === undefined) {
+/** @throws UsageError when there is no such device, or an option is for none of these. */
+export function findDevices(names: readonly string[], options: DeviceOptions): DeviceKind[] {
+  const kinds = names.map((name) => {
+    const kind = KINDS.find((k) => k.name === name);
+    if (kind !== undefined) return kind;
     throw new UsageError(`there is no device '${name}': take one of ${KINDS.map((k) => k.name).join(', ')}`);
-  }
+  });
   for (const key of Object.keys(OPTIONS) as (keyof DeviceOptions)[]) {
-    if (options[key] !== undefined && !kind.options.includes(key)) {
-      throw new UsageError(`${OPTIONS[key].long} is not an option of the device '${name}'`);
+    if (options[key] !== undefined && !kinds.some((kind) => kind.options.includes(key))) {
+      throw new UsageError(`${OPTIONS[key].long} is not an option of the device '${names.join(', ')}'`);
     }
   }
   if ((options.first !== undefined || options.every !== undefined) && options.variant !== 'events') {
     throw new UsageError('--first and --every need --variant events');
   }
-  return kind;
+  return kinds;
+}
+
+/** `findDevices` for one. */
+export function findDevice(name: string, options: DeviceOptions): DeviceKind {
+  return findDevices([name], options)[0]!;
 }
 
 /** `--vectors`, for the commands that serve over vfio-user. */

@@ -1,4 +1,146 @@
-import { Command } from 'commander';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { type Server, serve } from '../serve.js';
+import { bootGuest } from '../vm/boot.js';
+import { prepareGuest } from '../vm/image.js';
+import { progressTo } from '../vm/progress.js';
+import { findQemu } from '../vm/qemu.js';
+import {
+  addDeviceOptions,
+  DEVICE_LIST,
+  type DeviceKind,
+  type DeviceOptions,
+  findDevices,
+  vectorsOption,
+} from './device-options.js';
+import { makeLog } from './log.js';
+import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
+import { stopSignal } from './stop-signal.js';
+
+interface Options extends DeviceOptions {
+  readonly device: readonly string[];
+  readonly exec: string;
+  readonly transport?: TransportName;
+  readonly vectors?: number;
+  readonly accel: string;
+  readonly machine: 'q35' | 'pc';
+  readonly memory: number;
+  readonly cpus: number;
+  readonly verbose?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** `virtio-misc vm`: a guest with devices, and a command in it. */
 export function vmCommand(): Command {
-  return new Command('vm');
+  const command = new Command('vm')
+    .summary('boot a guest with a device and run a command in it')
+    .description(
+      `Boots a stock Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nDevices:\n${DEVICE_LIST}`,
+    )
+    .addOption(
+      new Option('--device <name>', 'which device; may be given several times')
+        .argParser((name: string, before: readonly string[] | undefined) => [...(before ?? []), name])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--exec <command>', 'the shell command to run in the guest')
+    .addOption(
+      new Option('--transport <name>', 'how QEMU reaches the device; what works for it unless told').choices([
+        'vhost-user',
+        'vfio-user',
+      ]),
+    )
+    .addOption(vectorsOption())
+    .option('--accel <name>', "QEMU's accelerator, such as kvm", 'tcg')
+    .addOption(new Option('--machine <type>', "QEMU's machine").choices(['q35', 'pc']).default('q35'))
+    .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
+    .option('--cpus <n>', 'guest processors', wholeNumber, 1)
+    .option('--verbose', "show the kernel's boot messages too")
+    .option('--quiet', 'do not show what the devices print');
+  return addDeviceOptions(command).action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const kinds = findDevices(options.device, options);
+  const stop = new AbortController();
+  let stopped: NodeJS.Signals | undefined;
+  void stopSignal().then((signal) => {
+    stopped = signal;
+    stop.abort();
+  });
+  try {
+    process.exitCode = await runGuest(kinds, options, stop.signal);
+  } catch (error) {
+    if (stopped === undefined) throw error;
+    process.stderr.write(`virtio-misc: stopped by ${stopped}\n`);
+    process.exitCode = 128 + constants.signals[stopped];
+  }
+}
+
+async function runGuest(
+  kinds: readonly DeviceKind[],
+  options: Options,
+  signal: AbortSignal,
+): Promise<number> {
+  const log = makeLog('pretty');
+  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
+  const servers: Server[] = [];
+  // What the guest printed before it touched a device comes before what the device prints.
+  let drainConsole = (): void => {};
+  const print = (line: string): void => {
+    if (options.quiet) return;
+    drainConsole();
+    process.stdout.write(`${line}\n`);
+  };
+  try {
+    const args = kinds.flatMap((kind, index) => {
+      const device = kind.make(options);
+      const transport = options.transport ?? bestTransport(device);
+      const socket = join(folder, `${kind.name}-${index}.sock`);
+      const qemuArgs = deviceArgs(device, transport, socket, `virtio${index}`);
+      const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
+      const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
+      const warn = (line: string): void => log.warn(line);
+      servers.push(serve(() => kind.make(options), { ...place, ...vectors, print, warn }));
+      process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);
+      return qemuArgs;
+    });
+    const progress = progressTo(process.stderr);
+    const [qemu, image] = await Promise.all([
+      findQemu({ progress, signal }),
+      prepareGuest({ progress, signal }),
+    ]);
+    let ready: () => void = () => {};
+    const booted = new Promise<void>((resolve) => {
+      ready = resolve;
+    });
+    const guest = bootGuest({
+      qemu,
+      image,
+      exec: options.exec,
+      devices: args,
+      accel: options.accel,
+      machine: options.machine,
+      memory: options.memory,
+      cpus: options.cpus,
+      verbose: options.verbose ?? false,
+      signal,
+      onConsole: (line) => process.stdout.write(`${line}\n`),
+      onReady: ready,
+    });
+    drainConsole = guest.drainConsole;
+    await progress.step(`Booting Linux ${image.release} in QEMU ${qemu.version}`, () =>
+      Promise.race([booted, guest.finished]),
+    );
+    return (await guest.finished).exitCode;
+  } finally {
+    for (const server of servers) server.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('write a whole number from 1 on.');
+  return Number(text);
 }
