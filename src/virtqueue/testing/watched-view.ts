@@ -1,0 +1,73 @@
+import type { MemoryView } from '../../memory/memory-view.js';
+
+/** One access to a `WatchedView`. `load` and `store` are the sequentially consistent ones. */
+export type AccessKind = 'read' | 'write' | 'load' | 'store';
+
+/** @param offset - bytes from the start of the view that was watched first, whatever slice the access went through. */
+export type AccessHook = (kind: AccessKind, offset: number, length: number) => void;
+
+/** Hooks around each access: what another thread might do there, or a note of what happened. */
+export interface AccessHooks {
+  readonly before?: AccessHook;
+  readonly after?: AccessHook;
+}
+
+/** A view that tells of each access: to see what a queue reads and in which order, and to change memory under it. */
+export class WatchedView implements MemoryView {
+  readonly #view: MemoryView;
+  readonly #hooks: AccessHooks;
+  readonly #base: number;
+
+  constructor(view: MemoryView, hooks: AccessHooks, base = 0) {
+    this.#view = view;
+    this.#hooks = hooks;
+    this.#base = base;
+  }
+
+  get length(): number {
+    return this.#view.length;
+  }
+
+  read16(offset: number): number {
+    return this.#tell('read', offset, 2, () => this.#view.read16(offset));
+  }
+
+  read32(offset: number): number {
+    return this.#tell('read', offset, 4, () => this.#view.read32(offset));
+  }
+
+  write16(offset: number, value: number): void {
+    this.#tell('write', offset, 2, () => this.#view.write16(offset, value));
+  }
+
+  write32(offset: number, value: number): void {
+    this.#tell('write', offset, 4, () => this.#view.write32(offset, value));
+  }
+
+  load16(offset: number): number {
+    return this.#tell('load', offset, 2, () => this.#view.load16(offset));
+  }
+
+  store16(offset: number, value: number): void {
+    this.#tell('store', offset, 2, () => this.#view.store16(offset, value));
+  }
+
+  copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
+    this.#tell('read', offset, length, () => this.#view.copyOut(offset, into, start, length));
+  }
+
+  copyIn(offset: number, from: Uint8Array, start: number, length: number): void {
+    this.#tell('write', offset, length, () => this.#view.copyIn(offset, from, start, length));
+  }
+
+  slice(offset: number, length: number): MemoryView {
+    return new WatchedView(this.#view.slice(offset, length), this.#hooks, this.#base + offset);
+  }
+
+  #tell<T>(kind: AccessKind, offset: number, length: number, access: () => T): T {
+    this.#hooks.before?.(kind, this.#base + offset, length);
+    const result = access();
+    this.#hooks.after?.(kind, this.#base + offset, length);
+    return result;
+  }
+}
