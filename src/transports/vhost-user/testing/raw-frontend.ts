@@ -1,0 +1,62 @@
+import type { Channel, Os } from '../../ports.js';
+import { Decoder, encodeMessage, type Message } from '../codec.js';
+import { FLAGS } from '../messages.js';
+
+/** What goes with a message's payload. */
+export interface RawOptions {
+  /** Stay the caller's. */
+  readonly fds?: readonly number[];
+  readonly needReply?: boolean;
+}
+
+/** A front-end that says what it is told to, right or wrong, and keeps what is answered. For tests of back-ends. */
+export class RawFrontend {
+  readonly channel: Channel;
+  /** Answers that nobody took. */
+  readonly replies: Message[] = [];
+  /** Whether the back-end hung up. */
+  closed = false;
+
+  /** @param channel - owned from now on. */
+  constructor(channel: Channel, os: Os) {
+    this.channel = channel;
+    const decoder = new Decoder();
+    channel.receive({
+      received: (bytes, fds) => {
+        decoder.push(bytes, fds);
+        for (let message = decoder.next(); message !== undefined; message = decoder.next()) {
+          for (const fd of message.fds) os.closeFd(fd);
+          this.replies.push(message);
+        }
+      },
+      closed: () => {
+        this.closed = true;
+      },
+    });
+  }
+
+  send(request: number, payload?: Uint8Array, { fds = [], needReply = false }: RawOptions = {}): void {
+    this.channel.send(encodeMessage(request, needReply ? FLAGS.NEED_REPLY : 0, payload), fds);
+  }
+
+  /** The oldest answer. @throws Error unless it is one, to this request. */
+  take(request: number): DataView {
+    const reply = this.replies.shift();
+    if (reply?.request !== request || reply.flags !== (FLAGS.VERSION | FLAGS.REPLY)) {
+      throw new Error(`no reply to ${request}, but ${reply?.request} with flags ${reply?.flags}`);
+    }
+    return reply.payload;
+  }
+
+  /** As `take`, of a reply that is one u64. */
+  takeU64(request: number): bigint {
+    const payload = this.take(request);
+    if (payload.byteLength !== 8) throw new Error(`${payload.byteLength} bytes of payload are no u64`);
+    return payload.getBigUint64(0, true);
+  }
+
+  close(): void {
+    this.channel.close();
+    this.closed = true;
+  }
+}
