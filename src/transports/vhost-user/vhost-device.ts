@@ -267,8 +267,8 @@ export class VhostDevice {
   }
 
   #putQueue(ring: Ring): void {
-    if (this.#featuresRefused) throw new Refusal('the driver accepted features that were not offered');
     try {
+      if (this.#featuresRefused) throw new Refusal('the driver accepted features that were not offered');
       const place = ring.place(this.table);
       const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
       if (suspended && this.#rings.some((other) => other.started && other.isFresh(this.table))) {
