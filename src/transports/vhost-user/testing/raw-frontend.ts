@@ -16,6 +16,7 @@ export class RawFrontend {
   readonly replies: Message[] = [];
   /** Whether the back-end hung up. */
   closed = false;
+  #arrived: () => void = () => {};
 
   /** @param channel - owned from now on. */
   constructor(channel: Channel, os: Os) {
@@ -28,9 +29,11 @@ export class RawFrontend {
           for (const fd of message.fds) os.closeFd(fd);
           this.replies.push(message);
         }
+        this.#arrived();
       },
       closed: () => {
         this.closed = true;
+        this.#arrived();
       },
     });
   }
@@ -53,6 +56,17 @@ export class RawFrontend {
     const payload = this.take(request);
     if (payload.byteLength !== 8) throw new Error(`${payload.byteLength} bytes of payload are no u64`);
     return payload.getBigUint64(0, true);
+  }
+
+  /** As `take`, once it is there; for operating systems that are not fake. */
+  async reply(request: number): Promise<DataView> {
+    while (this.replies.length === 0) {
+      if (this.closed) throw new Error(`the back-end hung up before it replied to ${request}`);
+      await new Promise<void>((resolve) => {
+        this.#arrived = resolve;
+      });
+    }
+    return this.take(request);
   }
 
   close(): void {

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { LinuxOs } from '../../linux/linux-os.js';
+import type { FrontendAddress, GuestAddress } from '../../memory/address.js';
+import { GuestAllocator } from '../../memory/guest-allocator.js';
+import { GuestMemory } from '../../memory/guest-memory.js';
+import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
+import { SplitDriverQueue } from '../../virtqueue/split/driver.js';
+import { serveVhostUser } from './backend.js';
+import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST } from './messages.js';
+import * as payloads from './payloads.js';
+import { ProbeDevice } from './testing/probe-device.js';
+import { RawFrontend } from './testing/raw-frontend.js';
+
+const GUEST = 0x1_0000_0000;
+const USER = 0x7f00_dead_0000;
+const SIZE = 1 << 20;
+
+const openFds = (): number => readdirSync('/proc/self/fd').length;
+
+/** Serves a device on one end of a socket pair. */
+function serve(
+  os: LinuxOs,
+  device: ProbeDevice,
+): { frontend: RawFrontend; warnings: string[]; ended: Promise<Error | undefined> } {
+  const warnings: string[] = [];
+  const { channel, fd } = os.createChannel();
+  const environment = {
+    os,
+    clock: os.clock,
+    defer: (callback: () => void) => void setImmediate(callback),
+    print: () => {},
+    warn: (line: string) => void warnings.push(line),
+  };
+  const ended = new Promise<Error | undefined>((resolve) => {
+    serveVhostUser(os.adoptChannel(fd), device, environment, resolve);
+  });
+  return { frontend: new RawFrontend(channel, os), warnings, ended };
+}
+
+test('over a real socket, shared memory and eventfds: what QEMU says, and 100,000 requests', async () => {
+  const before = openFds();
+  const os = new LinuxOs();
+  const device = new ProbeDevice(1);
+  const { frontend, warnings, ended } = serve(os, device);
+  const u64 = async (request: number): Promise<bigint> => {
+    frontend.send(request);
+    return (await frontend.reply(request)).getBigUint64(0, true);
+  };
+  const acknowledged = async (request: number, payload?: Uint8Array, fds: number[] = []): Promise<void> => {
+    frontend.send(request, payload, { needReply: true, fds });
+    assert.equal((await frontend.reply(request)).getBigUint64(0, true), 0n);
+  };
+
+  // Realize.
+  const offered = await u64(REQUEST.GET_FEATURES);
+  const protocolFeatures = await u64(REQUEST.GET_PROTOCOL_FEATURES);
+  frontend.send(REQUEST.SET_PROTOCOL_FEATURES, payloads.encodeU64(protocolFeatures));
+  assert.equal(await u64(REQUEST.GET_QUEUE_NUM), 1n);
+  const slots = await u64(REQUEST.GET_MAX_MEM_SLOTS);
+  assert.ok(slots >= 8n);
+  const backend = os.createChannel();
+  let configChanges = 0;
+  backend.channel.receive({
+    received: () => {
+      configChanges += 1;
+    },
+    closed: () => {},
+  });
+  await acknowledged(REQUEST.SET_BACKEND_REQ_FD, undefined, [backend.fd]);
+  os.closeFd(backend.fd);
+  frontend.send(REQUEST.SET_OWNER);
+  const [kick, call, err] = [os.createEvent(), os.createEvent(), os.createEvent()];
+  frontend.send(REQUEST.SET_VRING_CALL, payloads.encodeU64(0n), { fds: [call.fd] });
+  await acknowledged(REQUEST.SET_VRING_ERR, payloads.encodeU64(0n), [err.fd]);
+
+  // DRIVER_OK.
+  const { fd: memoryFd, mapping } = os.createMemory('test', SIZE);
+  const memory = new GuestMemory();
+  memory.add({ start: GUEST as GuestAddress, view: mapping.view });
+  const allocator = new GuestAllocator(GUEST as GuestAddress, SIZE);
+  const queue = new SplitDriverQueue<number>({ memory, allocator, size: 64, eventIdx: true, indirect: true });
+  const features = VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC | F_PROTOCOL_FEATURES;
+  assert.equal(features & ~offered, 0n);
+  frontend.send(REQUEST.SET_FEATURES, payloads.encodeU64(features));
+  const region = {
+    guestAddress: GUEST as GuestAddress,
+    size: SIZE,
+    userAddress: USER as FrontendAddress,
+    mmapOffset: 0,
+  };
+  await acknowledged(REQUEST.ADD_MEM_REG, payloads.encodeRegion(region), [memoryFd]);
+  const user = (address: number): FrontendAddress => (USER + (address - GUEST)) as FrontendAddress;
+  frontend.send(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index: 0, num: 64 }));
+  frontend.send(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index: 0, num: 0 }));
+  frontend.send(
+    REQUEST.SET_VRING_ADDR,
+    payloads.encodeVringAddress({
+      index: 0,
+      flags: 0,
+      descriptor: user(queue.descriptorArea),
+      available: user(queue.driverArea),
+      used: user(queue.deviceArea),
+    }),
+  );
+  frontend.send(REQUEST.SET_VRING_KICK, payloads.encodeU64(0n), { fds: [kick.fd] });
+  await acknowledged(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index: 0, num: 1 }));
+
+  const total = 100_000;
+  const buffers = Array.from({ length: 32 }, () => ({ out: allocator.alloc(4), into: allocator.alloc(4) }));
+  await new Promise<void>((resolve, reject) => {
+    const bytes = new Uint8Array(4);
+    const word = new DataView(bytes.buffer);
+    let sent = 0;
+    let answered = 0;
+    const free = buffers.map((_, i) => i);
+    const expected = new Map<number, number>();
+    const work = (): void => {
+      do {
+        for (let used = queue.reap(); used !== undefined; used = queue.reap()) {
+          const { out, into } = buffers[used.token]!;
+          memory.read(into.address, bytes);
+          assert.equal(used.written, 4);
+          assert.equal(word.getUint32(0, true), expected.get(used.token));
+          memory.write(out.address, new Uint8Array(4));
+          free.push(used.token);
+          answered += 1;
+        }
+        while (free.length > 0 && sent < total) {
+          const slot = free.pop()!;
+          const { out, into } = buffers[slot]!;
+          word.setUint32(0, sent, true);
+          memory.write(out.address, bytes);
+          expected.set(slot, sent);
+          assert.ok(queue.add([out], [into], slot));
+          sent += 1;
+        }
+        if (queue.publish()) kick.signal();
+      } while (queue.enableInterrupts());
+      if (answered === total) resolve();
+    };
+    call.watch(() => {
+      try {
+        work();
+      } catch (error) {
+        reject(error as Error);
+      }
+    });
+    work();
+  });
+
+  device.host!.configChanged();
+  frontend.send(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index: 0, num: 0 }));
+  frontend.send(REQUEST.GET_VRING_BASE, payloads.encodeVringState({ index: 0, num: 0 }));
+  const base = (await frontend.reply(REQUEST.GET_VRING_BASE)).getUint32(4, true);
+  assert.equal(base, total % 65_536);
+  assert.equal(configChanges, 1);
+  assert.deepEqual(warnings, []);
+
+  frontend.close();
+  assert.equal(await ended, undefined);
+  for (const event of [kick, call, err]) event.close();
+  backend.channel.close();
+  mapping.release();
+  os.closeFd(memoryFd);
+  os.close();
+  assert.equal(openFds(), before);
+});
+
+test('over a real socket: files where events and memory belong, too many of them, and then nonsense', async () => {
+  const before = openFds();
+  const os = new LinuxOs();
+  const { frontend, warnings, ended } = serve(os, new ProbeDevice(1));
+  const { fd: memoryFd, mapping } = os.createMemory('test', SIZE);
+  const event = os.createEvent();
+  const region = (size: number): Uint8Array =>
+    payloads.encodeRegion({
+      guestAddress: GUEST as GuestAddress,
+      size,
+      userAddress: USER as FrontendAddress,
+      mmapOffset: 0,
+    });
+  frontend.send(REQUEST.SET_PROTOCOL_FEATURES, payloads.encodeU64(PROTOCOL_F.REPLY_ACK));
+  for (const [request, payload, fd] of [
+    [REQUEST.ADD_MEM_REG, region(SIZE), event.fd],
+    [REQUEST.ADD_MEM_REG, region(2 * SIZE), memoryFd],
+    [REQUEST.SET_VRING_KICK, payloads.encodeU64(0n), memoryFd],
+    [REQUEST.SET_BACKEND_REQ_FD, undefined, memoryFd],
+  ] as const) {
+    frontend.send(request, payload, { needReply: true, fds: [fd] });
+    assert.notEqual((await frontend.reply(request)).getBigUint64(0, true), 0n);
+  }
+  assert.equal(warnings.length, 4);
+  frontend.send(REQUEST.SET_OWNER, undefined, { fds: Array<number>(60).fill(memoryFd), needReply: true });
+  await frontend.reply(REQUEST.SET_OWNER);
+  frontend.channel.send(new Uint8Array(12), [memoryFd]);
+  assert.equal((await ended)?.name, 'ProtocolError');
+  frontend.close();
+  event.close();
+  mapping.release();
+  os.closeFd(memoryFd);
+  os.close();
+  assert.equal(openFds(), before);
+});
