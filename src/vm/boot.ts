@@ -50,6 +50,8 @@ export interface BootOptions {
   readonly timeout?: number;
   /** A guest that gives no sign of life (it gives one each 5 s) for so long hangs; in milliseconds. */
   readonly silence?: number;
+  /** Hears of QEMU's process id. */
+  readonly onSpawn?: (pid: number) => void;
   /** Hears when the guest is up and the first command starts. */
   readonly onReady?: () => void;
 }
@@ -98,6 +100,7 @@ async function start(
     } finally {
       console.handOver();
     }
+    if (qemu.pid !== undefined) options.onSpawn?.(qemu.pid);
     return await supervise(options, run, console, qemu);
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -1,0 +1,82 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deviceArgs, type TransportName } from '../../src/cli/qemu-args.js';
+import { serve } from '../../src/serve.js';
+import type { VirtioDevice } from '../../src/virtio/device.js';
+import { type BootOptions, bootGuest } from '../../src/vm/boot.js';
+import { prepareGuest } from '../../src/vm/image.js';
+import { progressTo } from '../../src/vm/progress.js';
+import { findQemu } from '../../src/vm/qemu.js';
+
+/** What a guest and its device had to say. */
+export interface GuestOutcome {
+  readonly exitCode: number;
+  /** The guest's console. */
+  readonly console: readonly string[];
+  /** What the device printed. */
+  readonly device: readonly string[];
+  /** What was logged about the guest and the device. */
+  readonly warnings: readonly string[];
+}
+
+/** What may be said of a guest beside its device and commands. */
+export type GuestOptions = Partial<
+  Pick<BootOptions, 'load' | 'cpus' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
+> & {
+  readonly vectors?: number;
+};
+
+/** Boots a guest with QEMU arguments for its devices and runs commands in it, one a boot. */
+export async function boot(
+  devices: readonly string[],
+  exec: string | readonly string[],
+  options: GuestOptions = {},
+): Promise<{ exitCode: number; console: readonly string[] }> {
+  const progress = progressTo(process.stderr, { plain: true });
+  const [qemu, image] = await Promise.all([findQemu({ progress }), prepareGuest({ progress })]);
+  const console: string[] = [];
+  const { exitCode } = await bootGuest({
+    timeout: 240_000,
+    ...options,
+    qemu,
+    image,
+    exec,
+    devices,
+    onConsole: (line) => {
+      console.push(line);
+      options.onConsole?.(line);
+    },
+  }).finished;
+  return { exitCode, console };
+}
+
+/** Boots a guest with one device, served from this process. */
+export async function runGuest(
+  make: () => VirtioDevice,
+  transport: TransportName,
+  exec: string | readonly string[],
+  { vectors, ...options }: GuestOptions = {},
+): Promise<GuestOutcome> {
+  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
+  const socket = join(folder, 'device.sock');
+  const device: string[] = [];
+  const warnings: string[] = [];
+  const server = serve(make, {
+    ...(transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket }),
+    ...(vectors !== undefined && { vectors }),
+    print: (line) => device.push(line),
+    warn: (line) => warnings.push(line),
+  });
+  try {
+    const args = deviceArgs(make(), transport, socket, 'virtio0');
+    return { ...(await boot(args, exec, options)), device, warnings };
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Lines of the kernel's that no test may leave behind. */
+export const KERNEL_COMPLAINT: RegExp =
+  /\b(BUG|WARNING|Oops|Call Trace|refcount_t|use-after-free|hung task)\b/;

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { virtioMisc } from '../../src/devices/misc/device.js';
+import { KERNEL_COMPLAINT, runGuest } from './guest.js';
+
+/** `timer 2 (250 ms) expired after 255.620 ms, late by 5.620 ms` */
+const EXPIRY = /^timer \d+ \((\d+) ms\) expired after ([\d.]+) ms, late by [\d.]+ ms$/;
+
+for (const [vectors, interrupts] of [
+  [undefined, ['virtio0-config', 'virtio0-controlq', 'virtio0-notifyq']],
+  [0, ['virtio0']],
+] as const) {
+  test(`three timers expire in deadline order, none early, with ${vectors === 0 ? 'INTx' : 'MSI-X'}`, async () => {
+    const { exitCode, console, device, warnings } = await runGuest(
+      () => virtioMisc(),
+      'vfio-user',
+      'misc-timer 500 250 1000 && grep virtio0 /proc/interrupts',
+      vectors === undefined ? {} : { vectors },
+    );
+    assert.equal(exitCode, 0, console.join('\n'));
+    const expiries = console.map((line) => EXPIRY.exec(line)).filter((match) => match !== null);
+    assert.deepEqual(
+      expiries.map((match) => match[1]),
+      ['250', '500', '1000'],
+    );
+    for (const [line, delay, after] of expiries) assert.ok(Number(after) >= Number(delay), line);
+    assert.deepEqual(
+      device.map((line) => line.replace(/, late by .*/, '')),
+      [
+        'virtio-misc: timer 1 set for 500 ms',
+        'virtio-misc: timer 2 set for 250 ms',
+        'virtio-misc: timer 3 set for 1000 ms',
+        'virtio-misc: timer 2 expired',
+        'virtio-misc: timer 1 expired',
+        'virtio-misc: timer 3 expired',
+      ],
+    );
+    const seen = console
+      .filter((line) => /PCI-MSI|IO-APIC/.test(line))
+      .map((line) => line.trim().split(/ +/).at(-1));
+    assert.deepEqual(seen, interrupts);
+    assert.deepEqual(warnings, []);
+  });
+}
+
+test('the demo module gets func(context) called with the contexts that it gave, in deadline order', async () => {
+  const { console } = await runGuest(
+    () => virtioMisc(),
+    'vfio-user',
+    'modprobe virtio_misc_demo && sleep 1 && rmmod virtio_misc_demo',
+  );
+  const contexts = console.map((line) => /func\(context\) called with context "(\w+)" after/.exec(line)?.[1]);
+  assert.deepEqual(
+    contexts.filter((context) => context !== undefined),
+    ['first', 'second', 'third'],
+  );
+});
+
+test('10,000 timers from 8 processes, a third cancelled: none early, lost, twice, or after its cancel', async () => {
+  const { exitCode, console, warnings } = await runGuest(
+    () => virtioMisc(),
+    'vfio-user',
+    'misc-timer-stress --processes 8 --timers 10000 --min-ms 1 --max-ms 5000 --cancel-third',
+  );
+  const all = console.join('\n');
+  assert.equal(exitCode, 0, all);
+  assert.match(
+    all,
+    /^10000 timers: \d+ expired, \d+ cancelled; 0 early, 0 lost, 0 twice, 0 after cancel, 0 out of order, 0 failed/m,
+  );
+  assert.deepEqual(warnings, []);
+  assert.deepEqual(
+    console.filter((line) => KERNEL_COMPLAINT.test(line)),
+    [],
+  );
+});
+
+test('with 1,000 timers armed: the file closed, the driver removed and loaded, the guest rebooted', async () => {
+  const { exitCode, console, device, warnings } = await runGuest(() => virtioMisc(), 'vfio-user', [
+    `misc-timer-stress --arm 1000 --delay-ms 60000 --exit && misc-timer 10 &&
+     misc-timer-stress --arm 1000 --delay-ms 60000 & armed=$!
+     sleep 2
+     echo virtio0 >/sys/bus/virtio/drivers/virtio_misc/unbind; wait $armed; echo "stress ended with $?"
+     rmmod virtio_misc && modprobe virtio_misc && misc-timer 20 &&
+     { misc-timer-stress --arm 1000 --delay-ms 60000 & sleep 2; }`,
+    'misc-timer 30',
+  ]);
+  const all = console.join('\n');
+  assert.equal(exitCode, 0, all);
+  for (const delay of [10, 20, 30])
+    assert.ok(
+      console.some((line) => EXPIRY.exec(line)?.[1] === `${delay}`),
+      all,
+    );
+  assert.equal(device.filter((line) => line.endsWith('set for 60000 ms')).length, 3000);
+  assert.equal(device.filter((line) => line.includes('expired')).length, 3);
+  assert.deepEqual(warnings, []);
+  assert.deepEqual(
+    console.filter((line) => KERNEL_COMPLAINT.test(line)),
+    [],
+  );
+});
+
+test('a driver that posts its notification buffers late loses nothing', async () => {
+  const { exitCode, console, device } = await runGuest(
+    () => virtioMisc(),
+    'vfio-user',
+    `rmmod virtio_misc && modprobe virtio_misc notify_hold=Y
+     misc-timer-stress --processes 4 --timers 1000 --max-ms 200 & stress=$!
+     until [ "$(cat /proc/uptime | cut -d. -f1)" -gt 8 ]; do sleep 0.1; done
+     echo N >/sys/module/virtio_misc/parameters/notify_hold
+     wait $stress`,
+  );
+  const all = console.join('\n');
+  assert.equal(exitCode, 0, all);
+  assert.match(all, /^1000 timers: 1000 expired, 0 cancelled; 0 early, 0 lost, 0 twice/m);
+  // All were set before the first could be told.
+  const firstTold = device.findIndex((line) => line.includes('expired'));
+  assert.equal(device.slice(0, firstTold).filter((line) => line.includes('set for')).length, 1000);
+  assert.equal(device.length, 2000);
+});
