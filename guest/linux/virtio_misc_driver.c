@@ -6,6 +6,7 @@
  * them and notifies when they expire.
  */
 
+#include <linux/list_sort.h>
 #include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
@@ -714,12 +715,21 @@ module_param_cb(notify_hold, &vmisc_notify_hold_ops, &notify_hold, 0644);
 MODULE_PARM_DESC(notify_hold,
 		 "Post no notification buffers while set, to test the device (default: N)");
 
+static int vmisc_compare_deadlines(void *priv, const struct list_head *a,
+				   const struct list_head *b)
+{
+	ktime_t first = list_entry(a, struct vmisc_timer, request_node)->deadline;
+	ktime_t second = list_entry(b, struct vmisc_timer, request_node)->deadline;
+
+	return ktime_compare(first, second);
+}
+
 /**
  * vmisc_start() - set up the virtqueues and let the device go
  * @vm: device data
  *
  * Timers that there are, from before a suspend, are set again: each with the
- * time that was left of it.
+ * time that was left of it. Those that are overdue, too, expire in order.
  *
  * Return: 0 or negative errno.
  */
@@ -755,6 +765,7 @@ static int vmisc_start(struct vmisc *vm)
 					max_t(s64, timer->deadline - ktime_get(), 0));
 		}
 	}
+	list_sort(NULL, &vm->backlog, vmisc_compare_deadlines);
 	vmisc_send(vm);
 	spin_unlock_irq(&vm->lock);
 

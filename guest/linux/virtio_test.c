@@ -317,6 +317,11 @@ static void test_request_done(struct virtqueue *vq)
 	LIST_HEAD(used);
 
 	spin_lock_irqsave(&vt->lock, flags);
+	if (vt->vq != vq) {
+		/* Late: virtio_test_stop() takes care of what is there */
+		spin_unlock_irqrestore(&vt->lock, flags);
+		return;
+	}
 	do {
 		virtqueue_disable_cb(vq);
 		while ((op = virtqueue_get_buf(vq, &len))) {
@@ -646,18 +651,27 @@ static int virtio_test_start(struct virtio_test *vt)
 static void virtio_test_stop(struct virtio_test *vt, int error)
 {
 	struct virtio_test_op *op;
+	struct virtqueue *vq;
 
 	virtio_test_fail_all(vt, error);
-	/* From here on nobody adds a buffer, and after this nobody uses one */
+
+	/*
+	 * An interrupt from before the reset can still come after it, when the
+	 * device is another process: it must find no virtqueue.
+	 */
+	spin_lock_irq(&vt->lock);
+	vq = vt->vq;
+	vt->vq = NULL;
+	spin_unlock_irq(&vt->lock);
+
 	virtio_reset_device(vt->vdev);
 
-	if (!vt->vq)
+	if (!vq)
 		return;
 
-	while ((op = virtqueue_detach_unused_buf(vt->vq)))
+	while ((op = virtqueue_detach_unused_buf(vq)))
 		virtio_test_op_put(op);
 
-	vt->vq = NULL;
 	vt->vdev->config->del_vqs(vt->vdev);
 }
 

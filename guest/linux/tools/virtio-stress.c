@@ -119,7 +119,7 @@ static void run(unsigned int process, unsigned long writes)
 			if (fd >= 0)
 				close(fd);
 			fd = -1;
-			usleep(2000);
+			usleep(20000 + rand_r(&seed) % 20000);
 			continue;
 		}
 
