@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type AptSource, readAptSources } from './apt-sources.js';
+import { readAptSources } from './apt-sources.js';
 import type { Cache } from './cache.js';
 import { unpack } from './deb.js';
+import { findProgram } from './find-program.js';
 import { run } from './run.js';
 import { settleAll } from './settle.js';
 import { VmError } from './vm-error.js';
@@ -13,6 +14,15 @@ export type ExactPackage = string;
 
 const DEBIAN_SUITE =
   /^(bullseye|bookworm|trixie|forky|duke|sid|testing|unstable|(old)*stable)(-updates|-backports)?$/;
+
+/** A mirror of Debian, and how to trust it. */
+export interface Archive {
+  readonly uri: string;
+  /** A suite that the keyrings can verify. */
+  readonly suite: string;
+  /** Keyring files; apt's general ones when empty. */
+  readonly keyrings: readonly string[];
+}
 
 /** The settings of the machine's apt that say how its mirror is reached; nothing else of them is taken over. */
 const NETWORK_SETTING =
@@ -41,21 +51,22 @@ export class Apt {
     suites: readonly string[],
     work: (apt: Apt) => Promise<T>,
     signal?: AbortSignal,
+    archive?: Archive,
   ): Promise<T> {
-    const { mirror, keyrings } = await findMirror();
+    const { uri, suite, keyrings } = archive ?? (await findArchive());
     await mkdir(cache.folder, { recursive: true });
     const folder = await mkdtemp(path.join(cache.folder, '.apt-'));
     try {
       const apt = new Apt(folder, signal);
-      await apt.#configure(mirror.uri, suites, keyrings);
+      await apt.#configure(uri, suites, keyrings);
       try {
         await apt.#update();
       } catch (error) {
-        if (!(error instanceof VmError && /NO_PUBKEY|KEYEXPIRED|EXPKEYSIG/.test(error.message))) throw error;
+        if (!(error instanceof VmError && /NO_PUBKEY|EXPKEYSIG|Missing key/.test(error.message))) throw error;
         // The machine's keyring is older than the suite. Its own suite, which it can verify, has the newer keyring.
-        await apt.#configure(mirror.uri, [mirror.suite], keyrings);
+        await apt.#configure(uri, [suite], keyrings);
         await apt.#update();
-        await apt.#configure(mirror.uri, suites, await apt.#newestKeyring());
+        await apt.#configure(uri, suites, await apt.#newestKeyring());
         await apt.#update();
       }
       return await work(apt);
@@ -151,23 +162,20 @@ export class Apt {
 export function whyNoApt(): string | undefined {
   if (process.arch !== 'x64')
     return `the guest and its QEMU are fetched for x86-64 hosts only, and this one is ${process.arch}`;
-  const missing = ['apt-get', 'dpkg-deb', 'tar'].filter((program) => !onPath(program));
+  const missing = ['apt-get', 'dpkg-deb', 'tar'].filter((program) => !findProgram(program));
   return missing.length > 0 ? `this machine has no ${missing.join(', ')}` : undefined;
 }
 
-const onPath = (program: string): boolean =>
-  (process.env.PATH ?? '').split(path.delimiter).some((folder) => existsSync(path.join(folder, program)));
-
-async function findMirror(): Promise<{ mirror: Pick<AptSource, 'uri' | 'suite'>; keyrings: string[] }> {
+/** The Debian archive as the machine's own apt knows it. */
+async function findArchive(): Promise<Archive> {
   const sources = (await readAptSources()).filter(
     ({ uri, suite, components }) =>
       /^https?:/.test(uri) && DEBIAN_SUITE.test(suite) && components.includes('main'),
   );
-  const ours = process.env.VIRTIO_MISC_DEBIAN_MIRROR;
   // The plain suite, not its updates: that one has every package.
   const source = sources.find(({ suite }) => !suite.includes('-')) ?? sources[0];
-  const mirror = ours ? { uri: ours, suite: 'bookworm' } : source;
-  if (!mirror) {
+  const uri = process.env.VIRTIO_MISC_DEBIAN_MIRROR || source?.uri;
+  if (!uri) {
     throw new VmError(
       'HOST',
       "this machine's apt has no Debian mirror: set VIRTIO_MISC_DEBIAN_MIRROR to the address of one",
@@ -177,11 +185,11 @@ async function findMirror(): Promise<{ mirror: Pick<AptSource, 'uri' | 'suite'>;
   const keyrings = [...new Set([...(source?.keyrings ?? []), ...standard])].filter((file) =>
     existsSync(file),
   );
-  if (ours && keyrings.length === 0) {
+  if (!source && keyrings.length === 0) {
     throw new VmError(
       'HOST',
       'the keys of the Debian archive are not on this machine: install debian-archive-keyring',
     );
   }
-  return { mirror, keyrings };
+  return { uri, suite: source?.suite ?? 'bookworm', keyrings };
 }

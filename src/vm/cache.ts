@@ -54,6 +54,13 @@ export class Cache {
   ): Promise<string> {
     const entry = this.path(name, recipe);
     if (await used(entry)) return entry;
+    if (/[\s:"]/.test(this.folder)) {
+      // Neither make nor apt's lists of sources can name such a place.
+      throw new VmError(
+        'HOST',
+        `${this.folder}: blanks, colons and quotes won't do; set VIRTIO_MISC_CACHE to another folder`,
+      );
+    }
     await mkdir(this.folder, { recursive: true }).catch((error: Error) => {
       throw new VmError(
         'HOST',
@@ -68,6 +75,9 @@ export class Cache {
         const draft = await mkdtemp(path.join(this.folder, `${draftOf(name)}`));
         try {
           await build(draft);
+          // Unpacking archives gives folders the archive's times, and ours counts as the time of last use.
+          const now = new Date();
+          await utimes(draft, now, now);
           await rename(draft, entry);
         } catch (error) {
           await rm(draft, { recursive: true, force: true });
@@ -85,7 +95,8 @@ export class Cache {
       const whole = path.join(this.folder, found);
       const isEntry = found.startsWith(`${name}-`) && /^[0-9a-f]{16}$/.test(found.slice(name.length + 1));
       const unused = isEntry && Date.now() - (await stat(whole)).mtimeMs > KEEP;
-      if (unused || found.startsWith(draftOf(name))) await rm(whole, { recursive: true, force: true });
+      if (unused || found.startsWith(draftOf(name)))
+        await rm(whole, { recursive: true, force: true, maxRetries: 3 });
     }
   }
 }

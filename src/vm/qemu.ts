@@ -1,8 +1,7 @@
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import { Apt, whyNoApt } from './apt.js';
 import { Cache } from './cache.js';
 import { unpack } from './deb.js';
+import { findProgram } from './find-program.js';
 import { layOutPrefix, prefixCommand } from './prefix.js';
 import { type Progress, silent } from './progress.js';
 import { run } from './run.js';
@@ -23,7 +22,7 @@ export interface FindOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const PROGRAM = 'qemu-system-x86_64';
+export const QEMU_PROGRAM = 'qemu-system-x86_64';
 /** The first release whose generic vhost-user device and vfio-user client do what we need. */
 const OLDEST = [11, 1];
 const DEVICES = ['vhost-user-test-device-pci', 'vfio-user-pci'];
@@ -52,6 +51,16 @@ const NOT_NEEDED_FILES = [
   './usr/lib/*/gconv/*',
 ];
 
+/** A Debian package and all that it needs, as an entry of the cache. */
+interface Provision {
+  readonly entry: string;
+  readonly package: string;
+}
+
+const QEMU: Provision = { entry: 'qemu', package: 'qemu-system-x86' };
+const UTILS: Provision = { entry: 'qemu-utils', package: 'qemu-utils' };
+const recipeOf = (wanted: Provision): unknown => ({ wanted, SUITES, NOT_NEEDED_FILES, version: 1 });
+
 /**
  * Finds a QEMU >= 11.1 with the devices that we attach to: the one that `VIRTIO_MISC_QEMU` names, one on PATH, or one fetched
  * from Debian into the cache, in this order.
@@ -69,25 +78,17 @@ export async function findQemu({
     if (typeof checked === 'string') throw new VmError('HOST', `VIRTIO_MISC_QEMU: ${checked}`);
     return { ...checked, origin: 'VIRTIO_MISC_QEMU' };
   }
-  const onPath = findOnPath(PROGRAM);
-  const checked = onPath ? await checkQemu([onPath]) : `there is no ${PROGRAM} on PATH`;
+  const onPath = findProgram(QEMU_PROGRAM);
+  const checked = onPath ? await checkQemu([onPath]) : `there is no ${QEMU_PROGRAM} on PATH`;
   if (typeof checked !== 'string') return { ...checked, origin: 'PATH' };
 
-  const impossible = whyNoApt();
-  if (impossible) {
-    throw new VmError(
-      'HOST',
-      `${checked}, and ${impossible}: install QEMU >= ${OLDEST.join('.')}, or name one in VIRTIO_MISC_QEMU`,
-    );
-  }
-  const prefix = await provision('qemu', ['qemu-system-x86'], { cache, progress, signal });
-  const command = [
-    ...prefixCommand(prefix, `usr/bin/${PROGRAM}`),
-    '-L',
-    `${prefix}/usr/share/qemu`,
-    '-L',
-    `${prefix}/usr/share/seabios`,
-  ];
+  const advice = `install QEMU >= ${OLDEST.join('.')}, or name one in VIRTIO_MISC_QEMU`;
+  const prefix = await provision(
+    QEMU,
+    { cache, progress, signal },
+    (reason) => `${checked}, and ${reason}: ${advice}`,
+  );
+  const command = qemuCommand(prefix);
   const provisioned = await checkQemu(command);
   if (typeof provisioned === 'string')
     throw new VmError('HOST', `the QEMU fetched from Debian is of no use: ${provisioned}`);
@@ -103,14 +104,14 @@ export async function findTool(
   name: 'qemu-storage-daemon' | 'qemu-img',
   { cache = Cache.ofUser(), progress = silent, signal }: FindOptions = {},
 ): Promise<string[]> {
-  const onPath = findOnPath(name);
+  const onPath = findProgram(name);
   if (onPath) return [onPath];
-  const impossible = whyNoApt();
-  if (impossible) throw new VmError('HOST', `there is no ${name} on PATH, and ${impossible}: install it`);
-  return prefixCommand(
-    await provision('qemu-utils', ['qemu-utils'], { cache, progress, signal }),
-    `usr/bin/${name}`,
+  const prefix = await provision(
+    UTILS,
+    { cache, progress, signal },
+    (reason) => `there is no ${name} on PATH, and ${reason}: install it`,
   );
+  return prefixCommand(prefix, `usr/bin/${name}`);
 }
 
 /** Whether this QEMU would do; if not, why not. */
@@ -134,34 +135,31 @@ export async function checkQemu(command: readonly string[]): Promise<Omit<Qemu, 
   return { command, version };
 }
 
-const recipeOf = (packages: readonly string[]): unknown => ({
-  packages,
-  SUITES,
-  NOT_NEEDED_FILES,
-  version: 1,
-});
-
 /** Where `findQemu` would have put QEMU, when it has. */
 export function provisionedQemu(cache: Cache): Promise<string | undefined> {
-  return cache.find('qemu', recipeOf(['qemu-system-x86']));
+  return cache.find(QEMU.entry, recipeOf(QEMU));
 }
 
-function provision(
-  name: string,
-  packages: readonly string[],
-  options: Required<FindOptions>,
-): Promise<string>;
-function provision(
-  name: string,
-  packages: readonly string[],
-  { cache, progress, signal }: { cache: Cache; progress: Progress; signal: AbortSignal | undefined },
+/** The command that runs a provisioned QEMU. */
+export function qemuCommand(prefix: string): string[] {
+  const data = ['qemu', 'seabios'].flatMap((name) => ['-L', `${prefix}/usr/share/${name}`]);
+  return [...prefixCommand(prefix, `usr/bin/${QEMU_PROGRAM}`), ...data];
+}
+
+async function provision(
+  wanted: Provision,
+  { cache, progress, signal }: Required<Omit<FindOptions, 'signal'>> & Pick<FindOptions, 'signal'>,
+  refusal: (reason: string) => string,
 ): Promise<string> {
-  const build = (prefix: string): Promise<void> =>
+  const recipe = recipeOf(wanted);
+  const impossible = (await cache.find(wanted.entry, recipe)) ? undefined : whyNoApt();
+  if (impossible) throw new VmError('HOST', refusal(impossible));
+  const fetch = (prefix: string): Promise<void> =>
     Apt.use(
       cache,
       SUITES,
       async (apt) => {
-        const closure = await apt.closure(packages, SUITES.at(-1)!);
+        const closure = await apt.closure([wanted.package], SUITES.at(-1)!);
         await layOutPrefix(prefix);
         for (const deb of await apt.download(closure.filter((exact) => !NOT_NEEDED.test(exact)))) {
           await unpack(deb, prefix, { except: NOT_NEEDED_FILES, signal });
@@ -170,14 +168,9 @@ function provision(
       signal,
     );
   return cache.entry(
-    name,
-    recipeOf(packages),
-    (prefix) => progress.step(`Fetching ${packages.join(', ')} from Debian`, () => build(prefix)),
+    wanted.entry,
+    recipe,
+    (prefix) => progress.step(`Fetching ${wanted.package} from Debian`, () => fetch(prefix)),
     signal,
   );
-}
-
-function findOnPath(program: string): string | undefined {
-  const folders = (process.env.PATH ?? '').split(path.delimiter).filter((folder) => folder !== '');
-  return folders.map((folder) => path.join(folder, program)).find((file) => existsSync(file));
 }
