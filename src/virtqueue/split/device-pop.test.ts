@@ -273,6 +273,24 @@ test('2.7.5.3.1: an indirect table may be longer than the queue, up to 1024 desc
   }
 });
 
+test('2.7.4.2: chains in flight that name over a million descriptors in all are refused, so that our memory lasts', () => {
+  const size = 2048;
+  const made = handMade({ size });
+  const table = made.driver.allocator.alloc(16 * size);
+  const descriptors = Array.from({ length: size }, (_, i) => {
+    return { address: made.page, length: 1, flags: i + 1 < size ? NEXT : 0, next: i + 1 };
+  });
+  made.ring.tableAt(table.address, descriptors);
+  const head = { address: table.address, length: table.length, flags: INDIRECT };
+  for (let n = 0; n < 512; n++) {
+    offer(made, n, [head]);
+    assert.equal(made.device.pop()?.head, n);
+  }
+  offer(made, 512, [head]);
+  assert.throws(() => made.device.pop(), { code: 'TOO_MANY_SEGMENTS' });
+  assert.equal(made.device.inFlight, 512);
+});
+
 test('2.7.5.3: a loop in an indirect table is refused', () => {
   refuses('CHAIN_LOOP', '2.7.5.2', (made) => {
     const { page, ring } = made;

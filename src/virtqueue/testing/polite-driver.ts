@@ -4,6 +4,7 @@ import { GuestMemory } from '../../memory/guest-memory.js';
 import { MappedView } from '../../memory/mapped-view.js';
 import type { SplitDeviceQueueOptions } from '../split/device.js';
 import { SplitDriverQueue } from '../split/driver.js';
+import { type AccessHooks, WatchedView } from './watched-view.js';
 
 export interface PoliteDriverOptions {
   /** Number of descriptors. 8 unless told. */
@@ -16,6 +17,8 @@ export interface PoliteDriverOptions {
   readonly bytes?: number;
   /** Guest-physical address of that memory. Above 4 GiB unless told, so that both halves of an address count. */
   readonly start?: number;
+  /** Told of each access to that memory, whichever end it comes from. */
+  readonly hooks?: AccessHooks;
 }
 
 /** A request that was sent, as it lies in guest memory. */
@@ -46,7 +49,8 @@ export class PoliteDriver {
     const { size = 8, base = 0, eventIdx = false, indirect = false, bytes = 1 << 20 } = options;
     const start = (options.start ?? 0x1_2345_0000) as GuestAddress;
     const { memory } = this;
-    memory.add({ start, view: new MappedView(new ArrayBuffer(bytes)) });
+    const view = new MappedView(new ArrayBuffer(bytes));
+    memory.add({ start, view: options.hooks === undefined ? view : new WatchedView(view, options.hooks) });
     this.allocator = new GuestAllocator(start, bytes);
     this.queue = new SplitDriverQueue({ memory, allocator: this.allocator, size, base, eventIdx, indirect });
     const { descriptorArea, driverArea, deviceArea } = this.queue;
