@@ -31,7 +31,6 @@ export class DmaMessages implements RemoteMemory {
   #awaiting: { readonly id: number; readonly command: number; answer: Message | undefined } | undefined;
   /** Why nothing can be reached: for good, or until `resume`. */
   #stopped: 'closed' | 'abandoned' | undefined;
-  /** When this turn of the event loop has waited enough, in ns. */
   #turnEnds: number | undefined;
 
   constructor(ports: DmaMessagePorts) {
@@ -96,6 +95,11 @@ export class DmaMessages implements RemoteMemory {
   #ask(command: number, address: number, count: number, data?: Uint8Array): Message {
     if (this.#stopped !== undefined) throw new MemoryError('UNMAPPED', address, count);
     if (this.#awaiting !== undefined) throw new TypeError('a DMA message was begun inside another');
+    const begun = this.#ports.now();
+    if (begun >= this.#turnEnd(begun)) {
+      this.#fail('TIMEOUT', `answers to DMA messages took over ${TURN_TIMEOUT} ms in all`);
+      throw new MemoryError('UNMAPPED', address, count);
+    }
     const id = this.#nextId;
     this.#nextId = (this.#nextId + 1) & 0xffff;
     const awaiting = { id, command, answer: undefined as Message | undefined };
@@ -104,7 +108,11 @@ export class DmaMessages implements RemoteMemory {
       const pieces = [encodeDmaAccess(address, count)];
       if (data !== undefined) pieces.push(data);
       this.#ports.send(encodeMessage(id, command, wire.VFIO_USER_F_TYPE_COMMAND, pieces));
-      this.#wait(awaiting, `${wire.commandName(command)} of ${count} bytes at 0x${address.toString(16)}`);
+      this.#wait(
+        awaiting,
+        begun,
+        `${wire.commandName(command)} of ${count} bytes at 0x${address.toString(16)}`,
+      );
     } finally {
       this.#awaiting = undefined;
     }
@@ -115,16 +123,20 @@ export class DmaMessages implements RemoteMemory {
     return answer;
   }
 
-  /** Serves messages until the answer is there, or will not come. */
-  #wait(awaiting: { answer: Message | undefined }, what: string): void {
-    const begun = this.#ports.now();
+  /** When this turn of the event loop has waited enough, in ns. */
+  #turnEnd(now: number): number {
     if (this.#turnEnds === undefined) {
-      this.#turnEnds = begun + TURN_TIMEOUT * 1e6;
+      this.#turnEnds = now + TURN_TIMEOUT * 1e6;
       this.#ports.defer(() => {
         this.#turnEnds = undefined;
       });
     }
-    const ends = Math.min(begun + ANSWER_TIMEOUT * 1e6, this.#turnEnds);
+    return this.#turnEnds;
+  }
+
+  /** Serves messages until the answer is there, or will not come. */
+  #wait(awaiting: { answer: Message | undefined }, begun: number, what: string): void {
+    const ends = Math.min(begun + ANSWER_TIMEOUT * 1e6, this.#turnEnd(begun));
     while (awaiting.answer === undefined && this.#stopped === undefined) {
       const left = Math.ceil((ends - this.#ports.now()) / 1e6);
       if (left <= 0) {
