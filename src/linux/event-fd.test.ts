@@ -4,10 +4,10 @@ import { test } from 'node:test';
 import type { EventPort } from '../transports/ports.js';
 import { closeFd } from './close-fd.js';
 import { eventfd, fcntl, write } from './libc.js';
-import type { LinuxOs } from './linux-os.js';
 import { NativeBuffer } from './native-buffer.js';
 import { freshOs, openDescriptors } from './testing/open-descriptors.js';
 import { openPipe } from './testing/open-pipe.js';
+import { settled } from './testing/settled.js';
 import { pairSockets } from './unix-socket.js';
 
 const F_GETFL = 3;
@@ -33,14 +33,6 @@ class Bell {
       this.#wake = resolve;
     });
   }
-}
-
-/** Resolves when all that is ready now had its turn. */
-async function settled(system: LinuxOs): Promise<void> {
-  const event = system.createEvent();
-  event.signal();
-  await new Bell(event).next();
-  event.close();
 }
 
 test('each signal rings, though nobody reads the count', async () => {

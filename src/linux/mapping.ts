@@ -47,7 +47,8 @@ export class FileMapping implements Mapping {
     // Refused where the file is no memfd or its seals are sealed. Before the size is looked at, which then stays.
     fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
     const file = fstatSync(fd);
-    if (!(size > 0 && size <= MAX_SIZE && offset >= 0 && offset % 4 === 0 && offset + size <= file.size)) {
+    const aligned = offset >= 0 && offset % 4 === 0;
+    if (!(Number.isInteger(size) && size > 0 && size <= MAX_SIZE && aligned && offset + size <= file.size)) {
       throw new OsFailure(
         'ENXIO',
         'fstat',
@@ -57,7 +58,7 @@ export class FileMapping implements Mapping {
     // A huge page is mapped whole or not at all; st_blksize is its size there.
     const page = Math.max(getpagesize(), file.blksize);
     const ranges: Range[] = [];
-    const buffers: MappedView[] = [];
+    const windows: MappedView[] = [];
     this.size = size;
     this.#ranges = ranges;
     try {
@@ -66,15 +67,15 @@ export class FileMapping implements Mapping {
         const inset = (offset + start) % page;
         const range = mapShared(fd, offset + start - inset, Math.ceil((inset + length) / page) * page);
         ranges.push(range);
-        const buffer = koffi.view(range.address, inset + length);
+        const buffer = koffi.view(range.address + inset, length);
         unreachable.register(buffer, range);
-        buffers.push(new MappedView(buffer, inset, length));
+        windows.push(new MappedView(buffer));
       }
     } catch (error) {
       this.release();
       throw error;
     }
-    this.view = buffers.length === 1 ? buffers[0]! : new WindowedView(buffers, 0, size);
+    this.view = windows.length === 1 ? windows[0]! : new WindowedView(windows, 0, size);
   }
 
   release(): void {
