@@ -249,7 +249,7 @@ test('the addresses are given back when no view is left, released or not', () =>
     const size = () => Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 2 ** 20;
     const start = size();
     // In GiB: two windows, one GiB each.
-    const mapped = () => Math.round(size() - start);
+    const mapped = () => Math.round(size() - start) | 0;
     async function collect(keep) {
       for (let i = 0; i < 1000 && mapped() > keep; i++) {
         globalThis.gc();
