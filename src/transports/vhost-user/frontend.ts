@@ -230,7 +230,7 @@ export class VhostUserFrontend implements DriverTransport {
       throw new TransportError('REFUSED', `the device has no ${size} bytes of configuration space`);
     }
     if (reply.byteLength !== request.length) throw this.#badSize(REQUEST.GET_CONFIG, reply);
-    return new Uint8Array(reply.buffer, CONFIG.payload + offset, length);
+    return new Uint8Array(reply.buffer.slice(CONFIG.payload + offset));
   }
 
   async writeConfig(offset: number, bytes: Uint8Array): Promise<void> {

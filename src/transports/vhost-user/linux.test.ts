@@ -5,9 +5,11 @@ import { LinuxOs } from '../../linux/linux-os.js';
 import type { FrontendAddress, GuestAddress } from '../../memory/address.js';
 import { GuestAllocator } from '../../memory/guest-allocator.js';
 import { GuestMemory } from '../../memory/guest-memory.js';
+import { openDriver } from '../../virtio/driver.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
 import { SplitDriverQueue } from '../../virtqueue/split/driver.js';
 import { serveVhostUser } from './backend.js';
+import { VhostUserFrontend } from './frontend.js';
 import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST } from './messages.js';
 import * as payloads from './payloads.js';
 import { ProbeDevice } from './testing/probe-device.js';
@@ -200,6 +202,37 @@ test('over a real socket: files where events and memory belong, too many of them
   event.close();
   mapping.release();
   os.closeFd(memoryFd);
+  os.close();
+  assert.equal(openFds(), before);
+});
+
+test('over a real socket: a driver with 20,000 requests under way or behind, and a back-end that goes in the middle', async () => {
+  const before = openFds();
+  const os = new LinuxOs();
+  const device = new ProbeDevice(2);
+  const { channel, fd } = os.createChannel();
+  const environment = {
+    os,
+    clock: os.clock,
+    defer: (callback: () => void) => void setImmediate(callback),
+    print: () => {},
+    warn: (line: string) => assert.fail(line),
+  };
+  const session = serveVhostUser(os.adoptChannel(fd), device, environment, () => {});
+  const frontend = new VhostUserFrontend(channel, { os, clock: os.clock });
+  const driver = await openDriver(frontend, { id: 63, features: 0n, queues: 2, queueSize: 64 });
+  const send = (count: number): Promise<Uint8Array>[] =>
+    Array.from({ length: count }, (_, i) => driver.queues[i % 2]!.request(Uint8Array.of(i, i >> 8, 7), 3));
+  for (const [i, answer] of (await Promise.all(send(20_000))).entries()) {
+    assert.deepEqual([...answer], [i & 255, (i >> 8) & 255, 7]);
+  }
+
+  device.hold = true;
+  const lost = send(1000);
+  const config = driver.readConfig(0, 4);
+  session.close();
+  for (const promise of [...lost, config]) await assert.rejects(promise, { code: 'LOST' });
+  await driver.close();
   os.close();
   assert.equal(openFds(), before);
 });
