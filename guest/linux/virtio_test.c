@@ -311,7 +311,7 @@ static void test_request_done(struct virtqueue *vq)
 {
 	struct virtio_test *vt = vq->vdev->priv;
 	struct virtio_test_op *op, *next;
-	bool echo = false, show = false;
+	bool acked = false, show;
 	unsigned long flags;
 	unsigned int len;
 	LIST_HEAD(used);
@@ -336,19 +336,17 @@ static void test_request_done(struct virtqueue *vq)
 	spin_unlock_irqrestore(&vt->lock, flags);
 
 	list_for_each_entry_safe(op, next, &used, node) {
-		if (op->is_event) {
-			if (!quiet)
-				pr_notice("virttest get ack\n");
-		} else if (!echo) {
+		show = !quiet && (op->is_event || __ratelimit(&print_limit));
+		if (show && op->is_event) {
+			pr_notice("virttest get ack\n");
+		} else if (show) {
 			/* Once for each interrupt, then the responses */
-			echo = true;
-			show = !quiet && __ratelimit(&print_limit);
-			if (show)
+			if (!acked)
 				pr_notice("virtio %s get ack\n", __func__);
+			acked = true;
+			if (!op->status)
+				print_response(&op->answer);
 		}
-
-		if (show && !op->is_event && !op->status)
-			print_response(&op->answer);
 
 		list_del_init(&op->node);
 		virtio_test_op_finish(op, op->status);

@@ -40,7 +40,6 @@ struct timer {
 
 /* Shared by all processes */
 struct counters {
-	bool go;
 	unsigned long expired;
 	unsigned long cancelled;
 	unsigned long early;
@@ -54,6 +53,8 @@ struct counters {
 };
 
 static struct counters *counters;
+/* A pipe: each process takes one byte of it before it starts */
+static int start[2];
 static const char *device = DEFAULT_DEVICE;
 static uint64_t min_ns = 1 * NS_PER_MS;
 static uint64_t max_ns = 5000 * NS_PER_MS;
@@ -223,6 +224,16 @@ static uint64_t next_deadline(const struct timer *timers, unsigned int num)
 	return last ? last + grace_ns : 0;
 }
 
+/* All processes start at once, when all are there */
+static void wait_for_start(void)
+{
+	char byte;
+
+	close(start[1]);
+	if (read(start[0], &byte, 1) != 1)
+		_exit(1);
+}
+
 static void run(unsigned int process, unsigned int num)
 {
 	struct timer *timers = calloc(num, sizeof(*timers));
@@ -238,8 +249,7 @@ static void run(unsigned int process, unsigned int num)
 	fd = open_device();
 	poll_fd.fd = fd;
 
-	while (!__atomic_load_n(&counters->go, __ATOMIC_ACQUIRE))
-		usleep(1000);
+	wait_for_start();
 
 	for (i = 0; i < num; i++) {
 		timers[i].delay_ns = random_between(min_ns, max_ns);
@@ -449,6 +459,10 @@ int main(int argc, char *argv[])
 	if (num_armed)
 		return arm(num_armed, delay_ns, leave);
 
+	if (pipe(start)) {
+		perror("misc-timer-stress: pipe");
+		return 1;
+	}
 	for (i = 0; i < processes; i++) {
 		pid_t pid = fork();
 
@@ -463,7 +477,9 @@ int main(int argc, char *argv[])
 		}
 	}
 
-	__atomic_store_n(&counters->go, true, __ATOMIC_RELEASE);
+	for (i = 0; i < processes; i++)
+		if (write(start[1], "", 1) != 1)
+			crashed = true;
 	while (wait(&status) > 0)
 		crashed |= status != 0;
 

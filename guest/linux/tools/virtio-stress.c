@@ -26,7 +26,6 @@
 
 /* Shared by all processes */
 struct counters {
-	bool go;
 	unsigned long answered;
 	unsigned long wrong;
 	unsigned long failed;
@@ -36,6 +35,8 @@ struct counters {
 };
 
 static struct counters *counters;
+/* A pipe: each process takes one byte of it before it starts */
+static int start[2];
 static bool tolerate_removal;
 
 static void count(unsigned long *counter)
@@ -99,13 +100,22 @@ static bool send_number(int *fd, unsigned char num)
 	return true;
 }
 
+/* All processes start at once, when all are there */
+static void wait_for_start(void)
+{
+	char byte;
+
+	close(start[1]);
+	if (read(start[0], &byte, 1) != 1)
+		_exit(1);
+}
+
 static void run(unsigned int process, unsigned long writes)
 {
 	unsigned int seed = process * 2654435761u + getpid();
 	int fd = -1;
 
-	while (!__atomic_load_n(&counters->go, __ATOMIC_ACQUIRE))
-		usleep(1000);
+	wait_for_start();
 
 	while (writes) {
 		if (send_number(&fd, rand_r(&seed) >> 8)) {
@@ -179,6 +189,10 @@ int main(int argc, char *argv[])
 		return 1;
 	}
 
+	if (pipe(start)) {
+		perror("virtio-stress: pipe");
+		return 1;
+	}
 	for (i = 0; i < processes; i++) {
 		pid_t pid = fork();
 
@@ -192,7 +206,9 @@ int main(int argc, char *argv[])
 		}
 	}
 
-	__atomic_store_n(&counters->go, true, __ATOMIC_RELEASE);
+	for (i = 0; i < processes; i++)
+		if (write(start[1], "", 1) != 1)
+			crashed = true;
 	while (wait(&status) > 0)
 		crashed |= status != 0;
 
