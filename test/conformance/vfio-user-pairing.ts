@@ -1,0 +1,54 @@
+import { LinuxOs } from '../../src/linux/linux-os.js';
+import type { Session } from '../../src/transports/session.js';
+import { openVfioUser } from '../../src/transports/vfio-user/client.js';
+import { vfioUser } from '../../src/transports/vfio-user/server.js';
+import type { Pairing } from './pairing.js';
+
+/** How the two ends are put together. */
+export interface VfioUserPairing {
+  /** Whether the device maps the driver's memory, or reaches it by messages. */
+  readonly shareMemory: boolean;
+  /** MSI-X vectors that the device has; one for each queue and one more unless told. */
+  readonly vectors?: number;
+}
+
+/** Server and client in this process, with a real socket between, and real eventfds and shared memory. */
+export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUserPairing): Pairing {
+  return {
+    name,
+    async attach(make) {
+      const os = new LinuxOs();
+      const lines: string[] = [];
+      const warnings: string[] = [];
+      const sessions: Session[] = [];
+      const start = vfioUser(vectors === undefined ? {} : { vectors });
+      return {
+        lines,
+        warnings,
+        async connect() {
+          const { channel: client, fd } = os.createChannel();
+          const server = os.adoptChannel(fd);
+          const pump = server.pump.bind(server);
+          // A server that waits for its client blocks this process, where the client is: it gets its turn here.
+          server.pump = (timeout) => {
+            client.pump(0);
+            return pump(timeout);
+          };
+          const environment = {
+            os,
+            clock: os.clock,
+            defer: setImmediate,
+            print: (line: string) => void lines.push(line),
+            warn: (line: string) => void warnings.push(line),
+          };
+          sessions.push(start(server, make(), environment, () => {}));
+          return openVfioUser(client, environment, { shareMemory });
+        },
+        async close() {
+          for (const session of sessions) session.close();
+          os.close();
+        },
+      };
+    },
+  };
+}
