@@ -58,7 +58,8 @@ async function run(name: string, options: Options): Promise<void> {
       else log.warn({ socket }, `front-end dropped: ${error.message}`);
     },
   });
+  const stopped = stopSignal();
   for (const socket of Object.values(sockets)) log.info({ socket }, `serving virtio-${name}`);
-  log.info(`stopping on ${await stopSignal()}`);
+  log.info(`stopping on ${await stopped}`);
   server.close();
 }

@@ -18,6 +18,7 @@ import {
 import { makeLog } from './log.js';
 import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
 import { stopSignal } from './stop-signal.js';
+import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
   readonly device: readonly string[];
@@ -63,6 +64,8 @@ export function vmCommand(): Command {
 
 async function run(options: Options): Promise<void> {
   const kinds = findDevices(options.device, options);
+  const overVfioUser = kinds.some((kind) => transportOf(kind, options) === 'vfio-user');
+  if (options.vectors !== undefined && !overVfioUser) throw new UsageError('--vectors needs a device over vfio-user');
   const stop = new AbortController();
   let stopped: NodeJS.Signals | undefined;
   void stopSignal().then((signal) => {
@@ -96,7 +99,7 @@ async function runGuest(
   try {
     const args = kinds.flatMap((kind, index) => {
       const device = kind.make(options);
-      const transport = options.transport ?? bestTransport(device);
+      const transport = transportOf(kind, options);
       const socket = join(folder, `${kind.name}-${index}.sock`);
       const qemuArgs = deviceArgs(device, transport, socket, `virtio${index}`);
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
@@ -138,6 +141,11 @@ async function runGuest(
     for (const server of servers) server.close();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** The transport that was asked for, or the one that works. */
+function transportOf(kind: DeviceKind, options: Options): TransportName {
+  return options.transport ?? bestTransport(kind.make(options));
 }
 
 function wholeNumber(text: string): number {

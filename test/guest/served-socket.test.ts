@@ -9,8 +9,8 @@ import { deviceArgs } from '../../src/cli/qemu-args.js';
 import { virtioMisc } from '../../src/devices/misc/device.js';
 import { virtioTest } from '../../src/devices/test/device.js';
 import { VmError } from '../../src/vm/vm-error.js';
+import { start } from '../virtio-misc.js';
 import { boot } from './guest.js';
-import { start } from './virtio-misc.js';
 
 /** MiB that a process holds in memory of its own, without what it shares with a guest. */
 function ownMemory(pid: number): number {

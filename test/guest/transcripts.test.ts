@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { virtioMisc, withoutTime } from './virtio-misc.js';
+import { virtioMisc, withoutTime } from '../virtio-misc.js';
 
 // The transcripts of the design that virtio-test comes from, letter for letter.
 

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { virtioMisc } from '../virtio-misc.js';
+
+/** Command lines that are wrong, and what the first line on stderr says. */
+const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
+  ['serve', /missing required argument 'device'/],
+  ['serve nothing --vhost-user /tmp/x', /there is no device 'nothing': take one of test, misc/],
+  ['serve test', /say where to serve: --vhost-user SOCKET or --vfio-user SOCKET/],
+  ['serve test --vhost-user /tmp/x --max-timers 5', /--max-timers is not an option of the device 'test'/],
+  ['serve misc --vhost-user /tmp/x --max-timers none', /write a whole number from 1 to 4294967295/],
+  ['serve test --vhost-user /tmp/x --variant loud', /Allowed choices are echo, events/],
+  ['serve test --vhost-user /tmp/x --first 3s', /--first and --every need --variant events/],
+  ['serve test --vhost-user /tmp/x --variant events --first soon', /write a time such as 500ms, 3s or 1m/],
+  ['serve test --vhost-user /tmp/x --vectors 2', /--vectors needs --vfio-user/],
+  ['serve test --vhost-user /no/such/folder/x', /listen at \/no\/such\/folder\/x/],
+  [`serve test --vhost-user /tmp/${'x'.repeat(120)}`, /socket/],
+  [
+    'qemu-args misc --vhost-user /tmp/x',
+    /QEMU aborts on vhost-user devices with id 70: serve it with --vfio-user/,
+  ],
+  ['qemu-args test', /say where the device is served/],
+  ['vm --device misc --transport vhost-user --exec true', /QEMU aborts on vhost-user devices with id 70/],
+  ['vm --device test', /required option '--exec <command>' not specified/],
+  ['vm --device test --exec true --memory lots', /write a whole number from 1 on/],
+  ['vm --device test --exec true --vectors 2', /--vectors needs/],
+  ['sreve test', /unknown command 'sreve'/],
+];
+
+for (const [args, says] of WRONG) {
+  test(`virtio-misc ${args.length > 80 ? `${args.slice(0, 60)}...` : args}`, async () => {
+    const { code, lines, stderr } = await virtioMisc(...args.split(' '));
+    assert.notEqual(code, 0);
+    assert.deepEqual(lines, []);
+    assert.match(stderr, says);
+    assert.doesNotMatch(stderr, /^ +at /m, 'no stack trace');
+  });
+}
+
+for (const command of ['', 'serve', 'vm', 'qemu-args', 'doctor']) {
+  test(`virtio-misc ${command} --help`, async () => {
+    const { code, lines } = await virtioMisc(...command.split(' ').filter(Boolean), '--help');
+    assert.equal(code, 0);
+    assert.match(lines[0]!, new RegExp(`^Usage: virtio-misc ${command}`));
+  });
+}
+
+test('qemu-args prints a line that a shell can take', async () => {
+  const { lines } = await virtioMisc('qemu-args', 'misc', '--vfio-user', '/tmp/a b.sock');
+  assert.equal(lines.length, 1);
+  assert.match(lines[0]!, /memory-backend-memfd,id=mem,size=256M,share=on/);
+  assert.match(
+    lines[0]!,
+    /'\{"driver":"vfio-user-pci","socket":\{"type":"unix","path":"\/tmp\/a b\.sock"\}\}'$/,
+  );
+});
