@@ -1,5 +1,6 @@
 // The package's public entry point.
 
+export { connectVfioUser, connectVhostUser, type LoopbackOptions, loopback } from './connect.js';
 export { type MiscOptions, virtioMisc } from './devices/misc/device.js';
 export { MiscDriver, type Timer, type TimerCallback, type TimerTimes } from './devices/misc/driver.js';
 export { MiscError, type MiscErrorCode } from './devices/misc/misc-error.js';

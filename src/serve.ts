@@ -1,5 +1,6 @@
-import { LinuxOs } from './linux/linux-os.js';
+import type { LinuxOs } from './linux/linux-os.js';
 import type { UnixListener } from './linux/unix-listener.js';
+import { linuxOs } from './linux-only.js';
 import type { Environment, Session, StartSession } from './transports/session.js';
 import { vfioUser } from './transports/vfio-user/server.js';
 import { serveVhostUser } from './transports/vhost-user/backend.js';
@@ -35,7 +36,7 @@ export interface Server {
  *
  * @throws TypeError when no socket is named; OsError when one is in use, or can't be made.
  */
-export function serve(make: () => VirtioDevice, options: ServeOptions): Server {
+export async function serve(make: () => VirtioDevice, options: ServeOptions): Promise<Server> {
   const places: [path: string, start: StartSession][] = [];
   if (options.vhostUser !== undefined) places.push([options.vhostUser, serveVhostUser]);
   if (options.vfioUser !== undefined) {
@@ -43,7 +44,7 @@ export function serve(make: () => VirtioDevice, options: ServeOptions): Server {
     places.push([options.vfioUser, vfioUser(vectors === undefined ? {} : { vectors })]);
   }
   if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
-  const os = new LinuxOs();
+  const os = await linuxOs();
   const sockets: ServedSocket[] = [];
   const close = (): void => {
     for (const socket of sockets.splice(0)) socket.close();

@@ -48,7 +48,7 @@ async function run(name: string, options: Options): Promise<void> {
   if (options.vectors !== undefined && options.vfioUser === undefined)
     throw new UsageError('--vectors needs --vfio-user');
   const log = makeLog(options.log);
-  const server = serve(() => kind.make(options), {
+  const server = await serve(() => kind.make(options), {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     warn: (line) => log.warn(line),

@@ -65,7 +65,8 @@ export function vmCommand(): Command {
 async function run(options: Options): Promise<void> {
   const kinds = findDevices(options.device, options);
   const overVfioUser = kinds.some((kind) => transportOf(kind, options) === 'vfio-user');
-  if (options.vectors !== undefined && !overVfioUser) throw new UsageError('--vectors needs a device over vfio-user');
+  if (options.vectors !== undefined && !overVfioUser)
+    throw new UsageError('--vectors needs a device over vfio-user');
   const stop = new AbortController();
   let stopped: NodeJS.Signals | undefined;
   void stopSignal().then((signal) => {
@@ -97,18 +98,18 @@ async function runGuest(
     process.stdout.write(`${line}\n`);
   };
   try {
-    const args = kinds.flatMap((kind, index) => {
+    const args: string[] = [];
+    for (const [index, kind] of kinds.entries()) {
       const device = kind.make(options);
       const transport = transportOf(kind, options);
       const socket = join(folder, `${kind.name}-${index}.sock`);
-      const qemuArgs = deviceArgs(device, transport, socket, `virtio${index}`);
+      args.push(...deviceArgs(device, transport, socket, `virtio${index}`));
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
       const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
       const warn = (line: string): void => log.warn(line);
-      servers.push(serve(() => kind.make(options), { ...place, ...vectors, print, warn }));
+      servers.push(await serve(() => kind.make(options), { ...place, ...vectors, print, warn }));
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);
-      return qemuArgs;
-    });
+    }
     const progress = progressTo(process.stderr);
     const [qemu, image] = await Promise.all([
       findQemu({ progress, signal }),

@@ -62,7 +62,7 @@ export async function runGuest(
   const socket = join(folder, 'device.sock');
   const device: string[] = [];
   const warnings: string[] = [];
-  const server = serve(make, {
+  const server = await serve(make, {
     ...(transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket }),
     ...(vectors !== undefined && { vectors }),
     print: (line) => device.push(line),

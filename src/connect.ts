@@ -1,0 +1,67 @@
+import type { LinuxOs } from './linux/linux-os.js';
+import { linuxOs } from './linux-only.js';
+import { Loopback } from './transports/loopback/loopback.js';
+import type { Channel } from './transports/ports.js';
+import { openVfioUser, type VfioUserClientOptions } from './transports/vfio-user/client.js';
+import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user/frontend.js';
+import type { VirtioDevice } from './virtio/device.js';
+import type { DriverTransport } from './virtio/driver-transport.js';
+import { EventLoopClock } from './virtio/event-loop-clock.js';
+
+/** Everything that this process connects to is served by one. It holds no process alive by itself. */
+let shared: LinuxOs | undefined;
+
+/** A connection to `path`, and what a transport needs around it. */
+async function dial(
+  path: string,
+): Promise<{ channel: Channel; environment: { os: LinuxOs; clock: LinuxOs['clock'] } }> {
+  shared ??= await linuxOs();
+  return { channel: shared.connect(path), environment: { os: shared, clock: shared.clock } };
+}
+
+/**
+ * Reaches a device behind a vhost-user socket, whoever serves it. Hand the transport to a driver, which closes it.
+ *
+ * @throws OsError `ENOENT` or `ECONNREFUSED` when nobody listens at `path`.
+ */
+export async function connectVhostUser(
+  path: string,
+  options: FrontendOptions = {},
+): Promise<DriverTransport> {
+  const { channel, environment } = await dial(path);
+  return new VhostUserFrontend(channel, environment, options);
+}
+
+/**
+ * Reaches a device behind a vfio-user socket, whoever serves it, as a VMM and its guest's kernel together would.
+ *
+ * @throws OsError `ENOENT` or `ECONNREFUSED` when nobody listens at `path`; TransportError when there is no virtio device.
+ */
+export async function connectVfioUser(
+  path: string,
+  options: VfioUserClientOptions = {},
+): Promise<DriverTransport> {
+  const { channel, environment } = await dial(path);
+  return openVfioUser(channel, environment, options);
+}
+
+/** What `loopback` may be told. */
+export interface LoopbackOptions {
+  /** Bytes of memory for rings and buffers. 16 MiB unless told. */
+  readonly memorySize?: number;
+  /** A line that the device prints for its user. To stdout unless told. */
+  print?(line: string): void;
+  /** A line about what the driver or the device did wrong. To stderr unless told. */
+  warn?(line: string): void;
+}
+
+/** Reaches a device in this process, with no socket, on any operating system. */
+export function loopback(device: VirtioDevice, options: LoopbackOptions = {}): DriverTransport {
+  const environment = {
+    clock: new EventLoopClock(),
+    defer: setImmediate,
+    print: options.print ?? ((line: string) => void process.stdout.write(`${line}\n`)),
+    warn: options.warn ?? ((line: string) => void process.stderr.write(`${line}\n`)),
+  };
+  return new Loopback(device, environment, options.memorySize);
+}

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const DEMO = fileURLToPath(new URL('../examples/demo.js', import.meta.url));
+const run = promisify(execFile);
+
+/** What makes this machine look like one without Linux's system calls. */
+const ELSEWHERE = `data:text/javascript,${encodeURIComponent(`
+  import { register } from 'node:module';
+  register('data:text/javascript,' + encodeURIComponent(
+    "export async function resolve(s, c, next) { if (s === 'koffi') throw new Error('no koffi'); return next(s, c); }"));
+  Object.defineProperty(process, 'platform', { value: 'darwin' });
+`)}`;
+
+const TRANSCRIPTS = [
+  /device {2}QEMU_BACK_END: >>> get arg3 \[ hello back end! \] form the front end <<</,
+  /driver {2}virtio response arg2 is 113/,
+  /device {2}==============set config:2\n.*virttest_changed\n.*get config change\n.*=========get virtio num:3\n.*get ack/,
+  /func\(250\) called[^]*func\(500\) called[^]*func\(1000\) called/,
+  /All as designed/,
+];
+
+test('the demo shows both transcripts and timers over sockets', async () => {
+  const { stdout } = await run(process.execPath, [DEMO]);
+  for (const part of TRANSCRIPTS) assert.match(stdout, part);
+});
+
+test('where there is no Linux it runs over loopback, and says so', async () => {
+  const { stdout } = await run(process.execPath, ['--import', ELSEWHERE, DEMO]);
+  assert.match(stdout, /Over loopback.*darwin has no vhost-user/);
+  for (const part of TRANSCRIPTS) assert.match(stdout, part);
+});
