@@ -80,8 +80,8 @@ test('an adopted eventfd is made non-blocking: signalling a full one returns', (
   most.data.setBigUint64(0, 2n ** 64n - 2n, true);
   assert.equal(write(fd, most.address, 8), 8);
   const event = os().adoptEvent(fd);
-  event.signal();
   assert.notEqual(fcntl(fd, F_GETFL, 0) & O_NONBLOCK, 0);
+  event.signal();
   event.close();
 });
 

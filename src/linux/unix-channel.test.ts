@@ -417,11 +417,11 @@ test('a signal does not end a pump', async () => {
   });
   const socket = child.stdio[3] as Socket;
   await new Promise((resolve) => socket.once('data', resolve));
-  // Let it fall asleep: in the kernel's poll it is when its state is S.
-  while (!/^State:\s+S/m.test(readFileSync(`/proc/${child.pid}/status`, 'utf8')))
-    await new Promise(setImmediate);
+  const status = () => readFileSync(`/proc/${child.pid}/status`, 'utf8');
+  // It sleeps in the kernel's poll; what comes before the signal was taken would end that, too.
+  while (!/^State:\s+S/m.test(status())) await new Promise(setImmediate);
   child.kill('SIGUSR2');
-  await new Promise(setImmediate);
+  while (!/^ShdPnd:\s+0+$/m.test(status())) await new Promise(setImmediate);
   socket.write('after the signal');
   let output = '';
   child.stdout!.on('data', (text) => {
