@@ -167,7 +167,7 @@ export function whyNoApt(): string | undefined {
 }
 
 /** The Debian archive as the machine's own apt knows it. */
-async function findArchive(): Promise<Archive> {
+export async function findArchive(): Promise<Archive> {
   const sources = (await readAptSources()).filter(
     ({ uri, suite, components }) =>
       /^https?:/.test(uri) && DEBIAN_SUITE.test(suite) && components.includes('main'),

@@ -172,6 +172,8 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
     // The guest's time comes from the HPET, which is QEMU's clock. The TSC's rate is measured at boot, wrongly on a busy host
     // (0.6 ms in a second was seen): the guest would find timers early that were not.
     'tsc=unstable',
+    // A busy host may not give the timer the few ticks that the kernel waits for, and then it looks for another timer.
+    'no_timer_check',
     // The kernel's tests of its cryptography take a fifth of an emulated boot.
     'cryptomgr.notests',
   ];

@@ -66,18 +66,18 @@ export class ConsolePipe {
   }
 
   #take(bytes: Buffer): void {
-    let rest = this.#partial.length > 0 ? Buffer.concat([this.#partial, bytes]) : bytes;
-    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      const line = rest.subarray(0, end);
-      rest = rest.subarray(end + 1);
-      this.#partial = rest;
+    this.#partial = this.#partial.length > 0 ? Buffer.concat([this.#partial, bytes]) : bytes;
+    // Delivering a line may drain, and so take more, and deliver that too: nothing is kept in a local variable meanwhile.
+    for (let end = this.#partial.indexOf(10); end >= 0; end = this.#partial.indexOf(10)) {
+      const line = this.#partial.subarray(0, end);
+      this.#partial = this.#partial.subarray(end + 1);
       this.#deliver(line);
     }
-    if (rest.length >= LONGEST) {
-      this.#deliver(rest);
-      rest = Buffer.alloc(0);
+    if (this.#partial.length >= LONGEST) {
+      const piece = this.#partial;
+      this.#partial = Buffer.alloc(0);
+      this.#deliver(piece);
     }
-    this.#partial = rest;
   }
 
   #deliver(line: Buffer): void {

@@ -32,8 +32,8 @@ export class GuestRun {
   #failure: VmError | undefined;
   /** What the kernel said when it panicked. */
   #panic: string | undefined;
-  /** The last command has ended. What the kernel says while it powers off is of no interest. */
-  #over = false;
+  /** Whether a command runs: what the kernel says while it boots and powers off is shown on request only. */
+  #running = false;
   /** Runs out when the guest is silent. */
   #alive: NodeJS.Timeout | undefined;
   /** Runs out when what the guest does now takes too long. */
@@ -62,7 +62,7 @@ export class GuestRun {
     this.#lastLines.push(line);
     if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
     this.#panic ??= /Kernel panic - not syncing: (.*)/.exec(line)?.[1];
-    if (!this.#over || this.#options.verbose) this.#options.onConsole(line);
+    if (this.#running || this.#options.verbose) this.#options.onConsole(line);
   }
 
   /** Ends the guest because of an error; the first one counts. */
@@ -110,6 +110,9 @@ export class GuestRun {
   }
 
   #start(command: string): void {
+    // What the boot printed is out of the way before the command's lines begin.
+    this.#host?.drainConsole();
+    this.#running = true;
     if (this.#started === 0) this.#options.onReady?.();
     this.#started++;
     this.#exitCode = undefined;
@@ -119,7 +122,7 @@ export class GuestRun {
   }
 
   #exited(status: number): void {
-    if (this.#exitCode !== undefined) return;
+    if (this.#exitCode !== undefined || !(status >= 0 && status <= 255)) return;
     this.#exitCode = status;
     // All that the command printed is in the console's pipe by now.
     this.#host?.drainConsole();
@@ -128,7 +131,7 @@ export class GuestRun {
       last ? 'power-off' : 'reboot',
       last ? POWEROFF_TIMEOUT : (this.#options.bootTimeout ?? BOOT_TIMEOUT),
     );
-    this.#over = last;
+    this.#running = false;
     this.#send(last ? 'poweroff' : 'reboot');
   }
 

@@ -84,20 +84,7 @@ async function compile(
   await mkdir(modules);
   await mkdir(programs);
   const options = { env: { ...env, LC_ALL: 'C.UTF-8' }, signal, code: 'BUILD' as const };
-  const make = [
-    '-C',
-    kernel.headers,
-    `M=${build}`,
-    'W=1',
-    `CC=${cc.join(' ')}`,
-    `HOSTCC=${cc.join(' ')}`,
-    'modules',
-  ];
-  // Warnings come on the standard error; both belong to the log.
-  let log = await run('sh', ['-c', 'exec make "$@" 2>&1', 'make', ...make], options);
-  for (const file of await readdir(build)) {
-    if (file.endsWith('.ko')) await rename(path.join(build, file), path.join(modules, file));
-  }
+  let log = '';
   const tools = await readdir(path.join(build, 'tools')).catch(() => []);
   const [program, ...args] = cc as [string, ...string[]];
   for (const tool of tools.filter((file) => file.endsWith('.c'))) {
@@ -113,6 +100,21 @@ async function compile(
       path.join(build, 'tools', tool),
     ];
     log += await run('sh', ['-c', 'exec "$@" 2>&1', 'sh', program, ...args, ...flags], options);
+  }
+  const make = [
+    '-C',
+    kernel.headers,
+    `M=${build}`,
+    'W=1',
+    `CC=${cc.join(' ')}`,
+    `HOSTCC=${cc.join(' ')}`,
+    '-j2',
+    'modules',
+  ];
+  // Warnings come on the standard error; both belong to the log.
+  log += await run('sh', ['-c', 'exec make "$@" 2>&1', 'make', ...make], options);
+  for (const file of await readdir(build)) {
+    if (file.endsWith('.ko')) await rename(path.join(build, file), path.join(modules, file));
   }
   await writeFile(path.join(target, 'build.log'), log);
 }

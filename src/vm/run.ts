@@ -44,6 +44,8 @@ export async function runPiped(
   // The exit codes say how it went; a broken pipe adds nothing.
   sink.stdin?.on('error', () => {});
   if (sink.stdin) source.stdout?.pipe(sink.stdin);
+  // When the sink leaves early, the source must not wait for a reader for ever.
+  sink.on('close', (status) => (status === 0 ? source.stdout?.resume() : source.stdout?.destroy()));
   // The sink's story comes first: a source whose sink died fails too.
   await settleAll([ended(sink, to, options, sinkErrors), ended(source, from, options, sourceErrors)]);
 }
