@@ -5,8 +5,8 @@ export { type MiscOptions, virtioMisc } from './devices/misc/device.js';
 export { MiscDriver, type Timer, type TimerCallback, type TimerTimes } from './devices/misc/driver.js';
 export { MiscError, type MiscErrorCode } from './devices/misc/misc-error.js';
 export { type TestOptions, virtioTest } from './devices/test/device.js';
-export { type TestConfig, TestDriver } from './devices/test/driver.js';
-export type { TestRequest, TestResponse } from './devices/test/wire.js';
+export { TestDriver } from './devices/test/driver.js';
+export type { TestConfig, TestRequest, TestResponse } from './devices/test/wire.js';
 export type { GuestAddress } from './memory/address.js';
 export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
 export { MemoryError } from './memory/memory-error.js';
@@ -14,9 +14,35 @@ export { type ServeOptions, type Server, serve } from './serve.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
 export type { Alarm, Clock } from './virtio/clock.js';
 export { ConfigSpace } from './virtio/config-space.js';
+export {
+  type ChainQueue,
+  type DeviceDefinition,
+  defineDevice,
+  type Response,
+  type Running,
+  type StructQueue,
+  structQueue,
+} from './virtio/define-device.js';
 export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
 export { type Driver, type DriverOptions, openDriver } from './virtio/driver.js';
 export { type DriverTransport, TransportError, type TransportErrorCode } from './virtio/driver-transport.js';
+export {
+  bytes,
+  type Field,
+  type Fields,
+  le16,
+  le32,
+  le64,
+  le64big,
+  Struct,
+  type StructOf,
+  sle32,
+  struct,
+  text,
+  u8,
+  type Values,
+  type ValuesOf,
+} from './virtio/struct.js';
 export { DeviceBench } from './virtio/testing/device-bench.js';
 export { FakeClock } from './virtio/testing/fake-clock.js';
 export type { Chain } from './virtqueue/chain.js';

@@ -19,7 +19,7 @@ const TRANSCRIPTS = [
   /device {2}QEMU_BACK_END: >>> get arg3 \[ hello back end! \] form the front end <<</,
   /driver {2}virtio response arg2 is 113/,
   /device {2}==============set config:2\n.*virttest_changed\n.*get config change\n.*=========get virtio num:3\n.*get ack/,
-  /func\(250\) called[^]*func\(500\) called[^]*func\(1000\) called/,
+  /func\(250\) called[\s\S]*func\(500\) called[\s\S]*func\(1000\) called/,
   /All as designed/,
 ];
 

@@ -63,6 +63,8 @@ export interface DeviceQueue {
   pop(): Chain | undefined;
   /** Hands a chain back with what was written into it. Ignored for a chain from before a reset. */
   push(chain: Chain): void;
+  /** For what the driver did wrong, found outside of a call into the device: the queue is empty until it is reset. */
+  fail(error: Error): void;
   /**
    * Shows the driver what was pushed and interrupts it if it wants that. Done by itself when a call into the device
    * (or an alarm of `host.clock`) returns, so only needed after a push from anywhere else.

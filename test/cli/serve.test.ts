@@ -53,7 +53,7 @@ test('a socket that a live server has is refused, and left alone', async () => {
   const live = await serving('test', '--vhost-user', socket);
   const { code, stderr } = await virtioMisc('serve', 'test', '--vfio-user', socket);
   assert.equal(code, 1);
-  assert.match(stderr, /^virtio-misc: .*another process listens there/);
+  assert.match(stderr, /^virtio-misc: .*another process has its socket there/);
   assert.equal(stderr.trim().split('\n').length, 1);
   assert.equal(existsSync(socket), true);
   live.kill('SIGTERM');

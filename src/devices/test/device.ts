@@ -1,6 +1,6 @@
-import { ConfigSpace } from '../../virtio/config-space.js';
-import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../virtio/device.js';
-import * as wire from './wire.js';
+import { type DeviceDefinition, defineDevice, structQueue } from '../../virtio/define-device.js';
+import type { VirtioDevice } from '../../virtio/device.js';
+import { Config, Counter, FEATURES, Request, Response, VIRTIO_ID_TEST } from './wire.js';
 
 /** What `virtioTest` makes. */
 export interface TestOptions {
@@ -12,8 +12,13 @@ export interface TestOptions {
   readonly every?: number;
 }
 
-/** A driver sends one; more than this in one request is a flood. */
-const MAX_COUNTERS = 256;
+type Definition = DeviceDefinition<typeof Config.fields>;
+
+const common = {
+  id: VIRTIO_ID_TEST,
+  name: 'virtio-test',
+  config: { struct: Config, writable: ['num_pages', 'actual', 'event'] },
+} as const;
 
 /** virtio-test: the smallest honest device, and the one to copy. It prints what it gets, letter for letter as its design has it. */
 export function virtioTest({
@@ -21,100 +26,64 @@ export function virtioTest({
   first = 30_000,
   every = 1_000,
 }: TestOptions = {}): VirtioDevice {
-  return variant === 'echo' ? new EchoDevice() : new EventsDevice(first * 1e6, every * 1e6);
+  return defineDevice(variant === 'echo' ? echo : () => events(first * 1e6, every * 1e6))();
 }
 
-abstract class TestDevice implements VirtioDevice {
-  readonly id = wire.VIRTIO_ID_TEST;
-  readonly name = 'virtio-test';
-  abstract readonly features: bigint;
-  readonly queues = [{ name: 'print', size: 128 }];
-  readonly config = new ConfigSpace(wire.CONFIG.size, [[0, wire.CONFIG.size]]);
-  protected host!: DeviceHost;
+const echo: Definition = {
+  ...common,
+  features: { CAN_PRINT: FEATURES.CAN_PRINT },
+  queues: [
+    structQueue({
+      name: 'print',
+      request: Request,
+      response: Response,
+      handle({ type, arg1, arg2, arg3, arg4 }, { print }) {
+        const line = (name: string, value: number | string): void =>
+          print(`QEMU_BACK_END: >>> get ${name} [ ${value} ] form the front end <<<`);
+        line('type', type);
+        line('arg1', arg1);
+        line('arg2', arg2);
+        line('arg3', arg3);
+        line('arg3', arg4);
+        return { ret: arg1 + 100, arg1: arg2 + 100, arg2: arg3 + 100 };
+      },
+    }),
+  ],
+};
 
-  activate(host: DeviceHost): void {
-    this.host = host;
-  }
-
-  abstract queueNotified(queue: DeviceQueue): void;
-}
-
-class EchoDevice extends TestDevice {
-  readonly features = wire.VIRTIO_TEST_F_CAN_PRINT;
-  readonly #bytes = new Uint8Array(wire.REQUEST.size);
-
-  queueNotified(queue: DeviceQueue): void {
-    for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
-      if (chain.readable < wire.REQUEST.size || chain.writable < wire.RESPONSE.size) {
-        this.host.warn(
-          `a request has ${wire.REQUEST.size} bytes and room for ${wire.RESPONSE.size}, not ${chain.readable} and ${chain.writable}: not answered`,
-        );
-      } else {
-        chain.read(this.#bytes);
-        const request = wire.decodeRequest(this.#bytes);
-        this.#print(request);
-        chain.write(
-          wire.encodeResponse({
-            ret: request.arg1 + 100,
-            arg1: request.arg2 + 100,
-            arg2: request.arg3 + 100,
-          }),
-        );
-      }
-      queue.push(chain);
-    }
-  }
-
-  #print(request: wire.TestRequest): void {
-    const line = (name: string, value: number | string): void =>
-      this.host.print(`QEMU_BACK_END: >>> get ${name} [ ${value} ] form the front end <<<`);
-    line('type', request.type);
-    line('arg1', request.arg1);
-    line('arg2', request.arg2);
-    line('arg3', request.arg3);
-    line('arg3', request.arg4);
-  }
-}
-
-class EventsDevice extends TestDevice {
-  readonly features = wire.VIRTIO_TEST_F_CAN_PRINT | wire.VIRTIO_TEST_F_EVENTS;
-  readonly #first: number;
-  readonly #every: number;
-  readonly #counter = new Uint8Array(wire.COUNTER_SIZE);
-
-  /** Both in ns. */
-  constructor(first: number, every: number) {
-    super();
-    this.#first = first;
-    this.#every = every;
-  }
-
-  override activate(host: DeviceHost): void {
-    super.activate(host);
+/** Times in ns. */
+const events = (first: number, every: number): Definition => ({
+  ...common,
+  features: FEATURES,
+  queues: [
+    {
+      name: 'print',
+      handle(chain, { print, warn }) {
+        if (chain.readable > MAX_COUNTERS * Counter.size) {
+          warn(`${chain.readable} bytes of counters at once: not printed`);
+          return;
+        }
+        const counters = chain.readRest();
+        for (let at = 0; at + Counter.size <= counters.length; at += Counter.size) {
+          print(`=========get virtio num:${Counter.decode(counters.subarray(at)).num}`);
+        }
+      },
+    },
+  ],
+  activate({ clock, config, configChanged, print }) {
     let count = 0;
-    let due = host.clock.now() + this.#first;
-    const alarm = host.clock.alarm(() => {
-      host.print(`==============set config:${count}`);
-      count += 1;
-      this.config.view.setUint32(wire.CONFIG.event, count, true);
-      host.configChanged();
+    let due = clock.now() + first;
+    const alarm = clock.alarm(() => {
+      print(`==============set config:${count++}`);
+      config.event = count;
+      configChanged();
       // A process that was held up does not make up for it in a burst.
-      due = Math.max(due + this.#every, host.clock.now());
+      due = Math.max(due + every, clock.now());
       alarm.set(due);
     });
     alarm.set(due);
-  }
+  },
+});
 
-  queueNotified(queue: DeviceQueue): void {
-    for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
-      if (chain.readable > MAX_COUNTERS * wire.COUNTER_SIZE) {
-        this.host.warn(`${chain.readable} bytes of counters at once: not printed`);
-        chain.skip(chain.readable);
-      }
-      while (chain.read(this.#counter) === wire.COUNTER_SIZE) {
-        this.host.print(`=========get virtio num:${new DataView(this.#counter.buffer).getInt32(0, true)}`);
-      }
-      queue.push(chain);
-    }
-  }
-}
+/** A driver sends one; more than this in one request is a flood. */
+const MAX_COUNTERS = 256;

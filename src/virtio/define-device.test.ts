@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Chain } from '../virtqueue/chain.js';
+import { defineDevice, structQueue } from './define-device.js';
+import { bytes, le16, le32, le64, le64big, sle32, struct, text, u8 } from './struct.js';
+import { DeviceBench } from './testing/device-bench.js';
+
+const raw = (...values: number[]): Uint8Array => Uint8Array.from(values);
+
+describe('struct', () => {
+  test('fields lie one after the other, little-endian, and come back as they went', () => {
+    const all = struct({ a: u8, b: le16, c: le32, d: sle32, e: le64, f: le64big, g: bytes(3), h: text(4) });
+    const values = {
+      a: 255,
+      b: 0x0102,
+      c: 0xffff_fffe,
+      d: -2,
+      e: 2 ** 53 - 1,
+      f: 2n ** 64n - 1n,
+      g: raw(1, 2, 3),
+      h: 'hi',
+    };
+    const encoded = all.encode(values);
+    assert.equal(encoded.length, all.size);
+    assert.deepEqual(all.offsets, { a: 0, b: 1, c: 3, d: 7, e: 11, f: 19, g: 27, h: 30 });
+    assert.deepEqual([...encoded.subarray(0, 7)], [255, 2, 1, 254, 255, 255, 255]);
+    assert.deepEqual(all.decode(encoded), values);
+  });
+
+  test('what does not fit is refused', () => {
+    assert.throws(() => struct({ t: text(2) }).encode({ t: 'abc' }), RangeError);
+    assert.throws(() => struct({ t: text(2) }).encode({ t: '\u0100' }), /U\+00FF/);
+    assert.throws(() => struct({ n: le32 }).decode(raw(1, 2, 3)), /4 bytes is not in 3/);
+  });
+});
+
+describe('defineDevice', () => {
+  const double = struct({ n: le32 });
+
+  test('a request is handled from its fields, and answered from what the handler returns', () => {
+    const device = defineDevice({
+      id: 63,
+      name: 'double',
+      queues: [
+        structQueue({ name: 'q', request: double, response: double, handle: ({ n }) => ({ n: 2 * n }) }),
+      ],
+    })();
+    const bench = new DeviceBench(device);
+    assert.deepEqual(double.decode(bench.request(0, double.encode({ n: 21 }), 4)!), { n: 42 });
+    assert.equal(bench.request(0, raw(1), 4)!.length, 0);
+    assert.equal(bench.request(0, raw(1, 2, 3, 4), 3)!.length, 0);
+    assert.match(bench.warnings[0]!, /a request on q has 4 bytes and room for 4, not 1 and 4: not answered/);
+  });
+
+  test('async handlers answer when they are done, in any order; one that fails is returned empty', async () => {
+    const waiting: (() => void)[] = [];
+    const device = defineDevice({
+      id: 63,
+      name: 'later',
+      queues: [
+        structQueue({
+          name: 'q',
+          request: double,
+          response: double,
+          async handle({ n }) {
+            await new Promise<void>((resolve) => waiting.push(resolve));
+            if (n === 0) throw new Error('no zeros');
+            return { n };
+          },
+        }),
+      ],
+    })();
+    const bench = new DeviceBench(device);
+    const sent = [1, 0, 3].map((n) => bench.request(0, double.encode({ n }), 4));
+    assert.deepEqual(sent, [undefined, undefined, undefined]);
+    for (const done of waiting.reverse()) done();
+    await new Promise(setImmediate);
+    const answers = [1, 2, 3].map(() => bench.drivers[0]!.receive()!.bytes);
+    assert.deepEqual(
+      answers.map((answer) => (answer.length === 0 ? undefined : double.decode(answer).n)),
+      [3, undefined, 1],
+    );
+    assert.deepEqual(bench.warnings, ['later: a request on q failed: no zeros']);
+    assert.deepEqual(bench.broken, []);
+  });
+
+  test('an answer that comes after the reset goes nowhere', async () => {
+    let done: () => void = () => {};
+    const device = defineDevice({
+      id: 63,
+      name: 'late',
+      queues: [
+        {
+          name: 'q',
+          async handle(chain: Chain) {
+            await new Promise<void>((resolve) => {
+              done = resolve;
+            });
+            chain.write(raw(1));
+          },
+        },
+      ],
+    })();
+    const bench = new DeviceBench(device);
+    bench.request(0, raw(1), 1);
+    bench.runner.reset();
+    done();
+    await new Promise(setImmediate);
+    assert.equal(bench.drivers[0]!.receive(), undefined);
+    assert.deepEqual([bench.warnings, bench.broken], [[], []]);
+  });
+
+  test('memory that is gone when an async handler writes breaks the queue, not the process', async () => {
+    let done: () => void = () => {};
+    const device = defineDevice({
+      id: 63,
+      name: 'gone',
+      queues: [
+        {
+          name: 'q',
+          async handle(chain: Chain) {
+            await new Promise<void>((resolve) => {
+              done = resolve;
+            });
+            chain.write(raw(1));
+          },
+        },
+      ],
+    })();
+    const bench = new DeviceBench(device);
+    bench.request(0, raw(1), 1);
+    bench.drivers[0]!.memory.clear();
+    done();
+    await new Promise(setImmediate);
+    assert.deepEqual(bench.broken, [0]);
+    assert.match(bench.warnings[0]!, /queue 0 \(q\) is broken until reset/);
+  });
+
+  test('2.5: the configuration space starts as told, and only named fields can be written', () => {
+    const seen: number[] = [];
+    const device = defineDevice({
+      id: 63,
+      name: 'config',
+      config: { struct: struct({ a: le32, b: le16, c: le16 }), initial: { a: 1, b: 2 }, writable: ['b'] },
+      queues: [],
+      configWritten: ({ config }) => void seen.push(config.a, config.b, config.c),
+    })();
+    const bench = new DeviceBench(device);
+    bench.runner.writeConfig(0, raw(9, 9, 9, 9, 9, 9, 9, 9));
+    assert.deepEqual(seen, [1, 0x0909, 0]);
+    assert.deepEqual([...bench.runner.readConfig(0, 8)], [1, 0, 0, 0, 9, 9, 0, 0]);
+  });
+
+  test('2.2: features are offered by name, and asked for by name', () => {
+    let has: boolean[] = [];
+    const device = defineDevice({
+      id: 63,
+      name: 'features',
+      features: { FAST: 0, LOUD: 5 },
+      queues: [],
+      activate(device) {
+        has = [device.has('FAST'), device.has('LOUD')];
+        assert.throws(() => device.has('SHY'), /no feature SHY/);
+      },
+    })();
+    assert.equal(device.features, 0b100001n);
+    new DeviceBench(device, 0b100000n);
+    assert.deepEqual(has, [false, true]);
+  });
+
+  test('what can be no device is refused with what to do', () => {
+    const define = (more: object): unknown => defineDevice({ id: 1, name: 'x', queues: [], ...more })();
+    assert.throws(() => define({ features: { RING: 28 } }), /a device's own are 0-23 and 50-63/);
+    assert.throws(() => define({ queues: [{ name: 'q', size: 100 }] }), /take a power of two/);
+    assert.throws(() => define({ config: { struct: double, writable: ['m'] } }), /no field m/);
+  });
+
+  test('each front-end gets a device with state of its own', () => {
+    const make = defineDevice(() => {
+      let count = 0;
+      return {
+        id: 63,
+        name: 'count',
+        queues: [
+          structQueue({ name: 'q', request: double, response: double, handle: () => ({ n: ++count }) }),
+        ],
+      };
+    });
+    const [one, two] = [new DeviceBench(make()), new DeviceBench(make())];
+    const ask = (bench: DeviceBench): number =>
+      double.decode(bench.request(0, double.encode({ n: 0 }), 4)!).n;
+    assert.deepEqual([ask(one), ask(one), ask(two)], [1, 2, 1]);
+  });
+});

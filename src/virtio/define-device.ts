@@ -1,0 +1,222 @@
+import { MemoryError } from '../memory/memory-error.js';
+import type { Chain } from '../virtqueue/chain.js';
+import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
+import { ConfigSpace } from './config-space.js';
+import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
+import type { Fields, Struct, Values } from './struct.js';
+
+/** What a device's handlers reach: its driver, its configuration space, its clock. */
+export interface Running<C extends Fields> extends DeviceHost {
+  /** The fields of the configuration space, read and written in place. Call `configChanged` after a change. */
+  readonly config: Values<C>;
+  /** Whether the driver accepted a feature, by its name in the definition. */
+  has(feature: string): boolean;
+}
+
+/** A queue whose requests are handled as they lie. */
+export interface ChainQueue<C extends Fields> {
+  /** The name in the device's own chapter, such as `requestq`. */
+  readonly name: string;
+  /** The most descriptors: a power of two, 128 unless told. */
+  readonly size?: number;
+  /**
+   * Handles one request: reads from the chain, writes into it. It is handed back when this returns, or when the promise
+   * settles. Without `handle` the buffers stay in the queue until the device takes them (`device.queues[i].pop()`).
+   */
+  handle?(chain: Chain, device: Running<C>): void | Promise<void>;
+  /** The shapes of its requests and responses, for traces. */
+  readonly shape?: { readonly request: Struct<Fields>; readonly response?: Struct<Fields> };
+}
+
+/** A queue with requests (and responses) of one shape. */
+export interface StructQueue<C extends Fields, Q extends Fields, R extends Fields> {
+  readonly name: string;
+  readonly size?: number;
+  readonly request: Struct<Q>;
+  readonly response?: Struct<R>;
+  /** Handles one request; what it returns is the response. A request that is too short, or has no room, never gets here. */
+  handle(request: Values<Q>, device: Running<C>): Response<R> | Promise<Response<R>>;
+}
+
+/** What a handler answers; a queue without a response structure answers nothing. */
+export type Response<R extends Fields> = Values<R> | undefined;
+
+/** What `defineDevice` makes a device of. All but the id and the queues may be left out. */
+export interface DeviceDefinition<C extends Fields> {
+  /** The virtio device id (VIRTIO 1.3 §5). */
+  readonly id: number;
+  /** For log lines, such as `virtio-rng`. */
+  readonly name: string;
+  /** Feature bits by name: 0-23 and 50-63 (§2.2). */
+  readonly features?: Readonly<Record<string, number>>;
+  /** The configuration space, its values at the start, and the fields that a driver may write (none unless told). */
+  readonly config?: {
+    readonly struct: Struct<C>;
+    readonly initial?: Partial<Values<C>>;
+    readonly writable?: readonly (keyof C)[];
+  };
+  /** In order. `structQueue` makes one of requests of one shape. */
+  readonly queues: readonly ChainQueue<C>[];
+  /** The driver is ready. */
+  activate?(device: Running<C>): void;
+  /** The driver wrote to the configuration space. */
+  configWritten?(device: Running<C>): void;
+  /** The driver is gone: back to the state before `activate`. Alarms and requests in flight end by themselves. */
+  reset?(): void;
+}
+
+/** Makes a queue of one with requests of one shape; its handler is typed from the structs. */
+export function structQueue<C extends Fields, Q extends Fields, R extends Fields>(
+  queue: StructQueue<C, Q, R>,
+): ChainQueue<C> {
+  const { request, response, handle: _, ...rest } = queue;
+  return {
+    ...rest,
+    shape: { request, ...(response !== undefined && { response }) } as NonNullable<ChainQueue<C>['shape']>,
+    handle: (chain, device) => answer(queue, chain, device),
+  };
+}
+
+const DEFAULT_SIZE = 128;
+
+/**
+ * Makes a device of its definition.
+ *
+ * @param define - called for each front-end anew, so that variables in it are the state of one device.
+ * @returns what `serve` takes: makes the device.
+ * @throws RangeError when the definition can't be a device.
+ */
+export function defineDevice<C extends Fields = Record<never, never>>(
+  define: DeviceDefinition<C> | (() => DeviceDefinition<C>),
+): () => VirtioDevice {
+  return () => new DefinedDevice(typeof define === 'function' ? define() : define);
+}
+
+class DefinedDevice<C extends Fields> implements VirtioDevice {
+  readonly id: number;
+  readonly name: string;
+  readonly features: bigint;
+  readonly queues: readonly { readonly name: string; readonly size: number }[];
+  readonly config: ConfigSpace;
+  readonly #definition: DeviceDefinition<C>;
+  readonly #fields: Values<C>;
+  #running: Running<C> | undefined;
+
+  constructor(definition: DeviceDefinition<C>) {
+    this.#definition = definition;
+    this.id = definition.id;
+    this.name = definition.name;
+    this.features = 0n;
+    for (const [name, bit] of Object.entries(definition.features ?? {})) {
+      if (!(Number.isInteger(bit) && ((bit >= 0 && bit <= 23) || (bit >= 50 && bit <= 63)))) {
+        throw new RangeError(
+          `feature ${name} has bit ${bit}: a device's own are 0-23 and 50-63 (VIRTIO §2.2)`,
+        );
+      }
+      this.features |= 1n << BigInt(bit);
+    }
+    this.queues = definition.queues.map(({ name, size = DEFAULT_SIZE }) => {
+      if (!(size >= 1 && size <= 32768 && Number.isInteger(Math.log2(size)))) {
+        throw new RangeError(`queue ${name} has size ${size}: take a power of two up to 32768 (VIRTIO §2.7)`);
+      }
+      return { name, size };
+    });
+    const { struct, initial = {}, writable = [] } = definition.config ?? {};
+    const offsets = struct?.offsets as Record<string, number> | undefined;
+    const sizes = (name: keyof C): [number, number] => {
+      const from = offsets?.[name as string];
+      if (from === undefined) throw new RangeError(`the configuration space has no field ${String(name)}`);
+      const next = Object.values(offsets!).filter((offset) => offset > from);
+      return [from, Math.min(...next, struct!.size)];
+    };
+    this.config = new ConfigSpace(struct?.size ?? 0, writable.map(sizes));
+    this.#fields = (struct?.over(this.config.view) ?? {}) as Values<C>;
+    Object.assign(this.#fields, initial);
+  }
+
+  activate(host: DeviceHost): void {
+    const bits = this.#definition.features ?? {};
+    this.#running = {
+      ...host,
+      config: this.#fields,
+      has: (feature) => {
+        const bit = bits[feature];
+        if (bit === undefined) throw new TypeError(`the device has no feature ${feature}`);
+        return ((host.features >> BigInt(bit)) & 1n) === 1n;
+      },
+    };
+    this.#definition.activate?.(this.#running);
+  }
+
+  queueNotified(queue: DeviceQueue): void {
+    const defined = this.#definition.queues[queue.index]!;
+    if (defined.handle === undefined) return;
+    for (let chain = queue.pop(); chain !== undefined; chain = queue.pop())
+      this.#handle(defined, chain, queue);
+  }
+
+  configWritten(): void {
+    if (this.#running !== undefined) this.#definition.configWritten?.(this.#running);
+  }
+
+  reset(): void {
+    this.#running = undefined;
+    this.#definition.reset?.();
+  }
+
+  #handle(defined: ChainQueue<C>, chain: Chain, queue: DeviceQueue): void {
+    const running = this.#running!;
+    let pending: unknown;
+    try {
+      pending = defined.handle?.(chain, running);
+    } catch (error) {
+      if (error instanceof MemoryError || error instanceof VirtqueueError) throw error;
+      this.#failed(error, queue);
+    }
+    if (!(pending instanceof Promise)) {
+      queue.push(chain);
+      return;
+    }
+    pending
+      .catch((error: unknown) => {
+        // After a reset nobody waits for this request any more, and its memory may be gone.
+        if (this.#running !== running) return;
+        if (error instanceof MemoryError || error instanceof VirtqueueError) queue.fail(error);
+        else this.#failed(error, queue);
+      })
+      .finally(() => {
+        queue.push(chain);
+        queue.flush();
+      });
+  }
+
+  /** A handler threw: this request comes back as far as it was answered, and the device goes on. */
+  #failed(error: unknown, queue: DeviceQueue): void {
+    this.#running?.warn(
+      `a request on ${queue.name} failed: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+}
+
+/** Reads a request of one shape, has it handled, writes the response. */
+function answer<C extends Fields, Q extends Fields, R extends Fields>(
+  { name, request, response, handle }: StructQueue<C, Q, R>,
+  chain: Chain,
+  device: Running<C>,
+): void | Promise<void> {
+  const room = response?.size ?? 0;
+  if (chain.readable < request.size || chain.writable < room) {
+    const had = `${chain.readable} and ${chain.writable}`;
+    device.warn(
+      `a request on ${name} has ${request.size} bytes and room for ${room}, not ${had}: not answered`,
+    );
+    return;
+  }
+  const bytes = new Uint8Array(request.size);
+  chain.read(bytes);
+  const finish = (values: Response<R>): void => {
+    if (response !== undefined && values !== undefined) chain.write(response.encode(values));
+  };
+  const values = handle(request.decode(bytes), device);
+  return values instanceof Promise ? values.then(finish) : finish(values);
+}
