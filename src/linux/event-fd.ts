@@ -15,6 +15,9 @@ one.setLong(0, 1);
 /**
  * An eventfd that is signalled or watched, and never read: watched on its edges, it reports each signal whatever its
  * count. In a pipe that a peer handed over instead, the signals end when it is full, which harms that peer alone.
+ *
+ * One thing is out of our hands: a peer that makes the open file blocking again and fills the count can make `signal`
+ * wait: the kernel has no write to an eventfd that can be told not to.
  */
 export class EventFd implements EventPort {
   readonly #reactor: Reactor;
