@@ -115,6 +115,37 @@ describe('2.6 virtqueues', () => {
     );
   });
 
+  test('2.7.10: buffers that came after the device found none, and before it asked for kicks, are served', () => {
+    let bench: DeviceBench | undefined;
+    let kickWanted: boolean | undefined;
+    class Device extends CopyDevice {
+      override queueNotified(queue: DeviceQueue): void {
+        super.queueNotified(queue);
+        if (kickWanted !== undefined) return;
+        bench!.drivers[0]!.send([bytes(1, 2)], [2]);
+        kickWanted = bench!.drivers[0]!.publish();
+      }
+    }
+    bench = new DeviceBench(new Device());
+    bench.runner.kick(0);
+    bench.settle();
+    assert.equal(kickWanted, false);
+    assert.deepEqual(bench.drivers[0]!.receive()?.bytes, bytes(1, 2));
+  });
+
+  test('a device that leaves buffers in its queue is not asked again and again', () => {
+    let calls = 0;
+    class Device extends CopyDevice {
+      override queueNotified(): void {
+        calls += 1;
+      }
+    }
+    const bench = new DeviceBench(new Device());
+    bench.drivers[0]!.send([bytes(1)], []);
+    bench.kick(0);
+    assert.equal(calls, 1);
+  });
+
   test('a driver that never stops gets no more than a queue full in one turn', () => {
     const device = new CopyDevice();
     const bench = new DeviceBench(device);

@@ -23,7 +23,8 @@ export class QueueRunner implements DeviceQueue {
   #open = false;
   #budget = 0;
   #touched = false;
-  #took = 0;
+  /** The device's last `pop` found nothing: it would have taken more. */
+  #hungry = false;
   #drained: (() => void) | undefined;
 
   constructor(index: number, spec: QueueSpec, events: QueueEvents) {
@@ -73,13 +74,14 @@ export class QueueRunner implements DeviceQueue {
     const ring = this.#ring;
     if (ring === undefined || this.#broken || this.#held) return undefined;
     this.#touched = true;
+    this.#hungry = true;
     if (this.#open && this.#budget === 0) return undefined;
     try {
       // Outside of a call into the device nobody settles after it, so an empty queue asks for kicks at once.
       const chain = ring.pop() ?? (!this.#open && ring.enableKicks() ? ring.pop() : undefined);
       if (chain !== undefined) {
         this.#budget -= 1;
-        this.#took += 1;
+        this.#hungry = false;
         this.#events.popped(this);
       }
       return chain;
@@ -131,7 +133,7 @@ export class QueueRunner implements DeviceQueue {
   open(): void {
     this.#open = true;
     this.#budget = this.#ring?.size ?? 0;
-    this.#took = 0;
+    this.#hungry = false;
     this.#touched = false;
   }
 
@@ -144,14 +146,14 @@ export class QueueRunner implements DeviceQueue {
   /**
    * After a call into the device: publishes, and asks for kicks again.
    *
-   * @returns whether buffers came in meanwhile and the device, which took some, should look once more.
+   * @returns whether buffers came in meanwhile and the device, which found none, should look once more: nobody kicks for them.
    */
   settle(): boolean {
     this.#open = false;
     this.flush();
     if (!this.#touched || this.#ring === undefined || this.#broken) return false;
     try {
-      return this.#ring.enableKicks() && this.#took > 0;
+      return this.#ring.enableKicks() && this.#hungry;
     } catch (error) {
       this.fail(error);
       return false;
