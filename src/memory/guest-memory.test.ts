@@ -56,6 +56,13 @@ test('a range that ends outside is refused, and one that spans two regions is no
   assert.equal(memory.covers(at(0x1000), 0x2000), true);
   assert.equal(memory.covers(at(0x1000), 0x2001), false);
   assert.equal(memory.covers(at(0x2fff), 0x5002), false, 'a hole between two regions');
+  for (const [length, there] of [
+    [0x1000, true],
+    [0x1001, false],
+  ] as const) {
+    memory.read(at(0x2000), new Uint8Array(1));
+    assert.equal(memory.covers(at(0x2000), length), there, 'in the region found last');
+  }
   for (const length of [2 ** 32, 2 ** 53, Infinity, Number.NaN, -1]) {
     assert.equal(memory.covers(at(0x1000), length), false, String(length));
     assert.equal(memory.regionOf(at(0x1000), length), undefined, String(length));

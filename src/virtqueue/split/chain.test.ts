@@ -115,6 +115,25 @@ test('a chain that was pushed is stale: it can not be read, written or pushed', 
   assert.throws(() => device.push(chain), TypeError);
 });
 
+test('a head that is used again starts from its first byte, however far the last use came', () => {
+  const { driver, device, chain } = pop([bytes(1, 2), bytes(3)], [2, 2]);
+  const { head } = chain;
+  chain.read(new Uint8Array(1));
+  chain.write(bytes(9, 9, 9));
+  device.push(chain);
+  device.publish();
+  driver.receive();
+  driver.send([bytes(4, 5), bytes(6)], [2, 2]);
+  driver.publish();
+  const again = device.pop()!;
+  assert.deepEqual([again.head, again.consumed, again.written], [head, 0, 0]);
+  assert.deepEqual([...again.readRest()], [4, 5, 6]);
+  assert.equal(again.write(bytes(1, 2, 3, 4, 5)), 4);
+  device.push(again);
+  device.publish();
+  assert.deepEqual([...driver.receive()!.bytes], [1, 2, 3, 4]);
+});
+
 test('a chain of another queue, or of nobody, can not be pushed', () => {
   const { device, chain } = pop([bytes(1)]);
   const other = pop([bytes(1)]);

@@ -16,7 +16,7 @@ export class SplitChain implements Chain {
   #addresses = new Float64Array(FEW);
   #lengths = new Uint32Array(FEW);
   #segments = 0;
-  /** The first device-writable segment. */
+  /** The first device-writable segment, if there is one. */
   #border = 0;
   #inFlight = false;
   #readable = 0;
@@ -80,7 +80,6 @@ export class SplitChain implements Chain {
 
   /** Gives it to the device. */
   start(): void {
-    if (this.#writable === 0) this.#border = this.#segments;
     this.#consumed = 0;
     this.#written = 0;
     this.#readSegment = 0;

@@ -117,6 +117,27 @@ test('2.7.5.2: a chain that loops is refused', () => {
   }
 });
 
+test('2.7.5.2: a loop costs no more than the table it is in', () => {
+  for (const indirect of [false, true]) {
+    let reads = 0;
+    const before = (kind: string) => {
+      if (kind === 'read') reads += 1;
+    };
+    const driver = new PoliteDriver({ indirect, hooks: { before } });
+    const page = driver.allocator.alloc(4096).address;
+    const ring = new RingWriter(driver.device);
+    const loop = Array.from({ length: SIZE }, () => ({ address: page, length: 1, flags: NEXT, next: 1 }));
+    loop.forEach((descriptor, i) => void ring.descriptor(i, descriptor));
+    ring.tableAt(page, loop.slice(0, 5));
+    if (indirect) ring.descriptor(0, { address: page, length: 16 * 5, flags: INDIRECT });
+    ring.offer(0);
+    const device = new SplitDeviceQueue(driver.device);
+    reads = 0;
+    assert.throws(() => device.pop(), { code: 'CHAIN_LOOP' });
+    assert.equal(reads, 1 + 4 * (indirect ? 1 + 5 : SIZE));
+  }
+});
+
 test('2.7.5.2: a chain may have as many descriptors as the queue', () => {
   const made = handMade();
   offer(made, 0, new Array(SIZE).fill({ address: made.page, length: 2 }));
@@ -282,6 +303,11 @@ test('2.7.4.2: chains in flight that name over a million descriptors in all are 
   });
   made.ring.tableAt(table.address, descriptors);
   const head = { address: table.address, length: table.length, flags: INDIRECT };
+  for (let n = 0; n < 600; n++) {
+    offer(made, 0, [head]);
+    made.device.push(made.device.pop()!);
+    made.device.publish();
+  }
   for (let n = 0; n < 512; n++) {
     offer(made, n, [head]);
     assert.equal(made.device.pop()?.head, n);

@@ -18,7 +18,7 @@ const START = 0x1000 as GuestAddress;
 const CHAINS = 100_000;
 const BASE = 0xff00;
 /** A wakeup that has not come after so many ms never will. */
-const LOST = 20_000;
+const LOST = 10_000;
 
 interface Shared {
   readonly buffer: SharedArrayBuffer;
