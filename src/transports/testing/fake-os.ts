@@ -213,6 +213,7 @@ export class FakeEvent implements EventPort {
   }
 
   signal(): void {
+    if (!this.#open) return;
     this.#file.signals += 1;
     for (const notice of this.#file.watchers) notice();
   }

@@ -327,6 +327,25 @@ test('a back-end that does not reply: what waits rejects after the timeout, and 
   p.finish();
 });
 
+test('each reply has its own time: a slow one does not eat up that of the next', async () => {
+  const silent = new Pair({ reply: ({ request }) => (request === REQUEST.GET_CONFIG ? 'none' : undefined) });
+  await silent.open();
+  const reads = [silent.frontend.readConfig(0, 1)];
+  silent.clock.advance(6e9);
+  reads.push(silent.frontend.readConfig(0, 2));
+  const outcomes = Promise.allSettled(reads);
+  silent.os.run();
+  silent.backend.channel.send(encodeMessage(REQUEST.GET_CONFIG, FLAGS.REPLY, new Uint8Array(13)));
+  silent.os.run();
+  silent.clock.advance(9e9);
+  assert.equal(silent.failures.length, 0);
+  silent.clock.advance(2e9);
+  const [first, second] = await silent.during(outcomes);
+  assert.equal(first?.status, 'fulfilled');
+  assert.equal(second?.status === 'rejected' && second.reason.code, 'TIMEOUT');
+  silent.finish();
+});
+
 test('a reply of the wrong size, to the wrong request, or to none, is not taken', async () => {
   const ways: readonly [Partial<Script>, RegExp][] = [
     [

@@ -3,18 +3,9 @@ import { GuestMemory } from '../../memory/guest-memory.js';
 import type { Clock } from '../../virtio/clock.js';
 import { type DriverTransport, type RingPlace, TransportError } from '../../virtio/driver-transport.js';
 import type { Channel, EventPort, Mapping, Os } from '../ports.js';
-import { BackendRequests } from './backend-requests.js';
-import {
-  CONFIG,
-  F_PROTOCOL_FEATURES,
-  FLAGS,
-  MAX_CONFIG_SIZE,
-  PROTOCOL_F,
-  REQUEST,
-  requestName,
-} from './messages.js';
+import { BackendPeer } from './backend-peer.js';
+import { CONFIG, F_PROTOCOL_FEATURES, MAX_CONFIG_SIZE, PROTOCOL_F, REQUEST } from './messages.js';
 import * as payloads from './payloads.js';
-import { Requester } from './requester.js';
 
 /** What a front-end needs of the process. */
 export interface FrontendEnvironment {
@@ -35,9 +26,6 @@ export interface FrontendOptions {
 const GUEST_START = 0x1_0000_0000 as GuestAddress;
 /** Where it is in what the back-end takes for our own memory: any number will do, and one that is different shows who mixes them up. */
 const USER_START = 0x7f00_0000_0000 as FrontendAddress;
-
-/** What this front-end can do something with. */
-const PROTOCOL_FEATURES = Object.values(PROTOCOL_F).reduce((all, bit) => all | bit, 0n);
 
 /** The device status (VIRTIO 1.3 §2.1). */
 const ACKNOWLEDGE_DRIVER = 3n;
@@ -65,15 +53,9 @@ export class VhostUserFrontend implements DriverTransport {
   readonly #os: Os;
   readonly #memoryFd: number;
   readonly #mapping: Mapping;
-  readonly #requester: Requester;
+  readonly #peer: BackendPeer;
   readonly #queueSize: number;
   readonly #queues = new Map<number, Queue>();
-  #backendRequests: BackendRequests | undefined;
-  #greeted: Promise<void> | undefined;
-  #offered = 0n;
-  #protocolFeatures = 0n;
-  /** What the back-end said, with MQ. */
-  #queueCount: number | undefined;
   #hasMemory = false;
   #configGeneration = 0;
   #configChanged: () => void = () => {};
@@ -89,65 +71,76 @@ export class VhostUserFrontend implements DriverTransport {
     const { memorySize = 16 << 20, queueSize = 1024, timeout = 10_000 } = options;
     this.#os = os;
     this.#queueSize = queueSize;
-    const { fd, mapping } = os.createMemory('virtio-misc', memorySize);
-    this.#memoryFd = fd;
-    this.#mapping = mapping;
-    this.memory.add({ start: GUEST_START, view: mapping.view });
-    this.#requester = new Requester(channel, {
+    this.#peer = new BackendPeer(channel, {
       os,
       clock,
       timeout: timeout * 1e6,
+      configChanged: () => {
+        this.#configGeneration += 1;
+        this.#configChanged();
+      },
       failed: (error) => this.#fail(error),
     });
+    try {
+      const { fd, mapping } = os.createMemory('virtio-misc', memorySize);
+      this.#memoryFd = fd;
+      this.#mapping = mapping;
+    } catch (error) {
+      this.#peer.close();
+      throw error;
+    }
+    this.memory.add({ start: GUEST_START, view: this.#mapping.view });
   }
 
   /** The protocol features that were negotiated, `PROTOCOL_F` masks; none before the first `reset`. */
   get protocolFeatures(): bigint {
-    return this.#protocolFeatures;
+    return this.#peer.protocolFeatures;
   }
 
   async reset(): Promise<void> {
-    await this.#greet();
+    await this.#peer.greet();
     for (const index of [...this.#queues.keys()]) {
       await this.stopQueue(index);
       this.#closeQueue(index);
     }
-    if (this.#has(PROTOCOL_F.RESET_DEVICE)) await this.#command(REQUEST.RESET_DEVICE);
-    if (this.#has(PROTOCOL_F.STATUS)) {
-      await this.#command(REQUEST.SET_STATUS, payloads.encodeU64(0n));
-      await this.#command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER));
+    if (this.#peer.has(PROTOCOL_F.RESET_DEVICE)) await this.#peer.command(REQUEST.RESET_DEVICE);
+    if (this.#peer.has(PROTOCOL_F.STATUS)) {
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(0n));
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER));
     }
-    await this.#settle();
+    await this.#peer.settle();
     // Whatever was wrong with the device is mended.
     this.#failure = undefined;
   }
 
   async offeredFeatures(): Promise<bigint> {
-    await this.#greet();
-    return this.#offered & ~F_PROTOCOL_FEATURES;
+    await this.#peer.greet();
+    return this.#peer.features & ~F_PROTOCOL_FEATURES;
   }
 
   async acceptFeatures(features: bigint): Promise<void> {
-    await this.#greet();
-    const bits = features | (this.#offered & F_PROTOCOL_FEATURES);
-    await this.#command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
-    if (this.#has(PROTOCOL_F.STATUS)) {
-      await this.#command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER | FEATURES_OK));
-      if (((await this.#askU64(REQUEST.GET_STATUS)) & FEATURES_OK) === 0n) {
+    await this.#peer.greet();
+    const bits = features | (this.#peer.features & F_PROTOCOL_FEATURES);
+    await this.#peer.command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
+    if (this.#peer.has(PROTOCOL_F.STATUS)) {
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER | FEATURES_OK));
+      if (((await this.#peer.askU64(REQUEST.GET_STATUS)) & FEATURES_OK) === 0n) {
         throw new TransportError('REFUSED', 'the device does not accept these features (VIRTIO §3.1.1)');
       }
     }
     await this.#shareMemory();
-    await this.#settle();
+    await this.#peer.settle();
   }
 
   async maxQueueSize(index: number): Promise<number> {
-    await this.#greet();
-    this.#requester.checkAlive();
-    return this.#queueCount !== undefined && index >= this.#queueCount ? 0 : this.#queueSize;
+    await this.#peer.greet();
+    this.#peer.checkAlive();
+    const { queueCount } = this.#peer;
+    return queueCount !== undefined && index >= queueCount ? 0 : this.#queueSize;
   }
 
   async startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void> {
+    this.#peer.checkAlive();
     this.#closeQueue(index);
     const os = this.#os;
     const events = { kick: os.createEvent(), call: os.createEvent(), err: os.createEvent() };
@@ -157,8 +150,8 @@ export class VhostUserFrontend implements DriverTransport {
     queue.err.watch(() =>
       this.#fail(new TransportError('NEEDS_RESET', `the back-end says that queue ${index} is broken`)),
     );
-    await this.#command(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index, num: ring.size }));
-    await this.#command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
+    await this.#peer.command(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index, num: ring.size }));
+    await this.#peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
     const user = (address: GuestAddress): FrontendAddress =>
       (address - GUEST_START + USER_START) as FrontendAddress;
     const addresses = {
@@ -168,10 +161,10 @@ export class VhostUserFrontend implements DriverTransport {
       available: user(ring.driverArea),
       used: user(ring.deviceArea),
     };
-    await this.#command(REQUEST.SET_VRING_ADDR, payloads.encodeVringAddress(addresses));
+    await this.#peer.command(REQUEST.SET_VRING_ADDR, payloads.encodeVringAddress(addresses));
     const which = payloads.encodeU64(BigInt(index));
-    await this.#command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
-    await this.#command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
+    await this.#peer.command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
+    await this.#peer.command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
     return () => queue.kick.signal();
   }
 
@@ -180,16 +173,16 @@ export class VhostUserFrontend implements DriverTransport {
       if (queue.running) continue;
       // From now on it must be stopped by GET_VRING_BASE.
       queue.running = true;
-      await this.#command(REQUEST.SET_VRING_KICK, payloads.encodeU64(BigInt(index)), [queue.kick.fd]);
-      if ((this.#offered & F_PROTOCOL_FEATURES) !== 0n) {
-        await this.#command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 1 }));
+      await this.#peer.command(REQUEST.SET_VRING_KICK, payloads.encodeU64(BigInt(index)), [queue.kick.fd]);
+      if ((this.#peer.features & F_PROTOCOL_FEATURES) !== 0n) {
+        await this.#peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 1 }));
       }
     }
-    if (this.#has(PROTOCOL_F.STATUS)) {
+    if (this.#peer.has(PROTOCOL_F.STATUS)) {
       const status = ACKNOWLEDGE_DRIVER | FEATURES_OK | DRIVER_OK;
-      await this.#command(REQUEST.SET_STATUS, payloads.encodeU64(status));
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(status));
     }
-    await this.#settle();
+    await this.#peer.settle();
     // For back-ends that hold by the older rule, that a ring starts with its first kick.
     for (const queue of this.#queues.values()) queue.kick.signal();
   }
@@ -204,19 +197,21 @@ export class VhostUserFrontend implements DriverTransport {
     if (queue === undefined) throw new RangeError(`queue ${index} was not set up`);
     if (!queue.running) return queue.base;
     queue.running = false;
-    if ((this.#offered & F_PROTOCOL_FEATURES) !== 0n) {
-      await this.#command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 0 }));
+    if ((this.#peer.features & F_PROTOCOL_FEATURES) !== 0n) {
+      await this.#peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 0 }));
     }
     const request = payloads.encodeVringState({ index, num: 0 });
-    const reply = await this.#requester.ask(REQUEST.GET_VRING_BASE, 0, request);
-    if (reply.byteLength !== request.length) throw this.#badSize(REQUEST.GET_VRING_BASE, reply);
+    const reply = await this.#peer.ask(REQUEST.GET_VRING_BASE, request, request.length);
+    if (reply.byteLength === 0) {
+      throw new TransportError('REFUSED', `the back-end does not stop queue ${index}`);
+    }
     queue.base = payloads.decodeVringState(reply).num & 0xffff;
     return queue.base;
   }
 
   /** vhost-user has none: it counts the changes that the device told. Each `readConfig` is one message, so never torn. */
   async configGeneration(): Promise<number> {
-    this.#requester.checkAlive();
+    this.#peer.checkAlive();
     return this.#configGeneration;
   }
 
@@ -225,19 +220,18 @@ export class VhostUserFrontend implements DriverTransport {
     // From 0 on, because libvhost-user takes no notice of the offset.
     const size = offset + length;
     const request = payloads.encodeConfig({ offset: 0, size, flags: 0, bytes: new Uint8Array(size) });
-    const reply = await this.#requester.ask(REQUEST.GET_CONFIG, 0, request);
+    const reply = await this.#peer.ask(REQUEST.GET_CONFIG, request, request.length);
     if (reply.byteLength === 0) {
       throw new TransportError('REFUSED', `the device has no ${size} bytes of configuration space`);
     }
-    if (reply.byteLength !== request.length) throw this.#badSize(REQUEST.GET_CONFIG, reply);
     return new Uint8Array(reply.buffer.slice(CONFIG.payload + offset));
   }
 
   async writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
     this.#checkConfig(offset, bytes.length);
     const access = { offset, size: bytes.length, flags: 0, bytes };
-    await this.#command(REQUEST.SET_CONFIG, payloads.encodeConfig(access));
-    await this.#settle();
+    await this.#peer.command(REQUEST.SET_CONFIG, payloads.encodeConfig(access));
+    await this.#peer.settle();
   }
 
   onConfigChange(changed: () => void): void {
@@ -253,48 +247,11 @@ export class VhostUserFrontend implements DriverTransport {
     if (this.#closed) return;
     this.#closed = true;
     this.#failed = undefined;
-    this.#requester.close();
-    this.#backendRequests?.close();
+    this.#peer.close();
     for (const index of [...this.#queues.keys()]) this.#closeQueue(index);
     this.memory.clear();
     this.#mapping.release();
     this.#os.closeFd(this.#memoryFd);
-  }
-
-  /** What is said once, before anything else. */
-  #greet(): Promise<void> {
-    this.#greeted ??= this.#introduce();
-    return this.#greeted;
-  }
-
-  async #introduce(): Promise<void> {
-    this.#offered = await this.#askU64(REQUEST.GET_FEATURES);
-    if ((this.#offered & F_PROTOCOL_FEATURES) !== 0n) {
-      const offered = await this.#askU64(REQUEST.GET_PROTOCOL_FEATURES);
-      this.#protocolFeatures = offered & PROTOCOL_FEATURES;
-      this.#requester.tell(REQUEST.SET_PROTOCOL_FEATURES, payloads.encodeU64(this.#protocolFeatures));
-    }
-    if (this.#has(PROTOCOL_F.MQ)) this.#queueCount = Number(await this.#askU64(REQUEST.GET_QUEUE_NUM));
-    if (this.#has(PROTOCOL_F.BACKEND_REQ)) await this.#giveBackendChannel();
-    await this.#command(REQUEST.SET_OWNER);
-  }
-
-  async #giveBackendChannel(): Promise<void> {
-    const { channel, fd } = this.#os.createChannel();
-    this.#backendRequests = new BackendRequests(
-      channel,
-      this.#os,
-      () => {
-        this.#configGeneration += 1;
-        this.#configChanged();
-      },
-      (error) => this.#requester.fail('PROTOCOL', `the back-end sent no message: ${error.message}`),
-    );
-    try {
-      await this.#command(REQUEST.SET_BACKEND_REQ_FD, undefined, [fd]);
-    } finally {
-      this.#os.closeFd(fd);
-    }
   }
 
   async #shareMemory(): Promise<void> {
@@ -304,16 +261,12 @@ export class VhostUserFrontend implements DriverTransport {
       userAddress: USER_START,
       mmapOffset: 0,
     };
-    if (!this.#has(PROTOCOL_F.CONFIGURE_MEM_SLOTS)) {
-      await this.#command(REQUEST.SET_MEM_TABLE, payloads.encodeRegions([region]), [this.#memoryFd]);
+    if (!this.#peer.has(PROTOCOL_F.CONFIGURE_MEM_SLOTS)) {
+      await this.#peer.command(REQUEST.SET_MEM_TABLE, payloads.encodeRegions([region]), [this.#memoryFd]);
     } else if (!this.#hasMemory) {
-      await this.#command(REQUEST.ADD_MEM_REG, payloads.encodeRegion(region), [this.#memoryFd]);
+      await this.#peer.command(REQUEST.ADD_MEM_REG, payloads.encodeRegion(region), [this.#memoryFd]);
     }
     this.#hasMemory = true;
-  }
-
-  #has(feature: bigint): boolean {
-    return (this.#protocolFeatures & feature) !== 0n;
   }
 
   #checkConfig(offset: number, length: number): void {
@@ -322,38 +275,9 @@ export class VhostUserFrontend implements DriverTransport {
         `${length} bytes at ${offset} are not in the ${MAX_CONFIG_SIZE} that vhost-user can reach`,
       );
     }
-    if (!this.#has(PROTOCOL_F.CONFIG)) {
+    if (!this.#peer.has(PROTOCOL_F.CONFIG)) {
       throw new TransportError('REFUSED', 'the back-end has no access to the configuration space');
     }
-  }
-
-  /** Sends a request that has no reply of its own; with REPLY_ACK, waits until the back-end says that it worked. */
-  async #command(request: number, payload?: Uint8Array, fds?: readonly number[]): Promise<void> {
-    if (!this.#has(PROTOCOL_F.REPLY_ACK)) {
-      this.#requester.tell(request, payload, fds);
-      return;
-    }
-    const reply = await this.#requester.ask(request, FLAGS.NEED_REPLY, payload, fds);
-    if (reply.byteLength !== 8) throw this.#badSize(request, reply);
-    if (reply.getBigUint64(0, true) !== 0n) {
-      throw new TransportError('REFUSED', `the back-end refused ${requestName(request)}`);
-    }
-  }
-
-  async #askU64(request: number): Promise<bigint> {
-    const reply = await this.#requester.ask(request, 0);
-    if (reply.byteLength !== 8) throw this.#badSize(request, reply);
-    return reply.getBigUint64(0, true);
-  }
-
-  /** Without REPLY_ACK: waits until everything said so far was heard, by asking what every back-end answers. */
-  async #settle(): Promise<void> {
-    if (!this.#has(PROTOCOL_F.REPLY_ACK)) await this.#askU64(REQUEST.GET_FEATURES);
-  }
-
-  #badSize(request: number, { byteLength }: DataView): TransportError {
-    const text = `the back-end replied to ${requestName(request)} with ${byteLength} bytes`;
-    return new TransportError('PROTOCOL', text);
   }
 
   #closeQueue(index: number): void {

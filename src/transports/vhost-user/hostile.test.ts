@@ -214,11 +214,17 @@ test('whatever a front-end says, in whatever order: nothing is thrown, nothing h
   let survived = 0;
   let activated = 0;
   fc.assert(
-    fc.property(steps, fc.constantFrom(1, 7, 65_536), (all, readSize) => {
+    fc.property(steps, fc.nat(3), fc.constantFrom(1, 7, 65_536), (all, start, readSize) => {
       const device = new ProbeDevice();
       const b = new Bench(device);
       b.os.readSize = readSize;
       const rings = [b.ring(0), b.ring(1)];
+      // Most begin as they should.
+      if (start > 0) {
+        b.negotiate();
+        for (const ring of rings.slice(0, start)) ring.start();
+        for (const ring of rings.slice(0, start)) ring.enable();
+      }
       for (const step of all) step(b, rings, device);
       b.os.run();
       b.clock.advance(6e9);
@@ -251,7 +257,7 @@ test('whatever a front-end says, in whatever order: nothing is thrown, nothing h
   );
   // The steps are no good if they end the connection at once, or never start a ring.
   assert.ok(survived > 30, `only ${survived} of 300 connections lived`);
-  assert.ok(activated > 30, `only ${activated} of 300 devices were activated`);
+  assert.ok(activated > 150, `only ${activated} of 300 devices were activated`);
 });
 
 test('random bytes and descriptors: nothing is thrown, and everything is given back', () => {

@@ -194,8 +194,11 @@ test('GET_VRING_BASE: the ring stops where it is, and is not touched any more', 
     ring.request(i);
     assert.deepEqual(ring.answers(), [i]);
   }
+  const fds = b.os.openFds;
   ring.stop();
   assert.equal(ring.takeBase(), 5);
+  // The kick event goes, the others stay.
+  assert.equal(b.os.openFds, fds - 1);
   const signals = ring.call.signals;
   ring.request(9);
   assert.deepEqual(ring.answers(), []);
@@ -214,7 +217,8 @@ test('GET_VRING_BASE: what is in flight is finished first, and messages behind i
   b.say(REQUEST.GET_QUEUE_NUM);
   ring.request(3);
   assert.equal(b.frontend.replies.length, 0);
-  // Not taken: the ring is stopping.
+  // Not taken, even by a device that looks for work by itself: the ring is stopping.
+  device.queueNotified(device.host!.queues[0]!);
   assert.equal(device.held, 2);
   device.finish();
   b.os.run();
@@ -225,6 +229,20 @@ test('GET_VRING_BASE: what is in flight is finished first, and messages behind i
   assert.equal(ring.takeBase(), 2);
   assert.deepEqual(ring.answers(), [1, 2]);
   assert.deepEqual(b.warnings, []);
+  finish(b);
+});
+
+test('GET_VRING_BASE: what comes behind it is not carried out inside the device that just finished', () => {
+  const { bench: b, ring, device } = running();
+  device.hold = true;
+  ring.request(1);
+  ring.stop();
+  b.say(REQUEST.RESET_DEVICE);
+  device.finish();
+  device.calls.push('finished');
+  b.os.run();
+  assert.deepEqual(device.calls, ['activate 0', 'finished', 'reset']);
+  assert.equal(ring.takeBase(), 1);
   finish(b);
 });
 
@@ -332,26 +350,28 @@ test('time passes for the device while any of its rings runs', () => {
 });
 
 test('a guest that reboots: rings that were used start at 0 again, and the device is reset first', () => {
-  const { bench: b, ring, device } = running();
-  const unused = b.ring(1);
-  unused.start();
-  unused.enable();
-  ring.request(1);
-  for (const r of [unused, ring]) {
-    r.stop();
-    r.takeBase();
-  }
-  b.negotiate();
-  const [fresh, freshToo] = [b.ring(0), b.ring(1)];
+  const { bench: b, device } = bench();
+  const features = F_PROTOCOL_FEATURES | 3n;
+  b.negotiate(features);
+  const [unused, used] = [b.ring(0), b.ring(1)];
   // The ring that shows nothing comes first.
-  freshToo.start();
-  fresh.start();
-  freshToo.enable();
-  fresh.enable();
-  assert.deepEqual(device.calls, ['activate 0', 'reset', 'activate 0']);
-  fresh.request(7);
-  freshToo.request(8);
-  assert.deepEqual([fresh.answers(), freshToo.answers()], [[7], [8]]);
+  const boot = (): void => {
+    for (const ring of [unused, used]) ring.start();
+    for (const ring of [unused, used]) ring.enable();
+  };
+  boot();
+  used.request(1);
+  for (const ring of [unused, used]) ring.enable(false);
+  for (const ring of [unused, used]) ring.stop();
+  assert.deepEqual([unused.takeBase(), used.takeBase()], [0, 1]);
+  // The same kernel has its rings where they were before, zeroed.
+  b.memory.write(used.queue.driverArea, new Uint8Array(4));
+  b.memory.write(used.queue.deviceArea, new Uint8Array(4));
+  b.negotiate(features);
+  boot();
+  assert.deepEqual(device.calls, ['activate 3', 'reset', 'activate 3']);
+  unused.request(2);
+  assert.deepEqual(unused.answers(), [2]);
   finish(b);
 });
 
