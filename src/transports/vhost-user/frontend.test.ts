@@ -129,9 +129,11 @@ test('with our own back-end: requests, configuration space, config changes, and 
   driver.onConfigChange(() => {
     changes += 1;
   });
-  device.host!.configChanged();
-  os.run();
-  assert.equal(changes, 1);
+  for (const count of [1, 2, 3]) {
+    device.host!.configChanged();
+    os.run();
+    assert.equal(changes, count);
+  }
 
   await during(os, driver.close());
   os.run();
@@ -248,6 +250,21 @@ test('a back-end without protocol features is spoken to without them', async () 
   const table = p.backend.heard.find(({ request }) => request === REQUEST.SET_MEM_TABLE)!;
   assert.equal(decodeRegions(table.payload)?.length, 1);
   p.finish();
+});
+
+test('a back-end without REPLY_ACK that hangs up at a step: the step rejects all the same', async () => {
+  for (const last of [REQUEST.SET_FEATURES, REQUEST.SET_VRING_KICK]) {
+    const p: Pair = new Pair({
+      protocolFeatures: undefined,
+      reply: ({ request }) => {
+        if (request === last) p.backend.channel.close();
+        return undefined;
+      },
+    });
+    await assert.rejects(p.open(), { code: 'LOST' });
+    assert.equal(p.backend.requests.at(-1), last);
+    p.finish();
+  }
 });
 
 test('a back-end as libvhost-user: the memory table comes again with each driver, and a queue that MQ does not count is none', async () => {
