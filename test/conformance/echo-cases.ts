@@ -6,12 +6,13 @@ import type { Cases } from './suite.js';
 /** What the `echo` variant of virtio-test promises its driver. */
 export const echoCases: Cases = {
   make: () => virtioTest(),
+  command: ['test'],
   cases: {
-    async 'a request is printed letter for letter and answered with 100 more'({ connect, lines }) {
+    async 'a request is printed letter for letter and answered with 100 more'({ connect, printed }) {
       const driver = await TestDriver.open(await connect());
       assert.equal(driver.variant, 'echo');
       assert.deepEqual(await driver.write(10), { ret: 111, arg1: 112, arg2: 113 });
-      assert.deepEqual(lines, [
+      assert.deepEqual(await printed(5), [
         'QEMU_BACK_END: >>> get type [ 10 ] form the front end <<<',
         'QEMU_BACK_END: >>> get arg1 [ 11 ] form the front end <<<',
         'QEMU_BACK_END: >>> get arg2 [ 12 ] form the front end <<<',
@@ -33,7 +34,7 @@ export const echoCases: Cases = {
       await driver.close();
     },
 
-    async 'numbers wrap at 32 bits, and control characters do not reach the terminal'({ connect, lines }) {
+    async 'numbers wrap at 32 bits, and control characters do not reach the terminal'({ connect, printed }) {
       const driver = await TestDriver.open(await connect());
       const answer = await driver.request({
         type: -1,
@@ -43,6 +44,7 @@ export const echoCases: Cases = {
         arg4: '\x1b[2Jhi',
       });
       assert.deepEqual(answer, { ret: -0x8000_0000 + 99, arg1: 0, arg2: 100 });
+      const lines = await printed(5);
       assert.equal(lines[0], 'QEMU_BACK_END: >>> get type [ -1 ] form the front end <<<');
       assert.equal(lines[4], 'QEMU_BACK_END: >>> get arg3 [ \\x1b[2Jhi ] form the front end <<<');
       await driver.close();
@@ -61,8 +63,9 @@ export const echoCases: Cases = {
 /** What the `events` variant promises. */
 export const eventsCases: Cases = {
   make: () => virtioTest({ variant: 'events', first: 20, every: 10 }),
+  command: ['test', '--variant', 'events', '--first', '20ms', '--every', '10ms'],
   cases: {
-    async 'config changes come and their answers are printed, each counting up by one'({ connect, lines }) {
+    async 'config changes come and their answers are printed, each counting up by one'({ connect, printed }) {
       const driver = await TestDriver.open(await connect());
       assert.equal(driver.variant, 'events');
       await new Promise<void>((resolve) => {
@@ -71,6 +74,7 @@ export const eventsCases: Cases = {
         });
       });
       // How the two interleave is the clock's affair: changes that follow each other closely may be answered as one.
+      const lines = await printed(8);
       const changes = lines.filter((line) => line.includes('set config'));
       const answers = lines.filter((line) => line.includes('virtio num'));
       assert.ok(changes.length >= 4 && answers.length >= 4);

@@ -1,23 +1,25 @@
 import { Loopback } from '../../src/transports/loopback/loopback.js';
 import { EventLoopClock } from '../../src/virtio/event-loop-clock.js';
+import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 
 /** Driver and device in this process, with nothing between. */
 export const loopbackPairing: Pairing = {
   name: 'loopback',
   async attach(make) {
-    const lines: string[] = [];
+    const lines = new Lines();
     const warnings: string[] = [];
     const clock = new EventLoopClock();
     const open: Loopback[] = [];
     return {
-      lines,
+      lines: lines.all,
+      printed: lines.printed,
       warnings,
       async connect() {
         const environment = {
           clock,
           defer: setImmediate,
-          print: (line: string) => void lines.push(line),
+          print: lines.add,
           warn: (line: string) => void warnings.push(line),
         };
         const loopback = new Loopback(make(), environment);

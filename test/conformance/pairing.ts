@@ -5,8 +5,10 @@ import type { DriverTransport } from '../../src/virtio/driver-transport.js';
 export interface Attached {
   /** A fresh way to the same place: each is a front-end of its own, one at a time. */
   connect(): Promise<DriverTransport>;
-  /** What the device printed so far. */
+  /** What the device printed so far. From another process it may be a little behind: see `printed`. */
   readonly lines: readonly string[];
+  /** Waits until the device has printed so many lines. */
+  printed(count: number): Promise<readonly string[]>;
   /** What was logged about peers and devices so far. */
   readonly warnings: readonly string[];
   /** Lets everything go. */
@@ -16,8 +18,11 @@ export interface Attached {
 /** One way of putting a device and a driver together. */
 export interface Pairing {
   readonly name: string;
-  /** @param make - makes the device, for each front-end anew. */
-  attach(make: () => VirtioDevice): Promise<Attached>;
+  /**
+   * @param make - makes the device, for each front-end anew.
+   * @param command - the same device as arguments of `virtio-misc serve`.
+   */
+  attach(make: () => VirtioDevice, command: readonly string[]): Promise<Attached>;
   /** What can't be had on this pairing, by the case's name, and why. */
   readonly without?: Readonly<Record<string, string>>;
 }

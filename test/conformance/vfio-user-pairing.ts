@@ -2,6 +2,7 @@ import { LinuxOs } from '../../src/linux/linux-os.js';
 import type { Session } from '../../src/transports/session.js';
 import { openVfioUser } from '../../src/transports/vfio-user/client.js';
 import { vfioUser } from '../../src/transports/vfio-user/server.js';
+import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 
 /** How the two ends are put together. */
@@ -18,12 +19,13 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
     name,
     async attach(make) {
       const os = new LinuxOs();
-      const lines: string[] = [];
+      const lines = new Lines();
       const warnings: string[] = [];
       const sessions: Session[] = [];
       const start = vfioUser(vectors === undefined ? {} : { vectors });
       return {
-        lines,
+        lines: lines.all,
+        printed: lines.printed,
         warnings,
         async connect() {
           const { channel: client, fd } = os.createChannel();
@@ -38,7 +40,7 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
             os,
             clock: os.clock,
             defer: setImmediate,
-            print: (line: string) => void lines.push(line),
+            print: lines.add,
             warn: (line: string) => void warnings.push(line),
           };
           sessions.push(start(server, make(), environment, () => {}));

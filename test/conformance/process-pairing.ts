@@ -1,0 +1,60 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { connectVfioUser, connectVhostUser } from '../../src/index.js';
+import { start } from '../virtio-misc.js';
+import { Lines } from './lines.js';
+import type { Attached, Pairing } from './pairing.js';
+
+/** A served device that can be killed. */
+export interface ServedProcess extends Attached {
+  readonly pid: number;
+  /** Ends the device's process without a word. */
+  kill(): Promise<void>;
+}
+
+/** The device in a process of its own, as `virtio-misc serve` serves it; the driver here. */
+export async function serveProcess(
+  transport: 'vhost-user' | 'vfio-user',
+  command: readonly string[],
+): Promise<ServedProcess> {
+  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
+  const socket = join(folder, 'device.sock');
+  const child = start('serve', ...command, `--${transport}`, socket, '--log', 'json');
+  const lines = new Lines();
+  createInterface({ input: child.stdout! }).on('line', lines.add);
+  const warnings: string[] = [];
+  await new Promise<void>((resolve, reject) => {
+    child.on('exit', () => reject(new Error('the device process ended before it served its device')));
+    createInterface({ input: child.stderr! }).on('line', (line) => {
+      const { level, msg } = JSON.parse(line) as { level: number; msg: string };
+      if (level > 30) warnings.push(msg);
+      if (msg.startsWith('serving')) resolve();
+    });
+  });
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill(signal);
+      await once(child, 'exit');
+    }
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return {
+    pid: child.pid!,
+    lines: lines.all,
+    printed: lines.printed,
+    warnings,
+    connect: () => (transport === 'vhost-user' ? connectVhostUser(socket) : connectVfioUser(socket)),
+    kill: () => end('SIGKILL'),
+    close: () => end('SIGTERM'),
+  };
+}
+
+export function processPairing(transport: 'vhost-user' | 'vfio-user'): Pairing {
+  return {
+    name: `${transport}, device in another process`,
+    attach: (_make, command) => serveProcess(transport, command),
+  };
+}
