@@ -151,6 +151,58 @@ describe('defineDevice', () => {
     assert.deepEqual([...bench.runner.readConfig(0, 8)], [1, 0, 0, 0, 9, 9, 0, 0]);
   });
 
+  test('3.1.1: a driver may write to the configuration space before it is ready', () => {
+    const seen: [number, boolean][] = [];
+    const device = defineDevice({
+      id: 63,
+      name: 'early',
+      config: { struct: struct({ select: u8, answer: u8 }), writable: ['select'] },
+      queues: [],
+      configWritten({ config, clock }) {
+        config.answer = config.select + 1;
+        seen.push([config.select, clock !== undefined]);
+      },
+    })();
+    device.config.write(0, raw(4));
+    device.configWritten?.(0, 1);
+    assert.deepEqual([...device.config.read(0, 2)], [4, 5]);
+    const bench = new DeviceBench(device);
+    bench.runner.writeConfig(0, raw(7));
+    assert.deepEqual([...bench.runner.readConfig(0, 2)], [7, 8]);
+    assert.deepEqual(seen, [
+      [4, false],
+      [7, true],
+    ]);
+  });
+
+  test('buffers of a queue without a handler stay in it; the device hears of them', () => {
+    const waiting = [1, 2, 3];
+    const device = defineDevice({
+      id: 63,
+      name: 'waiting',
+      queues: [
+        {
+          name: 'eventq',
+          posted({ queues }) {
+            const chain = waiting.length > 0 ? queues[0]!.pop() : undefined;
+            if (chain === undefined) return;
+            chain.write(raw(waiting.shift()!));
+            queues[0]!.push(chain);
+          },
+        },
+        { name: 'quietq' },
+      ],
+    })();
+    const bench = new DeviceBench(device);
+    const post = (queue: number): Uint8Array | undefined => {
+      bench.drivers[queue]!.send([], [1]);
+      bench.kick(queue);
+      return bench.drivers[queue]!.receive()?.bytes;
+    };
+    assert.deepEqual([post(0), post(0), post(1)], [raw(1), raw(2), undefined]);
+    assert.deepEqual([bench.warnings, bench.broken], [[], []]);
+  });
+
   test('2.2: features are offered by name, and asked for by name', () => {
     let has: boolean[] = [];
     const device = defineDevice({

@@ -24,6 +24,8 @@ export interface ChainQueue<C extends Fields> {
    * settles. Without `handle` the buffers stay in the queue until the device takes them (`device.queues[i].pop()`).
    */
   handle?(chain: Chain, device: Running<C>): void | Promise<void>;
+  /** Without `handle`: the driver posted buffers, or may have. For a device that has something waiting for one. */
+  posted?(device: Running<C>): void;
   /** The shapes of its requests and responses, for traces. */
   readonly shape?: { readonly request: Struct<Fields>; readonly response?: Struct<Fields> };
 }
@@ -59,8 +61,8 @@ export interface DeviceDefinition<C extends Fields> {
   readonly queues: readonly ChainQueue<C>[];
   /** The driver is ready. */
   activate?(device: Running<C>): void;
-  /** The driver wrote to the configuration space. */
-  configWritten?(device: Running<C>): void;
+  /** The driver wrote to the configuration space. It may before it is ready (§3.1.1): of the device, only `config` is there then. */
+  configWritten?(device: Pick<Running<C>, 'config'> & Partial<Running<C>>): void;
   /** The driver is gone: back to the state before `activate`. Alarms and requests in flight end by themselves. */
   reset?(): void;
 }
@@ -150,13 +152,16 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
 
   queueNotified(queue: DeviceQueue): void {
     const defined = this.#definition.queues[queue.index]!;
-    if (defined.handle === undefined) return;
+    if (defined.handle === undefined) {
+      defined.posted?.(this.#running!);
+      return;
+    }
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop())
       this.#handle(defined, chain, queue);
   }
 
   configWritten(): void {
-    if (this.#running !== undefined) this.#definition.configWritten?.(this.#running);
+    this.#definition.configWritten?.(this.#running ?? { config: this.#fields });
   }
 
   reset(): void {
