@@ -16,6 +16,7 @@ interface Options extends DeviceOptions {
   readonly vhostUser?: string;
   readonly vfioUser?: string;
   readonly vectors?: number;
+  readonly quiet?: boolean;
   readonly log: 'auto' | 'pretty' | 'json';
 }
 
@@ -30,6 +31,7 @@ export function serveCommand(): Command {
     .option('--vhost-user <socket>', 'serve vhost-user on this socket file')
     .option('--vfio-user <socket>', 'serve vfio-user on this socket file')
     .addOption(vectorsOption())
+    .option('--quiet', 'do not show what the device prints')
     .addOption(
       new Option('--log <format>', 'of the log').choices(['auto', 'pretty', 'json']).default('auto'),
     );
@@ -51,6 +53,7 @@ async function run(name: string, options: Options): Promise<void> {
   const server = await serve(() => kind.make(options), {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
+    ...(options.quiet && { print: () => {} }),
     warn: (line) => log.warn(line),
     connected: (socket) => log.info({ socket }, 'front-end connected'),
     gone: (socket, error) => {

@@ -26,6 +26,8 @@ export class BufferQueue {
   readonly #memory: GuestMemory;
   readonly #allocator: GuestAllocator;
   readonly #waiting: Exchange[] = [];
+  /** Buffers that were used before, by length: a driver's messages are of few lengths. */
+  readonly #spare = new Map<number, GuestBuffer[]>();
   #publishing = false;
   #error: Error | undefined;
   readonly #broken: (error: Error) => void;
@@ -100,6 +102,7 @@ export class BufferQueue {
       this.#release(exchange);
       exchange.failed(error);
     }
+    this.#freeSpare();
   }
 
   #submit(exchange: Exchange): void {
@@ -112,8 +115,8 @@ export class BufferQueue {
     if (this.#ring.free === 0) return false;
     const { request, room } = exchange;
     try {
-      if (request.length > 0) exchange.buffers.push(this.#allocator.alloc(request.length));
-      if (room > 0) exchange.buffers.push(this.#allocator.alloc(room));
+      if (request.length > 0) exchange.buffers.push(this.#take(request.length));
+      if (room > 0) exchange.buffers.push(this.#take(room));
     } catch (error) {
       this.#release(exchange);
       // What is with the device will come back and make room.
@@ -131,9 +134,30 @@ export class BufferQueue {
     return true;
   }
 
+  /** @throws RangeError when there is no room. */
+  #take(length: number): GuestBuffer {
+    const spare = this.#spare.get(length)?.pop();
+    if (spare !== undefined) return spare;
+    try {
+      return this.#allocator.alloc(length);
+    } catch {
+      this.#freeSpare();
+      return this.#allocator.alloc(length);
+    }
+  }
+
   #release(exchange: Exchange): void {
-    for (const buffer of exchange.buffers) this.#allocator.free(buffer);
+    for (const buffer of exchange.buffers) {
+      const spare = this.#spare.get(buffer.length);
+      if (spare === undefined) this.#spare.set(buffer.length, [buffer]);
+      else spare.push(buffer);
+    }
     exchange.buffers = [];
+  }
+
+  #freeSpare(): void {
+    for (const spare of this.#spare.values()) for (const buffer of spare) this.#allocator.free(buffer);
+    this.#spare.clear();
   }
 
   /** All that is sent in one turn is shown to the device at once, with one kick. */

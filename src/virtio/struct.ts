@@ -123,9 +123,9 @@ export class Struct<F extends Fields> {
     if (from.length < this.size)
       throw new RangeError(`a struct of ${this.size} bytes is not in ${from.length}`);
     const view = new DataView(from.buffer, from.byteOffset, this.size);
-    return Object.fromEntries(
-      this.#placed.map(([name, field, at]) => [name, field.read(view, at)]),
-    ) as Values<F>;
+    const values: Record<string, unknown> = {};
+    for (const [name, field, at] of this.#placed) values[name] = field.read(view, at);
+    return values as Values<F>;
   }
 
   /** Fields that are left out are zeros. */
