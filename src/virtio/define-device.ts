@@ -58,7 +58,7 @@ export interface DeviceDefinition<C extends Fields> {
     readonly writable?: readonly (keyof C)[];
   };
   /** In order. `structQueue` makes one of requests of one shape. */
-  readonly queues: readonly ChainQueue<C>[];
+  readonly queues: readonly ChainQueue<NoInfer<C>>[];
   /** The driver is ready. */
   activate?(device: Running<C>): void;
   /** The driver wrote to the configuration space. It may before it is ready (§3.1.1): of the device, only `config` is there then. */
