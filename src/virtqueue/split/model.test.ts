@@ -238,6 +238,7 @@ for (const eventIdx of [false, true]) {
     const world = new World({ size: 4, base: 0, eventIdx, indirect: false });
     const { driver, device } = world;
     let sent = 0;
+    let popped = 0;
     let received = 0;
     let kicked = true;
     let interrupted = true;
@@ -260,7 +261,11 @@ for (const eventIdx of [false, true]) {
       if (kicked) {
         kicked = false;
         device.disableKicks();
-        for (let chain = device.pop(); chain !== undefined; chain = device.pop()) device.push(chain);
+        for (let chain = device.pop(); chain !== undefined; chain = device.pop()) {
+          assert.equal(device.inFlight, 1);
+          assert.ok(++popped <= sent, 'more chains than were sent');
+          device.push(chain);
+        }
         assert.equal(device.enableKicks(), false);
         interrupted = device.publish();
       }

@@ -48,7 +48,7 @@ function atEachMoment(scene: (made: Made, moment: number) => boolean): void {
 }
 
 /** One request goes through, so that nobody is in a state that only a new ring is in. */
-function warmUp({ driver, device }: Made): void {
+function warmUp({ driver, device }: Pick<Made, 'driver' | 'device'>): void {
   driver.send([Uint8Array.of(0)]);
   driver.publish();
   device.push(device.pop()!);
@@ -134,4 +134,34 @@ test('2.7.7.2: a driver that goes to sleep while a chain is used is interrupted,
     assert.ok(!happened || told || found, `lost before access ${moment}`);
     return happened;
   });
+});
+
+test('2.7.13.3.1, 2.7.13.4.1: what the two ends tell each other is loaded and stored sequentially consistently', () => {
+  for (const eventIdx of [false, true]) {
+    const kinds = new Map<number, Set<string>>();
+    const before = (kind: string, offset: number) => {
+      kinds.set(offset, (kinds.get(offset) ?? new Set()).add(kind));
+    };
+    const driver = new PoliteDriver({ eventIdx, start: 0, hooks: { before } });
+    const device = new SplitDeviceQueue(driver.device);
+    kinds.clear();
+    for (let n = 0; n < 3; n++) {
+      warmUp({ driver, device });
+      device.enableKicks();
+      driver.queue.enableInterrupts();
+    }
+    const { driverArea, deviceArea, size } = driver.device;
+    const seen = (address: number) => [...kinds.get(address)!].sort();
+    assert.deepEqual(
+      [seen(driverArea + 2), seen(deviceArea + 2)],
+      [
+        ['load', 'store'],
+        ['load', 'store'],
+      ],
+      'idx',
+    );
+    const wishes = eventIdx ? [4 + 2 * size, 4 + 8 * size] : [0, 0];
+    assert.deepEqual(seen(driverArea + wishes[0]!), ['load', 'store'], 'the wish of the driver');
+    assert.deepEqual(seen(deviceArea + wishes[1]!), ['load', 'store'], 'the wish of the device');
+  }
 });

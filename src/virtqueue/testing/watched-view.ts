@@ -12,7 +12,10 @@ export interface AccessHooks {
   readonly after?: AccessHook;
 }
 
-/** A view that tells of each access: to see what a queue reads and in which order, and to change memory under it. */
+/**
+ * A view that tells of each access: to see what a queue reads and in which order, and to change memory under it. Stricter
+ * than a mapped one: a value that is not aligned to its size in the view is a `RangeError`.
+ */
 export class WatchedView implements MemoryView {
   readonly #view: MemoryView;
   readonly #hooks: AccessHooks;
@@ -29,27 +32,27 @@ export class WatchedView implements MemoryView {
   }
 
   read16(offset: number): number {
-    return this.#tell('read', offset, 2, () => this.#view.read16(offset));
+    return this.#tellWord('read', offset, 2, () => this.#view.read16(offset));
   }
 
   read32(offset: number): number {
-    return this.#tell('read', offset, 4, () => this.#view.read32(offset));
+    return this.#tellWord('read', offset, 4, () => this.#view.read32(offset));
   }
 
   write16(offset: number, value: number): void {
-    this.#tell('write', offset, 2, () => this.#view.write16(offset, value));
+    this.#tellWord('write', offset, 2, () => this.#view.write16(offset, value));
   }
 
   write32(offset: number, value: number): void {
-    this.#tell('write', offset, 4, () => this.#view.write32(offset, value));
+    this.#tellWord('write', offset, 4, () => this.#view.write32(offset, value));
   }
 
   load16(offset: number): number {
-    return this.#tell('load', offset, 2, () => this.#view.load16(offset));
+    return this.#tellWord('load', offset, 2, () => this.#view.load16(offset));
   }
 
   store16(offset: number, value: number): void {
-    this.#tell('store', offset, 2, () => this.#view.store16(offset, value));
+    this.#tellWord('store', offset, 2, () => this.#view.store16(offset, value));
   }
 
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
@@ -62,6 +65,11 @@ export class WatchedView implements MemoryView {
 
   slice(offset: number, length: number): MemoryView {
     return new WatchedView(this.#view.slice(offset, length), this.#hooks, this.#base + offset);
+  }
+
+  #tellWord<T>(kind: AccessKind, offset: number, size: 2 | 4, access: () => T): T {
+    if (offset % size !== 0) throw new RangeError(`${size} bytes at ${offset} are not aligned`);
+    return this.#tell(kind, offset, size, access);
   }
 
   #tell<T>(kind: AccessKind, offset: number, length: number, access: () => T): T {
