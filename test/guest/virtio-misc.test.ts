@@ -119,3 +119,19 @@ test('a driver that posts its notification buffers late loses nothing', async ()
   assert.equal(device.slice(0, firstTold).filter((line) => line.includes('set for')).length, 1000);
   assert.equal(device.length, 2000);
 });
+
+test('what the module exports to other modules holds: order, atomic context, cancelling, periodic timers', async () => {
+  const { exitCode, console, warnings } = await runGuest(
+    () => virtioMisc(),
+    'vfio-user',
+    'modprobe virtio_misc_selftest',
+  );
+  const all = console.join('\n');
+  assert.equal(exitCode, 0, all);
+  assert.equal(console.filter((line) => /virtio_misc_selftest: ok \d+ - /.test(line)).length, 9, all);
+  assert.deepEqual(warnings, []);
+  assert.deepEqual(
+    console.filter((line) => KERNEL_COMPLAINT.test(line)),
+    [],
+  );
+});

@@ -60,6 +60,7 @@ static uint64_t min_ns = 1 * NS_PER_MS;
 static uint64_t max_ns = 5000 * NS_PER_MS;
 static uint64_t grace_ns = 10000 * NS_PER_MS;
 static bool cancel_third;
+static bool whole_ms;
 
 static uint64_t now_ns(void)
 {
@@ -253,6 +254,8 @@ static void run(unsigned int process, unsigned int num)
 
 	for (i = 0; i < num; i++) {
 		timers[i].delay_ns = random_between(min_ns, max_ns);
+		if (whole_ms)
+			timers[i].delay_ns -= timers[i].delay_ns % NS_PER_MS;
 		set_timer(fd, &timers[i], i);
 		/* At any time, also when it is about to expire or just has */
 		if (cancel_third && i % 3 == 0)
@@ -335,6 +338,7 @@ static void usage(FILE *out)
 		"  --timers N       in all, default 10000\n"
 		"  --min-ms MS      shortest delay, default 1\n"
 		"  --max-ms MS      longest delay, default 5000\n"
+		"  --whole-ms       no fractions: a device without NSEC rounds them up\n"
 		"  --cancel-third   cancel each third timer, at a random time\n"
 		"  --grace-ms MS    how late a timer may be before it is lost, default 10000\n"
 		"  --device PATH    default " DEFAULT_DEVICE "\n"
@@ -381,13 +385,14 @@ static bool report(unsigned int num_timers)
 
 int main(int argc, char *argv[])
 {
-	enum { PROCESSES, TIMERS, MIN, MAX, THIRD, GRACE, DEVICE, ARM, DELAY,
-	       EXIT, HELP };
+	enum { PROCESSES, TIMERS, MIN, MAX, WHOLE, THIRD, GRACE, DEVICE, ARM,
+	       DELAY, EXIT, HELP };
 	static const struct option options[] = {
 		{ "processes", required_argument, NULL, PROCESSES },
 		{ "timers", required_argument, NULL, TIMERS },
 		{ "min-ms", required_argument, NULL, MIN },
 		{ "max-ms", required_argument, NULL, MAX },
+		{ "whole-ms", no_argument, NULL, WHOLE },
 		{ "cancel-third", no_argument, NULL, THIRD },
 		{ "grace-ms", required_argument, NULL, GRACE },
 		{ "device", required_argument, NULL, DEVICE },
@@ -417,6 +422,9 @@ int main(int argc, char *argv[])
 			break;
 		case MAX:
 			max_ns = parse(name, optarg, 0, UINT32_MAX) * NS_PER_MS;
+			break;
+		case WHOLE:
+			whole_ms = true;
 			break;
 		case THIRD:
 			cancel_third = true;
