@@ -84,54 +84,37 @@ describe('defineDevice', () => {
     assert.deepEqual(bench.broken, []);
   });
 
-  test('an answer that comes after the reset goes nowhere', async () => {
+  /** A device that writes its answer when told, with a request under way. */
+  function underWay(): { bench: DeviceBench; finish: () => Promise<void> } {
     let done: () => void = () => {};
-    const device = defineDevice({
-      id: 63,
-      name: 'late',
-      queues: [
-        {
-          name: 'q',
-          async handle(chain: Chain) {
-            await new Promise<void>((resolve) => {
-              done = resolve;
-            });
-            chain.write(raw(1));
-          },
-        },
-      ],
-    })();
-    const bench = new DeviceBench(device);
+    const later = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    const handle = async (chain: Chain): Promise<void> => {
+      await later;
+      chain.write(raw(1));
+    };
+    const bench = new DeviceBench(defineDevice({ id: 63, name: 'late', queues: [{ name: 'q', handle }] })());
     bench.request(0, raw(1), 1);
+    const finish = async (): Promise<void> => {
+      done();
+      await new Promise(setImmediate);
+    };
+    return { bench, finish };
+  }
+
+  test('an answer that comes after the reset goes nowhere', async () => {
+    const { bench, finish } = underWay();
     bench.runner.reset();
-    done();
-    await new Promise(setImmediate);
+    await finish();
     assert.equal(bench.drivers[0]!.receive(), undefined);
     assert.deepEqual([bench.warnings, bench.broken], [[], []]);
   });
 
   test('memory that is gone when an async handler writes breaks the queue, not the process', async () => {
-    let done: () => void = () => {};
-    const device = defineDevice({
-      id: 63,
-      name: 'gone',
-      queues: [
-        {
-          name: 'q',
-          async handle(chain: Chain) {
-            await new Promise<void>((resolve) => {
-              done = resolve;
-            });
-            chain.write(raw(1));
-          },
-        },
-      ],
-    })();
-    const bench = new DeviceBench(device);
-    bench.request(0, raw(1), 1);
+    const { bench, finish } = underWay();
     bench.drivers[0]!.memory.clear();
-    done();
-    await new Promise(setImmediate);
+    await finish();
     assert.deepEqual(bench.broken, [0]);
     assert.match(bench.warnings[0]!, /queue 0 \(q\) is broken until reset/);
   });
