@@ -1,0 +1,127 @@
+import { realpathSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ConfigSpace } from '../virtio/config-space.js';
+import type { VirtioDevice } from '../virtio/device.js';
+import { DeviceFileError } from './device-file-error.js';
+import { installModuleHooks, takeLoadedFiles } from './module-hooks.js';
+import { findSyntaxError, markedUrl, withoutMarks } from './module-source.js';
+
+/** Makes a device, for each front-end anew. */
+export type MakeDevice = () => VirtioDevice;
+
+/** The last load of each file, by its number. */
+const loads = new Map<string, DeviceFile>();
+let lastLoad = 0;
+
+/**
+ * A file whose default export is what `defineDevice` returns: TypeScript (.ts, .mts) or JavaScript (.js, .mjs), an ES module. It can
+ * be anywhere, and import 'virtio-misc' from there.
+ */
+export class DeviceFile {
+  readonly path: string;
+  /** What its loads read, with the hash of each file; `undefined` for what was not there. */
+  readonly files: Map<string, string | undefined> = new Map();
+  #load = '';
+
+  /** @throws DeviceFileError when there is no such file, or it is of another kind. */
+  constructor(path: string) {
+    if (!isDeviceFile(path)) {
+      throw new DeviceFileError(`${path}: a device file is a .ts, .mts, .js or .mjs file`);
+    }
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found === undefined) throw new DeviceFileError(`there is no file ${path}`);
+    if (!found.isFile()) throw new DeviceFileError(`${path} is no file`);
+    this.path = realpathSync(resolve(path));
+  }
+
+  /**
+   * Loads the file as it is now, and what it imports.
+   *
+   * @returns what it exports, tried once.
+   * @throws DeviceFileError
+   */
+  async load(): Promise<MakeDevice> {
+    installModuleHooks();
+    loads.delete(this.#load);
+    this.#load = `${++lastLoad}`;
+    loads.set(this.#load, this);
+    let exported: { default?: unknown };
+    try {
+      exported = (await import(markedUrl(pathToFileURL(this.path).href, this.#load))) as {
+        default?: unknown;
+      };
+    } catch (error) {
+      noteFiles();
+      throw new DeviceFileError(this.#describe(error));
+    }
+    noteFiles();
+    const make = exported.default;
+    if (make === undefined) {
+      throw new DeviceFileError(
+        `${this.path} has no default export: write 'export default defineDevice({...})'`,
+      );
+    }
+    if (typeof make !== 'function') throw new DeviceFileError(`${this.path}: ${NO_DEVICE}`);
+    let device: unknown;
+    try {
+      device = make();
+    } catch (error) {
+      throw new DeviceFileError(this.#describe(error));
+    }
+    if (!isDevice(device)) throw new DeviceFileError(`${this.path}: ${NO_DEVICE}`);
+    return make as MakeDevice;
+  }
+
+  #describe(error: unknown): string {
+    if (!(error instanceof Error)) return `${this.path}: it threw ${String(error)}`;
+    const message = withoutMarks(error.message).split('\n')[0]!;
+    if (error instanceof SyntaxError && !hasPlace(message)) {
+      const found = findSyntaxError(
+        [...this.files].filter(([, hash]) => hash !== undefined).map(([path]) => path),
+      );
+      if (found !== undefined) return found;
+    }
+    if (hasPlace(message)) return message;
+    const place = [...this.files.keys(), this.path]
+      .map((path) => placeIn(withoutMarks(error.stack ?? ''), path))
+      .find((found) => found !== undefined);
+    return `${place ?? this.path}: ${message}`;
+  }
+}
+
+const NO_DEVICE =
+  "the default export is no device: let it be what defineDevice returns ('export default defineDevice({...})')";
+
+/** Whether a device is named by its file. */
+export function isDeviceFile(name: string): boolean {
+  return /\.m?[jt]s$/.test(name);
+}
+
+/** Nothing is taken out of `files` again: a load that fails does not get to all that the next one needs. */
+function noteFiles(): void {
+  for (const { load, path, hash } of takeLoadedFiles()) loads.get(load)?.files.set(path, hash);
+}
+
+function hasPlace(message: string): boolean {
+  return /^\S.*\.m?[jt]s:\d+/.test(message);
+}
+
+/** `path:line:column`, from the topmost line of a stack that is in this file. */
+function placeIn(stack: string, path: string): string | undefined {
+  const at = stack.indexOf(`${path}:`);
+  return at === -1 ? undefined : (/^.*?:\d+(:\d+)?/.exec(stack.slice(at))?.[0] ?? undefined);
+}
+
+function isDevice(value: unknown): value is VirtioDevice {
+  if (typeof value !== 'object' || value === null) return false;
+  const { id, name, features, queues, config, queueNotified } = value as Partial<VirtioDevice>;
+  return (
+    Number.isInteger(id) &&
+    typeof name === 'string' &&
+    typeof features === 'bigint' &&
+    Array.isArray(queues) &&
+    config instanceof ConfigSpace &&
+    typeof queueNotified === 'function'
+  );
+}
