@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import ms from 'ms';
+import { DeviceFile, isDeviceFile } from '../device-file/device-file.js';
 import { virtioMisc } from '../devices/misc/device.js';
 import { virtioTest } from '../devices/test/device.js';
 import type { VirtioDevice } from '../virtio/device.js';
@@ -13,16 +14,18 @@ export interface DeviceOptions {
   readonly maxTimers?: number;
 }
 
-/** A device that ships with the program. */
+/** A device to be had: one that ships with the program, or one of a file. */
 export interface DeviceKind {
+  /** As it is written on the command line. */
   readonly name: string;
-  readonly summary: string;
   /** The names of the options that it takes. */
   readonly options: readonly (keyof DeviceOptions)[];
   make(options: DeviceOptions): VirtioDevice;
+  /** Where it comes from, if it is from a file. */
+  readonly file?: DeviceFile;
 }
 
-const KINDS: readonly DeviceKind[] = [
+const KINDS: readonly (DeviceKind & { readonly summary: string })[] = [
   {
     name: 'test',
     summary: 'virtio-test (id 45): answers requests, or pushes config changes',
@@ -48,7 +51,10 @@ const OPTIONS: Record<keyof DeviceOptions, Option> = {
 };
 
 /** One line for each device, for help texts. */
-export const DEVICE_LIST: string = KINDS.map((kind) => `  ${kind.name.padEnd(6)} ${kind.summary}`).join('\n');
+export const DEVICE_LIST: string = [
+  ...KINDS.map((kind) => `  ${kind.name.padEnd(6)} ${kind.summary}`),
+  '  FILE   a device of your own, such as ./my-device.ts',
+].join('\n');
 
 /** Gives a command the options of all devices. */
 export function addDeviceOptions(command: Command): Command {
@@ -56,13 +62,10 @@ export function addDeviceOptions(command: Command): Command {
   return command;
 }
 
-/** @throws UsageError when there is no such device, or an option is for none of these. */
-export function findDevices(names: readonly string[], options: DeviceOptions): DeviceKind[] {
-  const kinds = names.map((name) => {
-    const kind = KINDS.find((k) => k.name === name);
-    if (kind !== undefined) return kind;
-    throw new UsageError(`there is no device '${name}': take one of ${KINDS.map((k) => k.name).join(', ')}`);
-  });
+/** @throws UsageError when there is no such device, or an option is for none of these; DeviceFileError for a file that is none. */
+export async function findDevices(names: readonly string[], options: DeviceOptions): Promise<DeviceKind[]> {
+  const kinds: DeviceKind[] = [];
+  for (const name of names) kinds.push(await findKind(name));
   for (const key of Object.keys(OPTIONS) as (keyof DeviceOptions)[]) {
     if (options[key] !== undefined && !kinds.some((kind) => kind.options.includes(key))) {
       throw new UsageError(`${OPTIONS[key].long} is not an option of the device '${names.join(', ')}'`);
@@ -75,8 +78,22 @@ export function findDevices(names: readonly string[], options: DeviceOptions): D
 }
 
 /** `findDevices` for one. */
-export function findDevice(name: string, options: DeviceOptions): DeviceKind {
-  return findDevices([name], options)[0]!;
+export async function findDevice(name: string, options: DeviceOptions): Promise<DeviceKind> {
+  return (await findDevices([name], options))[0]!;
+}
+
+async function findKind(name: string): Promise<DeviceKind> {
+  if (isDeviceFile(name)) {
+    const file = new DeviceFile(name);
+    const make = await file.load();
+    return { name, options: [], make: () => make(), file };
+  }
+  const kind = KINDS.find((k) => k.name === name);
+  if (kind !== undefined) return kind;
+  const names = KINDS.map((k) => k.name).join(', ');
+  throw new UsageError(
+    `there is no device '${name}': take one of ${names}, or a file such as ./my-device.ts`,
+  );
 }
 
 /** `--vectors`, for the commands that serve over vfio-user. */

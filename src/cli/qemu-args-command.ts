@@ -17,12 +17,12 @@ export function qemuArgsCommand(): Command {
     .description(
       `Prints the QEMU (11.1 or later) command line that attaches a device served with 'virtio-misc serve'.\n\nDevices:\n${DEVICE_LIST}`,
     )
-    .argument('<device>', 'which device')
+    .argument('<device>', 'which device, or its file')
     .option('--vhost-user <socket>', 'the socket that it is served on over vhost-user')
     .option('--vfio-user <socket>', 'the socket that it is served on over vfio-user')
     .option('--memory <size>', 'guest memory, as QEMU writes it', '256M');
-  return addDeviceOptions(command).action((name: string, options: Options) => {
-    const device = findDevice(name, options).make(options);
+  return addDeviceOptions(command).action(async (name: string, options: Options) => {
+    const device = (await findDevice(name, options)).make(options);
     const { vhostUser, vfioUser } = options;
     if ((vhostUser === undefined) === (vfioUser === undefined)) {
       throw new UsageError(

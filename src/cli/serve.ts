@@ -27,7 +27,7 @@ export function serveCommand(): Command {
     .description(
       `Serves a device to any front-end, one after another, until SIGINT or SIGTERM. What the device prints goes to stdout,\nthe log to stderr. 'virtio-misc qemu-args' prints the QEMU command line for it.\n\nDevices:\n${DEVICE_LIST}`,
     )
-    .argument('<device>', 'which device')
+    .argument('<device>', 'which device, or its file')
     .option('--vhost-user <socket>', 'serve vhost-user on this socket file')
     .option('--vfio-user <socket>', 'serve vfio-user on this socket file')
     .addOption(vectorsOption())
@@ -39,7 +39,7 @@ export function serveCommand(): Command {
 }
 
 async function run(name: string, options: Options): Promise<void> {
-  const kind = findDevice(name, options);
+  const kind = await findDevice(name, options);
   const sockets = {
     ...(options.vhostUser !== undefined && { vhostUser: resolve(options.vhostUser) }),
     ...(options.vfioUser !== undefined && { vfioUser: resolve(options.vfioUser) }),
@@ -62,7 +62,7 @@ async function run(name: string, options: Options): Promise<void> {
     },
   });
   const stopped = stopSignal();
-  for (const socket of Object.values(sockets)) log.info({ socket }, `serving virtio-${name}`);
+  for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${kind.make(options).name}`);
   log.info(`stopping on ${await stopped}`);
   server.close();
 }

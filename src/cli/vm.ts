@@ -41,7 +41,7 @@ export function vmCommand(): Command {
       `Boots a stock Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nDevices:\n${DEVICE_LIST}`,
     )
     .addOption(
-      new Option('--device <name>', 'which device; may be given several times')
+      new Option('--device <name>', 'which device, or its file; may be given several times')
         .argParser((name: string, before: readonly string[] | undefined) => [...(before ?? []), name])
         .makeOptionMandatory(),
     )
@@ -63,7 +63,7 @@ export function vmCommand(): Command {
 }
 
 async function run(options: Options): Promise<void> {
-  const kinds = findDevices(options.device, options);
+  const kinds = await findDevices(options.device, options);
   const overVfioUser = kinds.some((kind) => transportOf(kind, options) === 'vfio-user');
   if (options.vectors !== undefined && !overVfioUser)
     throw new UsageError('--vectors needs a device over vfio-user');
@@ -102,7 +102,7 @@ async function runGuest(
     for (const [index, kind] of kinds.entries()) {
       const device = kind.make(options);
       const transport = transportOf(kind, options);
-      const socket = join(folder, `${kind.name}-${index}.sock`);
+      const socket = join(folder, `${index}.sock`);
       args.push(...deviceArgs(device, transport, socket, `virtio${index}`));
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
       const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };

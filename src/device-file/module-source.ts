@@ -8,6 +8,8 @@ import { locateSyntaxError, stripTypes } from './strip-types.js';
 
 const PARAMETER = 'virtio-misc-load';
 const OWN_ENTRY = new URL('../index.js', import.meta.url).href;
+/** How a file in this package's own folder may name the same. */
+const OWN_SOURCE = new URL('../../../src/index.js', import.meta.url).href;
 
 /** A module that a load needed. */
 export interface LoadedFile {
@@ -53,6 +55,7 @@ export function ownAnswer(specifier: string, context: Context): string | undefin
   if (specifier === 'virtio-misc') return OWN_ENTRY;
   // TypeScript's way of naming a neighbour: `./wire.js` for wire.ts.
   const named = neighbour(specifier, context);
+  if (named?.href === OWN_SOURCE) return OWN_ENTRY;
   if (named === undefined || !/\.m?js$/.test(named.pathname) || existsSync(named)) return undefined;
   named.pathname = named.pathname.replace(/js$/, 'ts');
   return existsSync(named) ? markResolved(named.href, context) : undefined;

@@ -1,7 +1,9 @@
-import { transformSync } from '@swc/wasm-typescript';
+import { createRequire } from 'node:module';
 
 // The engine of Node's own type stripping, which Node 20 has not. Taken with every Node, so that a file means the same and
-// errors say their place everywhere.
+// errors say their place everywhere. Loaded when first needed: it takes a while.
+const engine = (): typeof import('@swc/wasm-typescript') =>
+  createRequire(import.meta.url)('@swc/wasm-typescript');
 
 /**
  * Replaces types by blanks, so that every line and column stays where it is.
@@ -10,7 +12,7 @@ import { transformSync } from '@swc/wasm-typescript';
  */
 export function stripTypes(source: string, path: string): string {
   try {
-    return transformSync(source, { mode: 'strip-only', filename: path }).code;
+    return engine().transformSync(source, { mode: 'strip-only', filename: path }).code;
   } catch (error) {
     throw new SyntaxError(describe(error, path));
   }
@@ -19,7 +21,7 @@ export function stripTypes(source: string, path: string): string {
 /** `path:line:column: what is wrong`, or `undefined` when nothing is. */
 export function locateSyntaxError(source: string, path: string): string | undefined {
   try {
-    transformSync(source, { mode: 'strip-only', filename: path });
+    engine().transformSync(source, { mode: 'strip-only', filename: path });
     return undefined;
   } catch (error) {
     return describe(error, path);
