@@ -13,14 +13,17 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Starts the program with these arguments. */
-export function start(...args: string[]): ChildProcess {
-  return spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+/** Starts the program with these arguments, and more environment variables than ours. */
+export function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
+  return spawn(process.execPath, [MAIN, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
 }
 
 /** Runs the program to its end. */
 export async function virtioMisc(...args: string[]): Promise<Outcome> {
-  const child = start(...args);
+  const child = start(args);
   const lines: string[] = [];
   let stderr = '';
   createInterface({ input: child.stdout! }).on('line', (line) => lines.push(line));

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -68,6 +69,8 @@ async function run(options: Options): Promise<void> {
   if (options.vectors !== undefined && !overVfioUser)
     throw new UsageError('--vectors needs a device over vfio-user');
   const stop = new AbortController();
+  // Every process and download that is under way listens.
+  setMaxListeners(0, stop.signal);
   let stopped: NodeJS.Signals | undefined;
   void stopSignal().then((signal) => {
     stopped = signal;

@@ -19,7 +19,7 @@ afterEach(() => {
 
 /** Starts `serve` and waits until it serves. */
 async function serving(...args: string[]): Promise<ReturnType<typeof start>> {
-  const child = start('serve', ...args, '--log', 'json');
+  const child = start(['serve', ...args, '--log', 'json']);
   children.push(child);
   for await (const line of createInterface({ input: child.stderr! })) if (line.includes('serving')) break;
   child.stderr!.resume();

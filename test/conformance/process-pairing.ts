@@ -22,7 +22,7 @@ export async function serveProcess(
 ): Promise<ServedProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
-  const child = start('serve', ...command, `--${transport}`, socket, '--log', 'json');
+  const child = start(['serve', ...command, `--${transport}`, socket, '--log', 'json']);
   const lines = new Lines();
   createInterface({ input: child.stdout! }).on('line', lines.add);
   const warnings: string[] = [];

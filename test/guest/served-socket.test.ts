@@ -27,7 +27,7 @@ for (const [transport, name, device, command] of [
   test(`${transport}: QEMU after QEMU is killed, and the device process serves the next as if nothing had been`, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
     const socket = join(folder, 'device.sock');
-    const server = start('serve', name, `--${transport}`, socket, '--log', 'json');
+    const server = start(['serve', name, `--${transport}`, socket, '--log', 'json']);
     const pid = server.pid!;
     server.stdout!.resume();
     const log = createInterface({ input: server.stderr! })[Symbol.asyncIterator]();
