@@ -22,7 +22,7 @@ export interface GuestOutcome {
 
 /** What may be said of a guest beside its device and commands. */
 export type GuestOptions = Partial<
-  Pick<BootOptions, 'load' | 'cpus' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
+  Pick<BootOptions, 'load' | 'files' | 'cpus' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
 > & {
   readonly vectors?: number;
 };
