@@ -1,6 +1,5 @@
-import { type GuestAddress, joinAddress } from '../../memory/address.js';
+import type { GuestAddress } from '../../memory/address.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { MappedView } from '../../memory/mapped-view.js';
 import { MemoryError } from '../../memory/memory-error.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import type { Chain } from '../chain.js';
@@ -18,16 +17,12 @@ import {
   usedEventOffset,
   VIRTQ_AVAIL,
   VIRTQ_AVAIL_F_NO_INTERRUPT,
-  VIRTQ_DESC,
-  VIRTQ_DESC_F_INDIRECT,
-  VIRTQ_DESC_F_NEXT,
-  VIRTQ_DESC_F_WRITE,
-  VIRTQ_DESC_SIZE,
   VIRTQ_USED,
   VIRTQ_USED_ELEM,
   VIRTQ_USED_ELEM_SIZE,
   VIRTQ_USED_F_NO_NOTIFY,
 } from './layout.js';
+import { walkChain } from './walk.js';
 
 /** Where a split virtqueue lies and what was negotiated for it. */
 export interface SplitDeviceQueueOptions {
@@ -48,15 +43,8 @@ export interface SplitDeviceQueueOptions {
   readonly indirect: boolean;
 }
 
-/**
- * Descriptors that an indirect table may have on a queue that is smaller than that. §2.7.5.3.1 forbids a driver to go
- * beyond the queue size; drivers do all the same, and QEMU and Linux's vhost take 1024.
- */
-const INDIRECT_MOST = 1024;
 /** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
 const SEGMENTS_MOST = 1 << 20;
-/** Bytes of one chain: `used.len` must be able to say it (§2.7.8). One byte less than §2.7.5.2 allows. */
-const CHAIN_BYTES_MOST = 0xffff_ffff;
 
 /**
  * The device's end of a split virtqueue (VIRTIO 1.3 §2.7). The driver may be hostile: each field that it can change is read
@@ -140,11 +128,20 @@ export class SplitDeviceQueue implements Virtqueue {
       return undefined;
     }
     if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
-    const head = this.#avail.read16(VIRTQ_AVAIL.ring + 2 * (this.#nextAvail & this.#mask));
-    const chain = this.#walk(head);
+    const chain = this.#chainOf(this.#avail.read16(VIRTQ_AVAIL.ring + 2 * (this.#nextAvail & this.#mask)));
+    try {
+      walkChain(chain, this.#memory, this.#table, this.size, this.#options.indirect);
+    } catch (error) {
+      if (error instanceof VirtqueueError) this.#broken = error;
+      throw error;
+    }
+    this.#segmentsInFlight += chain.segments;
+    if (this.#segmentsInFlight > SEGMENTS_MOST) {
+      const text = `over ${SEGMENTS_MOST} descriptors are in flight with chain ${chain.head}`;
+      this.#fail('TOO_MANY_SEGMENTS', '2.7.4.2', text);
+    }
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
     this.#inFlight += 1;
-    this.#segmentsInFlight += chain.segments;
     chain.start();
     return chain;
   }
@@ -262,127 +259,20 @@ export class SplitDeviceQueue implements Virtqueue {
     return true;
   }
 
-  #walk(head: number): SplitChain {
-    const { size } = this;
-    if (head >= size)
-      this.#fail('HEAD_INDEX', '2.7.6', `head index ${head} is not below the queue size ${size}`);
+  /** The chain object of a head that the driver named. */
+  #chainOf(head: number): SplitChain {
+    if (head >= this.size) {
+      this.#fail('HEAD_INDEX', '2.7.6', `head index ${head} is not below the queue size ${this.size}`);
+    }
     let chain = this.#chains[head];
     if (chain === undefined) {
       chain = new SplitChain(this.#memory, head);
       this.#chains[head] = chain;
     } else if (chain.inFlight) {
-      this.#fail(
-        'HEAD_IN_FLIGHT',
-        '2.7.13.1',
-        `head index ${head} was made available again before it was used`,
-      );
-    }
-    chain.begin();
-
-    let table = this.#table;
-    /** Where the table begins in that view, bytes; how many descriptors it has. */
-    let tableOffset = 0;
-    let entries = size;
-    let indirect = false;
-    let index = head;
-    let left = size;
-    let writing = false;
-    for (;;) {
-      // As many steps as the table has descriptors, and one is seen twice.
-      if (left === 0) this.#fail('CHAIN_LOOP', '2.7.5.2', `chain ${head} loops in its table of ${entries}`);
-      left -= 1;
-      const at = tableOffset + VIRTQ_DESC_SIZE * index;
-      const low = table.read32(at + VIRTQ_DESC.addr);
-      const high = table.read32(at + VIRTQ_DESC.addr + 4);
-      const length = table.read32(at + VIRTQ_DESC.len);
-      // Both at once: flags below, next above.
-      const flagsAndNext = table.read32(at + VIRTQ_DESC.flags);
-      const address = joinAddress(low, high);
-
-      if ((flagsAndNext & VIRTQ_DESC_F_INDIRECT) !== 0) {
-        // §2.7.5.3.2: after any number of direct descriptors, and F_WRITE means nothing here.
-        this.#checkIndirect(head, indirect, flagsAndNext, address, length);
-        const region = this.#memory.regionOf(address, length);
-        if (region !== undefined && (address - region.start) % 4 === 0) {
-          table = region.view;
-          tableOffset = address - region.start;
-        } else {
-          table = this.#copyOf(address, length);
-          tableOffset = 0;
-        }
-        indirect = true;
-        entries = length / VIRTQ_DESC_SIZE;
-        left = entries;
-        index = 0;
-        continue;
-      }
-
-      if (length > 0 && !this.#memory.covers(address, length)) {
-        const text = `descriptor ${index} of chain ${head}: 0x${address.toString(16)} + ${length} bytes is not guest memory`;
-        this.#fail('BUFFER_UNMAPPED', '2.7.5', text);
-      }
-      if (chain.readable + chain.writable + length > CHAIN_BYTES_MOST) {
-        this.#fail('CHAIN_BYTES', '2.7.5.2', `chain ${head} has 2^32 bytes or more`);
-      }
-      if ((flagsAndNext & VIRTQ_DESC_F_WRITE) !== 0) {
-        writing = true;
-        // A descriptor without bytes is odd but harmless.
-        if (length > 0) chain.addWritable(address, length);
-      } else {
-        if (writing) {
-          const text = `descriptor ${index} of chain ${head} is device-readable after a device-writable one`;
-          this.#fail('READABLE_AFTER_WRITABLE', '2.7.4.2', text);
-        }
-        if (length > 0) chain.addReadable(address, length);
-      }
-
-      if ((flagsAndNext & VIRTQ_DESC_F_NEXT) === 0) break;
-      const next = flagsAndNext >>> 16;
-      if (next >= entries) {
-        const text = `descriptor ${index} of chain ${head} continues at ${next} in a table of ${entries}`;
-        this.#fail('NEXT_INDEX', '2.7.5', text);
-      }
-      index = next;
-    }
-    if (this.#segmentsInFlight + chain.segments > SEGMENTS_MOST) {
-      this.#fail(
-        'TOO_MANY_SEGMENTS',
-        '2.7.4.2',
-        `over ${SEGMENTS_MOST} descriptors are in flight with chain ${head}`,
-      );
+      const text = `head index ${head} was made available again before it was used`;
+      this.#fail('HEAD_IN_FLIGHT', '2.7.13.1', text);
     }
     return chain;
-  }
-
-  #checkIndirect(head: number, nested: boolean, flags: number, address: GuestAddress, length: number): void {
-    const section = '2.7.5.3.1';
-    if (!this.#options.indirect) {
-      this.#fail('INDIRECT_NOT_NEGOTIATED', section, `chain ${head} has an indirect descriptor`);
-    }
-    if (nested)
-      this.#fail('INDIRECT_NESTED', section, `chain ${head} has an indirect descriptor in an indirect table`);
-    if ((flags & VIRTQ_DESC_F_NEXT) !== 0) {
-      this.#fail('INDIRECT_NEXT', section, `chain ${head} continues after an indirect descriptor`);
-    }
-    if (length === 0 || length % VIRTQ_DESC_SIZE !== 0) {
-      this.#fail('INDIRECT_LENGTH', '2.7.5.3', `chain ${head} has an indirect table of ${length} bytes`);
-    }
-    const most = Math.max(this.size, INDIRECT_MOST);
-    if (length > VIRTQ_DESC_SIZE * most) {
-      const text = `chain ${head} has an indirect table of ${length / VIRTQ_DESC_SIZE} descriptors, more than ${most}`;
-      this.#fail('INDIRECT_LENGTH', section, text);
-    }
-    if (!this.#memory.covers(address, length)) {
-      const text = `indirect table of chain ${head}: 0x${address.toString(16)} + ${length} bytes is not guest memory`;
-      this.#fail('INDIRECT_UNMAPPED', '2.7.5.3', text);
-    }
-  }
-
-  /** An indirect table that lies across regions, or unaligned: odd, but nothing forbids it. */
-  #copyOf(address: GuestAddress, length: number): MemoryView {
-    const bytes = new Uint8Array(length);
-    this.#memory.read(address, bytes);
-    return new MappedView(bytes.buffer);
   }
 
   /** Breaks the queue: every later `pop` throws the same error. */

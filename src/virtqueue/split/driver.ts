@@ -4,6 +4,7 @@ import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import { passesEvent } from '../event-index.js';
 import { VirtqueueError } from '../virtqueue-error.js';
+import { bytesIn, placeBuffers, writeDescriptor } from './descriptors.js';
 import {
   availEventOffset,
   descriptorAreaSize,
@@ -13,10 +14,7 @@ import {
   usedEventOffset,
   VIRTQ_AVAIL,
   VIRTQ_AVAIL_F_NO_INTERRUPT,
-  VIRTQ_DESC,
   VIRTQ_DESC_F_INDIRECT,
-  VIRTQ_DESC_F_NEXT,
-  VIRTQ_DESC_F_WRITE,
   VIRTQ_DESC_SIZE,
   VIRTQ_USED,
   VIRTQ_USED_ELEM,
@@ -193,18 +191,21 @@ export class SplitDriverQueue<Token> {
     if (count === 0 || count > this.size) {
       throw new RangeError(`a chain has 1 to ${this.size} buffers here, not ${count}`);
     }
-    const room = sum(writable);
-    if (sum(readable) + room > 0xffff_ffff) throw new RangeError('a chain has less than 2^32 bytes');
+    const room = bytesIn(writable);
+    if (bytesIn(readable) + room > 0xffff_ffff) throw new RangeError('a chain has less than 2^32 bytes');
 
     const indirect = this.#indirect !== undefined && count > 1 && count <= INDIRECT_ENTRIES;
     const needed = indirect ? 1 : count;
     if (needed > this.#free) return false;
     const head = this.#firstFree;
     if (indirect) {
-      this.#placeIndirect(head, readable, writable);
+      const first = head * INDIRECT_ENTRIES;
+      placeBuffers(this.#indirect!, first, 0, undefined, readable, writable);
+      const table = this.#indirectAddress + VIRTQ_DESC_SIZE * first;
+      writeDescriptor(this.#table, head, table, VIRTQ_DESC_SIZE * count, VIRTQ_DESC_F_INDIRECT, 0);
       this.#last[head] = head;
     } else {
-      this.#last[head] = this.#place(head, readable, writable);
+      this.#last[head] = placeBuffers(this.#table, 0, head, this.#next, readable, writable);
     }
     this.#firstFree = this.#next[this.#last[head]!]!;
     this.#free -= needed;
@@ -334,64 +335,9 @@ export class SplitDriverQueue<Token> {
     return true;
   }
 
-  /** Fills descriptors of the ring from `head` on, along the free ones; returns the last. */
-  #place(head: number, readable: readonly GuestBuffer[], writable: readonly GuestBuffer[]): number {
-    const count = readable.length + writable.length;
-    let at = head;
-    for (let i = 0; ; i++) {
-      const next = this.#next[at]!;
-      const more = i + 1 < count;
-      const buffer = i < readable.length ? readable[i]! : writable[i - readable.length]!;
-      const flags = (i < readable.length ? 0 : VIRTQ_DESC_F_WRITE) | (more ? VIRTQ_DESC_F_NEXT : 0);
-      writeDescriptor(this.#table, at, buffer.address, buffer.length, flags, more ? next : 0);
-      if (!more) return at;
-      at = next;
-    }
-  }
-
-  #placeIndirect(head: number, readable: readonly GuestBuffer[], writable: readonly GuestBuffer[]): void {
-    const first = head * INDIRECT_ENTRIES;
-    const count = readable.length + writable.length;
-    for (let i = 0; i < count; i++) {
-      const more = i + 1 < count;
-      const buffer = i < readable.length ? readable[i]! : writable[i - readable.length]!;
-      const flags = (i < readable.length ? 0 : VIRTQ_DESC_F_WRITE) | (more ? VIRTQ_DESC_F_NEXT : 0);
-      writeDescriptor(this.#indirect!, first + i, buffer.address, buffer.length, flags, more ? i + 1 : 0);
-    }
-    const table = this.#indirectAddress + VIRTQ_DESC_SIZE * first;
-    writeDescriptor(this.#table, head, table, VIRTQ_DESC_SIZE * count, VIRTQ_DESC_F_INDIRECT, 0);
-  }
-
   /** Breaks the queue: every later `reap` throws the same error. */
   #fail(code: string, text: string): never {
     this.#broken = new VirtqueueError(code, '2.7.8', text);
     throw this.#broken;
   }
-}
-
-function writeDescriptor(
-  table: MemoryView,
-  index: number,
-  address: number,
-  length: number,
-  flags: number,
-  next: number,
-): void {
-  const at = VIRTQ_DESC_SIZE * index;
-  table.write32(at + VIRTQ_DESC.addr, address >>> 0);
-  table.write32(at + VIRTQ_DESC.addr + 4, Math.floor(address / 0x1_0000_0000));
-  table.write32(at + VIRTQ_DESC.len, length);
-  table.write32(at + VIRTQ_DESC.flags, (next << 16) | flags);
-}
-
-function sum(buffers: readonly GuestBuffer[]): number {
-  let bytes = 0;
-  for (let i = 0; i < buffers.length; i++) {
-    const { address, length } = buffers[i]!;
-    if (!(Number.isSafeInteger(address + length) && address >= 0 && length > 0 && Number.isInteger(length))) {
-      throw new RangeError(`${address} + ${length} bytes is no buffer`);
-    }
-    bytes += length;
-  }
-  return bytes;
 }
