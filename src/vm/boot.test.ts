@@ -19,10 +19,17 @@ before(async () => {
   [qemu, image] = await Promise.all([findQemu({ progress }), prepareGuest({ progress })]);
 });
 
-/** A guest that keeps what it printed. */
+/** A guest that keeps what it printed, and does not outlive a minute. */
 function boot(exec: BootOptions['exec'], options: Partial<BootOptions> = {}) {
   const lines: string[] = [];
-  const guest = bootGuest({ qemu, image, exec, onConsole: (line) => lines.push(line), ...options });
+  const guest = bootGuest({
+    qemu,
+    image,
+    exec,
+    onConsole: (line) => lines.push(line),
+    timeout: 60_000,
+    ...options,
+  });
   return { ...guest, lines };
 }
 
@@ -187,7 +194,7 @@ test('an abort ends QEMU at any time, and nothing is left of it', async () => {
   assert.deepEqual(added, []);
 });
 
-test('QEMU goes when this process is killed', async () => {
+test('QEMU goes when this process is killed', { timeout: 60_000 }, async (t) => {
   const token = randomUUID();
   const script = `
     import { bootGuest } from ${JSON.stringify(new URL('./boot.js', import.meta.url).href)};
@@ -199,6 +206,9 @@ test('QEMU goes when this process is killed', async () => {
   await once(child.stdout, 'data');
   const qemus = (await processesWith(token)).filter((pid) => pid !== String(child.pid));
   assert.equal(qemus.length, 1);
+  t.after(async () => {
+    for (const pid of await processesWith(token)) process.kill(Number(pid), 'SIGKILL');
+  });
   child.kill('SIGKILL');
   await once(child, 'close');
   while ((await processesWith(token)).length > 0) await sleep(20);

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Cache } from './cache.js';
 import { run } from './run.js';
 
@@ -51,6 +52,13 @@ function maker(cache: Cache, log: string): ChildProcess & { says(word: string): 
   return Object.assign(child, { says });
 }
 
+/** Until a process waits for the entry's lock, as the kernel's list of locks has it. */
+async function someoneWaits(cache: Cache): Promise<void> {
+  const { ino } = await stat(path.join(cache.folder, 'thing.lock'));
+  const waiting = new RegExp(`-> FLOCK .*:${ino} `);
+  while (!waiting.test(await readFile('/proc/locks', 'utf8'))) await sleep(10);
+}
+
 test('an entry is built once, and found afterwards', async () => {
   const cache = await fresh();
   let builds = 0;
@@ -82,6 +90,7 @@ test('two processes that want the same entry build it once', async () => {
   const log = path.join(folder, 'twice.log');
   const makers = [maker(cache, log), maker(cache, log)];
   await Promise.race(makers.map((one) => one.says('building')));
+  await someoneWaits(cache);
   // Only the one that builds reads its input; the other finds the entry.
   for (const one of makers) one.stdin?.write('go\n');
   await Promise.all(makers.map((one) => one.says('done')));
@@ -95,6 +104,7 @@ test('a process that is killed while it builds leaves no half entry and no lock'
   const victim = maker(cache, log);
   await victim.says('building');
   const waiting = maker(cache, log);
+  await someoneWaits(cache);
   victim.kill('SIGKILL');
   await waiting.says('building');
   assert.equal(await cache.find('thing', 1), undefined);
