@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { Apt, findArchive } from './apt.js';
-import { Cache } from './cache.js';
 import { run } from './run.js';
 
 let folder: string;
@@ -17,9 +16,8 @@ test('packages of other suites are resolved and fetched by a machine whose keyri
   // Debian 12's release key has signed Debian 12 itself, but neither its successor nor any backports.
   const keyrings = ['/usr/share/keyrings/debian-archive-bookworm-stable.gpg'];
   const archive = { ...(await findArchive()), suite: 'bookworm', keyrings };
-  const cache = new Cache(folder);
   const versions = await Apt.use(
-    cache,
+    folder,
     ['trixie-backports'],
     async (apt) => {
       const [seabios] = await apt.closure(['seabios'], 'trixie-backports');
@@ -38,13 +36,7 @@ test('packages of other suites are resolved and fetched by a machine whose keyri
 test('what is signed by nobody that the machine trusts is refused', async () => {
   const keyrings = ['/usr/share/keyrings/debian-archive-bullseye-stable.gpg'];
   const archive = { ...(await findArchive()), suite: 'trixie-backports', keyrings };
-  const use = Apt.use(
-    new Cache(folder),
-    ['trixie-backports'],
-    async () => assert.fail('used'),
-    undefined,
-    archive,
-  );
+  const use = Apt.use(folder, ['trixie-backports'], async () => assert.fail('used'), undefined, archive);
   await assert.rejects(use, { code: 'DOWNLOAD', message: /NO_PUBKEY|Missing key/ });
   assert.deepEqual(await readdir(folder), []);
 });
@@ -53,13 +45,13 @@ test('a mirror that is not there, and a package that is not there, are named', a
   const found = await findArchive();
   const gone = { ...found, uri: 'http://127.0.0.1:9/debian' };
   await assert.rejects(
-    Apt.use(new Cache(folder), ['bookworm'], async () => assert.fail('used'), undefined, gone),
+    Apt.use(folder, ['bookworm'], async () => assert.fail('used'), undefined, gone),
     {
       code: 'DOWNLOAD',
       message: /127\.0\.0\.1:9/,
     },
   );
-  await Apt.use(new Cache(folder), ['trixie-backports'], async (apt) => {
+  await Apt.use(folder, ['trixie-backports'], async (apt) => {
     await assert.rejects(apt.closure(['no-such-package'], 'trixie-backports'), {
       message: /no-such-package/,
     });

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { readAptSources } from './apt-sources.js';
-import type { Cache } from './cache.js';
 import { unpack } from './deb.js';
 import { findProgram } from './find-program.js';
 import { run } from './run.js';
@@ -45,17 +44,20 @@ export class Apt {
     this.#signal = signal;
   }
 
-  /** Fetches the package lists of Debian suites, the one to prefer last, and hands them to `work`. Leaves nothing behind. */
+  /**
+   * Fetches the package lists of Debian suites, the one to prefer last, and hands them to `work`.
+   *
+   * @param parent - where it may work; it leaves nothing behind there.
+   */
   static async use<T>(
-    cache: Cache,
+    parent: string,
     suites: readonly string[],
     work: (apt: Apt) => Promise<T>,
     signal?: AbortSignal,
     archive?: Archive,
   ): Promise<T> {
     const { uri, suite, keyrings } = archive ?? (await findArchive());
-    await mkdir(cache.folder, { recursive: true });
-    const folder = await mkdtemp(path.join(cache.folder, '.apt-'));
+    const folder = await mkdtemp(path.join(parent, '.apt-'));
     try {
       const apt = new Apt(folder, signal);
       await apt.#configure(uri, suites, keyrings);

@@ -151,6 +151,11 @@ test('a boot, a command, a silence that last too long end the guest with its las
   assert.match(silent.message, /hangs: no sign of life for 1.5 s; its last lines:\n {2}\| waiting$/);
 });
 
+test('a guest that works for long without printing does not hang', async () => {
+  const { finished } = boot('sleep 9', { silence: 8000 });
+  assert.deepEqual(await finished, { exitCode: 0 });
+});
+
 test('QEMU’s own words are told when it refuses its arguments or is missing', async () => {
   const refused = await failure(boot('true', { devices: ['-device', 'no-such-device'] }).finished);
   assert.equal(refused.code, 'QEMU');

@@ -48,7 +48,7 @@ export interface BootOptions {
   readonly bootTimeout?: number;
   /** Longest time for a command, in milliseconds; unlimited when absent. */
   readonly timeout?: number;
-  /** A guest that gives no sign of life (it gives one each 5 s) for so long hangs; in milliseconds. */
+  /** A guest that gives no sign of life (it gives one each 2 s) for so long hangs; in milliseconds. */
   readonly silence?: number;
   /** Hears of QEMU's process id. */
   readonly onSpawn?: (pid: number) => void;

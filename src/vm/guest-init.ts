@@ -32,7 +32,7 @@ trap 'reboot -f' TERM
 trap 'poweroff -f' USR1 USR2
 
 echo ready >&3
-while sleep 5; do echo alive; done >&3 &
+while sleep 2; do echo alive; done >&3 &
 
 while read -r verb modules command; do
   case $verb in

@@ -55,7 +55,7 @@ export async function findKernel(cache: Cache, progress: Progress, signal?: Abor
   const folder = await cache.entry(
     'linux',
     RECIPE,
-    (draft) => progress.step('Fetching the Debian 12 kernel', () => provision(cache, draft, signal)),
+    (draft) => progress.step('Fetching the Debian 12 kernel', () => provision(draft, signal)),
     signal,
   );
   const release = await readFile(path.join(folder, 'release'), 'utf8');
@@ -74,10 +74,10 @@ export async function provisionedKernel(cache: Cache): Promise<string | undefine
   return folder && readFile(path.join(folder, 'release'), 'utf8');
 }
 
-async function provision(cache: Cache, prefix: string, signal: AbortSignal | undefined): Promise<void> {
+async function provision(prefix: string, signal: AbortSignal | undefined): Promise<void> {
   await layOutPrefix(prefix);
   await Apt.use(
-    cache,
+    prefix,
     [GUEST_SUITE],
     async (apt) => {
       const closure = await apt.closure(PACKAGES, GUEST_SUITE);

@@ -156,7 +156,7 @@ async function provision(
   if (impossible) throw new VmError('HOST', refusal(impossible));
   const fetch = (prefix: string): Promise<void> =>
     Apt.use(
-      cache,
+      prefix,
       SUITES,
       async (apt) => {
         const closure = await apt.closure([wanted.package], SUITES.at(-1)!);

@@ -55,8 +55,7 @@ export async function findToolchain(
   const prefix = await cache.entry(
     'toolchain',
     RECIPE,
-    (draft) =>
-      progress.step(`Fetching gcc ${GCC} and make from Debian`, () => provision(cache, draft, signal)),
+    (draft) => progress.step(`Fetching gcc ${GCC} and make from Debian`, () => provision(draft, signal)),
     signal,
   );
   const programs = path.join(prefix, 'usr/bin');
@@ -85,10 +84,10 @@ export async function whyNotTheMachines(): Promise<string | undefined> {
   }
 }
 
-async function provision(cache: Cache, prefix: string, signal: AbortSignal | undefined): Promise<void> {
+async function provision(prefix: string, signal: AbortSignal | undefined): Promise<void> {
   await layOutPrefix(prefix);
   await Apt.use(
-    cache,
+    prefix,
     [GUEST_SUITE],
     async (apt) => {
       const closure = await apt.closure(PACKAGES, GUEST_SUITE);
