@@ -129,8 +129,7 @@ export class CommonConfig {
     const image = this.#image;
     const window = this.#deviceFeatureSelect;
     image.setUint32(COMMON.device_feature_select, window, true);
-    const features = window < 2 ? Number((offered >> BigInt(32 * window)) & 0xffff_ffffn) : 0;
-    image.setUint32(COMMON.device_feature, features, true);
+    image.setUint32(COMMON.device_feature, Number((offered >> BigInt(32 * window)) & 0xffff_ffffn), true);
     image.setUint32(COMMON.driver_feature_select, this.#driverFeatureSelect, true);
     image.setUint32(COMMON.driver_feature, this.#driverFeatures[this.#driverFeatureSelect] ?? 0, true);
     image.setUint16(COMMON.config_msix_vector, written ? this.#configVector : this.configVector, true);

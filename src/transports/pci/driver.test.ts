@@ -173,6 +173,18 @@ test('a device that never finishes a reset is given up', async () => {
   await assert.rejects(transport.reset(), isTransportError('TIMEOUT', /finish its reset/));
 });
 
+test('4.1.4.4: a queue that is notified outside of the structure is refused', async () => {
+  const { memory, platform } = bench();
+  const transport = await openPciDriver(platform, memory);
+  const real = platform.readBar.bind(platform);
+  platform.readBar = async (bar, offset, length) =>
+    offset === virtio.COMMON.queue_notify_off ? Uint8Array.of(2, 0) : real(bar, offset, length);
+  await assert.rejects(
+    openDriver(transport, WANTS),
+    isTransportError('PROTOCOL', /notified at 8 of 8 bytes/),
+  );
+});
+
 test('4.1.5.1.2: a device that does not give a vector is refused', async () => {
   const { memory, platform } = bench();
   const transport = await openPciDriver(platform, memory);

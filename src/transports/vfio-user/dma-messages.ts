@@ -75,7 +75,7 @@ export class DmaMessages implements RemoteMemory {
   answered(message: Message): void {
     const awaiting = this.#awaiting;
     if (awaiting === undefined || message.id !== awaiting.id || message.command !== awaiting.command) return;
-    awaiting.answer = message;
+    awaiting.answer ??= message;
   }
 
   /** Nothing more is waited for until `resume`: every access fails at once. */

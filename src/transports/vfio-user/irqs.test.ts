@@ -151,6 +151,12 @@ test('INTx: it fires once and masks itself; unmasked while the line is up it fir
   assert.deepEqual(bench.signals(), [0, 0, 0]);
   bench.use();
   assert.deepEqual(bench.signals(), [1, 0, 0]);
+  // The line went down and up again before the client unmasked: it hears of that when it does.
+  bench.client.read(0, 0x40, 1);
+  bench.use();
+  assert.deepEqual(bench.signals(), [0, 0, 0]);
+  bench.set(NONE | UNMASK, INTX, 0, 1);
+  assert.deepEqual(bench.signals(), [1, 0, 0]);
 });
 
 test('INTx: masked by the client it waits; a line that is up fires when an eventfd comes', () => {

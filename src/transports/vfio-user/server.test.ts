@@ -252,6 +252,15 @@ test('DMA_MAP over a region is EEXIST; DMA_UNMAP takes exactly one, or all', () 
   assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap()).error, 0);
   const overlapping = (MEMORY_START + 0x1000) as codec.DmaMap['address'];
   assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap({ address: overlapping })).error, EEXIST);
+  const { fd, mapping } = client.os.createMemory('guest', MEMORY_SIZE);
+  mapping.release();
+  assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap({ address: overlapping }), [fd]).error, EEXIST);
+  assert.equal(client.os.openMappings, 0);
+  const elsewhere = 0x80_0000 as codec.DmaMap['address'];
+  assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap({ address: elsewhere }), [fd]).error, 0);
+  assert.equal(client.os.openMappings, 1);
+  assert.equal(unmap(elsewhere, MEMORY_SIZE), 0);
+  assert.equal(client.os.openMappings, 0);
   assert.equal(unmap(MEMORY_START, 0x1000), ENOENT);
   assert.equal(unmap(MEMORY_START - 0x1000, 0x10_0000), ENOENT);
   assert.equal(unmap(MEMORY_START, MEMORY_SIZE, 1), ENOTSUP, 'dirty pages');

@@ -13,9 +13,9 @@ export class ProbeDevice implements VirtioDevice {
   readonly calls: string[] = [];
   host: DeviceHost | undefined;
 
-  constructor(queues = 2, id = 70) {
+  constructor(queues = 2, id = 70, size = 64) {
     this.id = id;
-    this.queues = Array.from({ length: queues }, (_, i) => ({ name: `queue${i}`, size: 64 }));
+    this.queues = Array.from({ length: queues }, (_, i) => ({ name: `queue${i}`, size }));
   }
 
   activate(host: DeviceHost): void {
