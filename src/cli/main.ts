@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { doctorCommand } from './doctor.js';
+import { initCommand } from './init.js';
 import { qemuArgsCommand } from './qemu-args-command.js';
 import { serveCommand } from './serve.js';
 import { vmCommand } from './vm.js';
@@ -16,7 +17,7 @@ const program: Command = new Command('virtio-misc')
   .showSuggestionAfterError()
   .showHelpAfterError('(--help says more)')
   .exitOverride();
-for (const command of [serveCommand(), vmCommand(), qemuArgsCommand(), doctorCommand()]) {
+for (const command of [initCommand(), serveCommand(), vmCommand(), qemuArgsCommand(), doctorCommand()]) {
   program.addCommand(command.copyInheritedSettings(program));
 }
 

@@ -37,7 +37,7 @@ for (const [args, says] of WRONG) {
   });
 }
 
-for (const command of ['', 'serve', 'vm', 'qemu-args', 'doctor']) {
+for (const command of ['', 'init', 'serve', 'vm', 'qemu-args', 'doctor']) {
   test(`virtio-misc ${command} --help`, async () => {
     const { code, lines } = await virtioMisc(...command.split(' ').filter(Boolean), '--help');
     assert.equal(code, 0);

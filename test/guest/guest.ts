@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,16 +26,19 @@ export type GuestOptions = Partial<
   Pick<BootOptions, 'load' | 'files' | 'cpus' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
 > & {
   readonly vectors?: number;
+  /** More kernel modules: C files. What the compiler says of them must be nothing. */
+  readonly modules?: readonly string[];
 };
 
 /** Boots a guest with QEMU arguments for its devices and runs commands in it, one a boot. */
 export async function boot(
   devices: readonly string[],
   exec: string | readonly string[],
-  options: GuestOptions = {},
+  { modules = [], ...options }: GuestOptions = {},
 ): Promise<{ exitCode: number; console: readonly string[] }> {
   const progress = progressTo(process.stderr, { plain: true });
-  const [qemu, image] = await Promise.all([findQemu({ progress }), prepareGuest({ progress })]);
+  const [qemu, image] = await Promise.all([findQemu({ progress }), prepareGuest({ progress, modules })]);
+  assert.doesNotMatch(image.buildLog, /warning|error/i);
   const console: string[] = [];
   const { exitCode } = await bootGuest({
     timeout: 240_000,

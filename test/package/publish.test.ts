@@ -42,13 +42,14 @@ test('the tarball has what users need and no file of development', () => {
     'dist/src/index.d.ts',
     'dist/src/cli/main.js',
     'guest/linux/Kbuild',
+    'templates/starter/device.ts',
     'README.md',
     'LICENSE',
   ]) {
     assert.ok(files.includes(needed), `${needed} is missing`);
   }
   const odd = files.filter((file) =>
-    /\.test\.|tsbuildinfo|(transports|linux)\/.*testing|^(src|test|bench|examples|dist\/(test|bench|examples))\/|biome|tsconfig/.test(
+    /^(?!templates).*\.test\.|tsbuildinfo|(transports|linux)\/.*testing|^(src|test|bench|examples|dist\/(test|bench|examples))\/|biome|tsconfig/.test(
       file,
     ),
   );

@@ -1,0 +1,78 @@
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { UsageError } from './usage-error.js';
+
+/** This package, seen from `dist/src/cli/`. */
+const PACKAGE: string = fileURLToPath(new URL('../../../', import.meta.url));
+const TEMPLATE: string = join(PACKAGE, 'templates/starter');
+const GUEST_SOURCE: string = join(PACKAGE, 'guest/linux');
+
+/** What the template itself is called, and its virtio id: it is a working device too. */
+const TEMPLATE_NAME = 'my-adder';
+const TEMPLATE_ID = 60;
+
+/** The most that a kernel module's name may have is 55. */
+const MAX_NAME = 32;
+
+/** What a starter is made for. */
+export interface Starter {
+  /** Of the device, its folder and its kernel module: letters a to z, digits, single hyphens and underscores. */
+  readonly name: string;
+  /** The virtio device id, 1 to 65535. */
+  readonly id: number;
+}
+
+/** @throws UsageError when there can be no device and kernel module of this name. */
+export function checkName(name: string): void {
+  if (!/^[a-z][a-z0-9]*([-_][a-z0-9]+)*$/.test(name)) {
+    throw new UsageError(
+      `'${name}' is no name for a device: take letters a to z, digits, and single hyphens between them, such as my-adder`,
+    );
+  }
+  if (name.length > MAX_NAME) {
+    throw new UsageError(`'${name}' is too long for a kernel module: take up to ${MAX_NAME} characters`);
+  }
+  const taken = readdirSync(GUEST_SOURCE).some(
+    (file) => file.endsWith('.c') && moduleName(file.slice(0, -2)) === moduleName(name),
+  );
+  if (taken) throw new UsageError(`'${name}' is a kernel module of virtio-misc's own: take another name`);
+}
+
+/** The kernel's own name of a module. */
+export function moduleName(name: string): string {
+  return name.replaceAll('-', '_');
+}
+
+/**
+ * Writes a device with its unit test, its Linux driver and its README into a folder, which is made if it is not there.
+ *
+ * @returns the files, by name.
+ * @throws UsageError when there is something in the folder already.
+ */
+export function writeStarter(folder: string, { name, id }: Starter): string[] {
+  checkName(name);
+  const found = statSync(folder, { throwIfNoEntry: false });
+  if (found !== undefined && !found.isDirectory()) throw new UsageError(`${folder} is there already`);
+  if (found !== undefined && readdirSync(folder).length > 0) {
+    throw new UsageError(`${folder} is not empty: take another name, or another folder with --dir`);
+  }
+  mkdirSync(folder, { recursive: true });
+  const files = readdirSync(TEMPLATE).sort();
+  const named = files.map((file) => file.replace(TEMPLATE_NAME, name));
+  for (const [index, file] of files.entries()) {
+    const text = readFileSync(join(TEMPLATE, file), 'utf8')
+      .replaceAll(TEMPLATE_NAME, name)
+      .replaceAll(moduleName(TEMPLATE_NAME), moduleName(name))
+      .replaceAll(new RegExp(`\\b${TEMPLATE_ID}\\b`, 'g'), `${id}`)
+      .replace('"virtio-misc": "*"', `"virtio-misc": ${JSON.stringify(packageSource(folder))}`);
+    writeFileSync(join(folder, named[index]!), text);
+  }
+  return named;
+}
+
+/** Where npm finds this package for a project in `folder`: a version of the registry's, or a clone. */
+function packageSource(folder: string): string {
+  const { version } = JSON.parse(readFileSync(join(PACKAGE, 'package.json'), 'utf8')) as { version: string };
+  return PACKAGE.includes('/node_modules/') ? `^${version}` : `file:${relative(folder, PACKAGE)}`;
+}
