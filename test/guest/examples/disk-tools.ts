@@ -23,7 +23,7 @@ export async function diskTools(): Promise<GuestFile[]> {
   const prefix = await cache.entry('disk-tools', RECIPE, (draft) =>
     progress.step('Fetching e2fsprogs and util-linux from Debian', async () => {
       await layOutPrefix(draft);
-      await Apt.use(cache, [GUEST_SUITE], async (apt) => {
+      await Apt.use(draft, [GUEST_SUITE], async (apt) => {
         const closure = await apt.closure(PACKAGES, GUEST_SUITE);
         const debs = await apt.download(closure.filter((exact) => NEEDED.test(exact)));
         await settleAll(debs.map((deb) => unpack(deb, draft, { except: EXCEPT })));
