@@ -10,7 +10,7 @@ export type { TestConfig, TestRequest, TestResponse } from './devices/test/wire.
 export type { GuestAddress } from './memory/address.js';
 export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
 export { MemoryError } from './memory/memory-error.js';
-export { type ServeOptions, type Server, serve } from './serve.js';
+export { type Replacement, type ServeOptions, type Server, serve } from './serve.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
 export type { Alarm, Clock } from './virtio/clock.js';
 export { ConfigSpace } from './virtio/config-space.js';
@@ -26,6 +26,7 @@ export {
 export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
 export { type Driver, type DriverOptions, openDriver } from './virtio/driver.js';
 export { type DriverTransport, TransportError, type TransportErrorCode } from './virtio/driver-transport.js';
+export { ReplaceError } from './virtio/replace-error.js';
 export {
   bytes,
   type Field,

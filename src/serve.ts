@@ -5,6 +5,7 @@ import type { Environment, Session, StartSession } from './transports/session.js
 import { vfioUser } from './transports/vfio-user/server.js';
 import { serveVhostUser } from './transports/vhost-user/backend.js';
 import type { VirtioDevice } from './virtio/device.js';
+import { ReplaceError } from './virtio/replace-error.js';
 
 /** Where a device is served, and who hears of it. */
 export interface ServeOptions {
@@ -24,8 +25,23 @@ export interface ServeOptions {
   gone?(socket: string, error?: Error): void;
 }
 
+/** What became of one front-end's device. */
+export interface Replacement {
+  readonly socket: string;
+  /** Why its old device goes on. */
+  readonly error?: Error;
+}
+
 /** A device that is being served. */
 export interface Server {
+  /**
+   * Serves devices of another make: those that are served now are replaced while their front-ends stay (see `VirtioDevice`), and later
+   * front-ends get theirs from `make`, unless a device threw.
+   *
+   * @returns what became of each front-end's device; a `ReplaceError` says that its driver would notice.
+   * @throws what `make` throws; nothing is changed then.
+   */
+  replace(make: () => VirtioDevice): Replacement[];
   /** Ends its connections and removes its sockets. Safe to call twice. */
   close(): void;
 }
@@ -56,11 +72,23 @@ export async function serve(make: () => VirtioDevice, options: ServeOptions): Pr
     close();
     throw error;
   }
-  return { close };
+  return { close, replace: (next) => replaceAll(sockets, next) };
+}
+
+function replaceAll(sockets: readonly ServedSocket[], make: () => VirtioDevice): Replacement[] {
+  const devices = sockets.map(({ busy }) => (busy ? make() : undefined));
+  const done = sockets.flatMap((socket, index) => socket.replace(devices[index]) ?? []);
+  if (done.every(({ error }) => error === undefined || error instanceof ReplaceError)) {
+    for (const socket of sockets) socket.make = make;
+  }
+  return done;
 }
 
 class ServedSocket {
+  readonly #path: string;
   readonly #listener: UnixListener;
+  /** For the next front-end. */
+  make: () => VirtioDevice;
   #session: Session | undefined;
 
   constructor(
@@ -77,12 +105,22 @@ class ServedSocket {
       print: options.print ?? ((line) => process.stdout.write(`${line}\n`)),
       warn: options.warn ?? ((line) => process.stderr.write(`${line}\n`)),
     };
+    this.#path = path;
+    this.make = make;
     this.#listener = os.listen(path);
     this.#listener.accept({
       accepted: (channel) => {
+        let device: VirtioDevice;
+        try {
+          device = this.make();
+        } catch (error) {
+          channel.close();
+          environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`);
+          return;
+        }
         this.#listener.pause();
         options.connected?.(path);
-        this.#session = start(channel, make(), environment, (error) => {
+        this.#session = start(channel, device, environment, (error) => {
           this.#session = undefined;
           options.gone?.(path, error);
           this.#listener.resume();
@@ -90,6 +128,21 @@ class ServedSocket {
       },
       failed: (error) => environment.warn(error.message),
     });
+  }
+
+  /** Whether it has a front-end. */
+  get busy(): boolean {
+    return this.#session !== undefined;
+  }
+
+  replace(device: VirtioDevice | undefined): Replacement | undefined {
+    if (device === undefined || this.#session === undefined) return undefined;
+    try {
+      this.#session.replace(device);
+      return { socket: this.#path };
+    } catch (error) {
+      return { socket: this.#path, error: error instanceof Error ? error : new Error(String(error)) };
+    }
   }
 
   close(): void {

@@ -16,6 +16,12 @@ export interface Environment {
 
 /** One connection of a front-end or client, which gets a device of its own. */
 export interface Session {
+  /**
+   * Puts another device in the place of the one that is served. The peer and its driver go on.
+   *
+   * @throws ReplaceError when the driver would notice; or what the device threw. Then the old one goes on.
+   */
+  replace(device: VirtioDevice): void;
   /** Ends the connection and lets the device and everything mapped or open go. Safe to call twice. */
   close(): void;
 }

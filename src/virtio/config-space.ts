@@ -59,4 +59,17 @@ export class ConfigSpace {
     }
     return any;
   }
+
+  /** Goes on where the space of a replaced device was: with what the driver wrote there, and its generation. Of one size. */
+  takeOver(from: ConfigSpace): void {
+    for (let i = 0; i < this.size; i++) {
+      if (this.#writable[i] === 1 && from.#writable[i] === 1) this.#bytes[i] = from.#bytes[i]!;
+    }
+    this.#generation = from.#generation;
+  }
+
+  /** Whether a driver reads the same from both. */
+  equals(other: ConfigSpace): boolean {
+    return this.size === other.size && this.#bytes.every((byte, i) => byte === other.#bytes[i]);
+  }
 }

@@ -65,6 +65,13 @@ export interface DeviceDefinition<C extends Fields> {
   configWritten?(device: Pick<Running<C>, 'config'> & Partial<Running<C>>): void;
   /** The driver is gone: back to the state before `activate`. Alarms and requests in flight end by themselves. */
   reset?(): void;
+  /**
+   * What the device goes on with when its code is replaced by an edited one: handed to `restore` as it is, not copied. What the driver
+   * wrote to the configuration space passes by itself, and requests in flight are finished by the old code.
+   */
+  save?(): unknown;
+  /** Goes on from what `save` returned, before `activate`. It is of the old code's making. */
+  restore?(state: unknown): void;
 }
 
 /** Makes a queue of one with requests of one shape; its handler is typed from the structs. */
@@ -167,6 +174,14 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   reset(): void {
     this.#running = undefined;
     this.#definition.reset?.();
+  }
+
+  save(): unknown {
+    return this.#definition.save?.();
+  }
+
+  restore(state: unknown): void {
+    this.#definition.restore?.(state);
   }
 
   #handle(defined: ChainQueue<C>, chain: Chain, queue: DeviceQueue): void {

@@ -12,9 +12,13 @@ export class DeviceClock implements Clock {
   #lost = 0;
   #stoppedAt: number | undefined;
 
-  constructor(real: Clock, guard: (ring: () => void) => void) {
+  /** @param before - the clock whose time this one goes on with. */
+  constructor(real: Clock, guard: (ring: () => void) => void, before?: DeviceClock) {
     this.#real = real;
     this.#guard = guard;
+    if (before === undefined) return;
+    this.#lost = before.#lost;
+    this.#stoppedAt = before.#stoppedAt;
   }
 
   now(): number {
@@ -60,6 +64,7 @@ class DeviceAlarm implements Alarm {
   closed: () => void = () => {};
   readonly #real: Alarm;
   readonly #arm: (deadline: number) => void;
+  #closed = false;
 
   constructor(real: Alarm, arm: (deadline: number) => void) {
     this.#real = real;
@@ -67,11 +72,14 @@ class DeviceAlarm implements Alarm {
   }
 
   set(deadline: number): void {
+    // What still runs of a device that was reset or replaced has no time left, and need not know.
+    if (this.#closed) return;
     this.deadline = deadline;
     this.#arm(deadline);
   }
 
   clear(): void {
+    if (this.#closed) return;
     this.deadline = undefined;
     this.#real.clear();
   }
@@ -81,6 +89,7 @@ class DeviceAlarm implements Alarm {
   }
 
   close(): void {
+    this.#closed = true;
     this.deadline = undefined;
     this.#real.close();
     this.closed();

@@ -2,11 +2,13 @@ import { MemoryError } from '../memory/memory-error.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { Clock } from './clock.js';
-import type { DeviceHost, VirtioDevice } from './device.js';
+import type { VirtioDevice } from './device.js';
 import { DeviceClock } from './device-clock.js';
 import { FeatureError } from './feature-error.js';
 import { RING_FEATURES } from './features.js';
 import { QueueRunner } from './queue-runner.js';
+import { checkReplaceable } from './replace-error.js';
+import { Resident } from './resident.js';
 
 /** What a device runs on: a transport's half, and the process's. */
 export interface RunnerPorts {
@@ -28,10 +30,12 @@ export interface RunnerPorts {
  * becomes of a driver's or a device's mistake. A transport tells it what the driver did and carries out the ports.
  */
 export class DeviceRunner {
-  readonly device: VirtioDevice;
   readonly #ports: RunnerPorts;
   readonly #queues: readonly QueueRunner[];
-  readonly #clock: DeviceClock;
+  #resident: Resident;
+  /** Replaced devices that still hold chains, by their numbers as takers. */
+  readonly #retired = new Map<number, Resident>();
+  #taker = 0;
   #features = 0n;
   #state: 'idle' | 'active' | 'paused' = 'idle';
   #configPending = false;
@@ -41,21 +45,26 @@ export class DeviceRunner {
   readonly #deferred = new Set<number>();
 
   constructor(device: VirtioDevice, ports: RunnerPorts) {
-    this.device = device;
     this.#ports = ports;
-    this.#clock = new DeviceClock(ports.clock, (ring) => this.#enter(ring));
     const events = {
       interrupt: (index: number) => ports.interrupt(index),
       broken: (index: number, error: unknown) => {
-        const { name } = this.#queues[index]!;
-        ports.warn(`${device.name}: queue ${index} (${name}) is broken until reset: ${text(error)}`);
+        const { name, queues } = this.device;
+        ports.warn(`${name}: queue ${index} (${queues[index]!.name}) is broken until reset: ${text(error)}`);
         ports.broken(index);
       },
       popped: (queue: QueueRunner) => {
         this.#serving = queue;
       },
+      // Often from inside that device, which must return first.
+      released: () => ports.defer(() => this.#sweep()),
     };
-    this.#queues = device.queues.map((spec, index) => new QueueRunner(index, spec, events));
+    this.#queues = device.queues.map((_, index) => new QueueRunner(index, events));
+    this.#resident = this.#settle(device);
+  }
+
+  get device(): VirtioDevice {
+    return this.#resident.device;
   }
 
   /** Every feature bit that a driver may accept: the device's and the ring's. */
@@ -89,18 +98,11 @@ export class DeviceRunner {
     const fresh = this.#state === 'idle';
     this.#state = 'active';
     if (fresh) {
-      const host: DeviceHost = {
-        features: this.#features & this.device.features,
-        queues: this.#queues,
-        clock: this.#clock,
-        configChanged: () => this.#configChanged(),
-        print: (line) => this.#ports.print(printable(line)),
-        warn: (line) => this.#ports.warn(`${this.device.name}: ${printable(line)}`),
-      };
-      this.#clock.resume();
-      this.#enter(() => this.device.activate?.(host));
+      const { clock, device } = this.#resident;
+      clock.resume();
+      this.#enter(() => device.activate?.(this.#resident.host(this.#features & device.features)));
     } else {
-      this.#clock.resume();
+      for (const { clock } of this.#residents()) clock.resume();
     }
     if (this.#configPending) {
       this.#configPending = false;
@@ -112,7 +114,43 @@ export class DeviceRunner {
   pause(): void {
     if (this.#state !== 'active') return;
     this.#state = 'paused';
-    this.#clock.pause();
+    for (const { clock } of this.#residents()) clock.pause();
+  }
+
+  /**
+   * Puts another device in this one's place, with its state; the driver, the rings and what was negotiated stay. The old one hands back
+   * the chains that it holds, and its alarms ring until it has; then it is closed.
+   *
+   * @throws ReplaceError when the driver would notice; or what the device threw. Then the old one goes on, and `device` is closed.
+   */
+  replace(device: VirtioDevice): void {
+    if (this.#busy) throw new TypeError('a device can not be replaced from inside of a call into it');
+    const old = this.#resident;
+    const next = this.#settle(device);
+    this.#busy = true;
+    try {
+      checkReplaceable(old.device, device, this.#features);
+      this.#hand(old, next);
+    } catch (error) {
+      next.retire();
+      next.clock.close();
+      this.#guard(() => device.close?.(), next);
+      throw error;
+    } finally {
+      this.#busy = false;
+    }
+    old.retire();
+    this.#retired.set(this.#taker, old);
+    this.#taker += 1;
+    for (const queue of this.#queues) queue.handOver(this.#taker);
+    this.#resident = next;
+    next.serve();
+    if (!device.config.equals(old.device.config)) this.#configChanged();
+    for (const queue of this.#queues) {
+      queue.flush();
+      this.#kickLater(queue.index);
+    }
+    this.#sweep();
   }
 
   /** Puts a ring under a queue. Call `kick` when the device may serve it: work already in it is served then. */
@@ -150,7 +188,7 @@ export class DeviceRunner {
     if (queue === undefined || !queue.running || this.#state !== 'active') return;
     this.#enter(() => {
       queue.quiet();
-      this.device.queueNotified(queue);
+      this.device.queueNotified(this.#resident.queues[index]!);
     });
   }
 
@@ -170,7 +208,8 @@ export class DeviceRunner {
       this.#state = 'idle';
       this.#guard(() => this.device.reset?.());
     }
-    this.#clock.close();
+    this.#resident.clock.close();
+    this.#sweep();
     this.#features = 0n;
     this.#configPending = false;
   }
@@ -181,6 +220,45 @@ export class DeviceRunner {
     this.#guard(() => this.device.close?.());
   }
 
+  #settle(device: VirtioDevice): Resident {
+    const clock = new DeviceClock(
+      this.#ports.clock,
+      (ring) => this.#enter(ring, resident),
+      (this.#resident as Resident | undefined)?.clock,
+    );
+    const ports = {
+      configChanged: () => this.#configChanged(),
+      print: (line: string) => this.#ports.print(printable(line)),
+      warn: (line: string) => this.#ports.warn(`${device.name}: ${printable(line)}`),
+    };
+    const resident: Resident = new Resident(device, this.#queues, clock, ports, (queue) => queue);
+    return resident;
+  }
+
+  /** Tries a device with the state of another. */
+  #hand(old: Resident, next: Resident): void {
+    next.try();
+    next.device.config.takeOver(old.device.config);
+    const state = old.device.save?.();
+    if (state !== undefined) next.device.restore?.(state);
+    if (this.#state !== 'idle') next.device.activate?.(next.host(this.#features & next.device.features));
+  }
+
+  /** Lets replaced devices go that hold nothing any more. */
+  #sweep(): void {
+    for (const [taker, resident] of this.#retired) {
+      const { device, clock } = resident;
+      if (this.#queues.some((queue) => queue.isOwedBy(taker))) continue;
+      this.#retired.delete(taker);
+      clock.close();
+      this.#guard(() => device.close?.(), resident);
+    }
+  }
+
+  #residents(): Resident[] {
+    return [this.#resident, ...this.#retired.values()];
+  }
+
   #configChanged(): void {
     this.device.config.changed();
     if (this.#state === 'active') this.#ports.configInterrupt();
@@ -188,16 +266,16 @@ export class DeviceRunner {
   }
 
   /** Calls into the device, then shows the driver what came of it. */
-  #enter(call: () => void): void {
+  #enter(call: () => void, resident: Resident = this.#resident): void {
     if (this.#busy) {
       // A device whose own act leads back to it (a loopback driver in the same process): later, not nested.
-      this.#ports.defer(() => this.#enter(call));
+      this.#ports.defer(() => this.#enter(call, resident));
       return;
     }
     this.#busy = true;
     this.#serving = undefined;
     for (const queue of this.#queues) queue.open();
-    this.#guard(call);
+    this.#guard(call, resident);
     this.#busy = false;
     for (const queue of this.#queues) if (queue.settle()) this.#kickLater(queue.index);
   }
@@ -212,7 +290,7 @@ export class DeviceRunner {
   }
 
   /** Nothing that a device throws leaves this object. */
-  #guard(call: () => void): void {
+  #guard(call: () => void, resident: Resident = this.#resident): void {
     try {
       call();
     } catch (error) {
@@ -220,8 +298,9 @@ export class DeviceRunner {
         this.#serving.fail(error);
         return;
       }
-      this.#ports.warn(`${this.device.name}: the device failed: ${text(error)}`);
-      this.#ports.broken(undefined);
+      this.#ports.warn(`${resident.device.name}: the device failed: ${text(error)}`);
+      // One that was replaced has no say in it.
+      if (resident === this.#resident) this.#ports.broken(undefined);
     }
   }
 }

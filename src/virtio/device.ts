@@ -14,7 +14,10 @@ export interface QueueSpec {
  * A virtio device: what it is, and what it does with its queues. It knows no transport, no socket and no clock of its
  * own. All methods are called one at a time on one thread.
  *
- * The life of one device: made for one front-end; `activate` ... `reset`, any number of times; `close`.
+ * The life of one device: made for one front-end; `activate` ... `reset`, any number of times; `close`. When its code was edited,
+ * another is made to take its place while the driver goes on: the old one's `save`, the new one's `restore` and `activate` (if the
+ * old one was active). The new one gets chains once that has returned. If any of them throws, the old one goes on instead; otherwise it
+ * gets no more chains and no reset, hands back those that it holds, and is closed after the last. Until then its alarms ring.
  */
 export interface VirtioDevice {
   /** The virtio device id (VIRTIO 1.3 §5). */
@@ -35,7 +38,14 @@ export interface VirtioDevice {
   reset?(): void;
   /** The driver wrote `length` bytes of the configuration space at `offset`; they are in `config` already. */
   configWritten?(offset: number, length: number): void;
-  /** Gives back what it holds, after the last `reset`. */
+  /** What a device with new code is to go on with. Changes nothing: this one may have to go on itself. */
+  save?(): unknown;
+  /**
+   * Goes on from what another device's `save` returned, if that was not `undefined`; before `activate`. Its code was another, so look
+   * before you believe. The value is the very same, not a copy: chains in it can be pushed by this device.
+   */
+  restore?(state: unknown): void;
+  /** Gives back what it holds, after the last `reset`, or when another has its place. */
   close?(): void;
 }
 

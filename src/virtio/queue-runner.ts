@@ -1,6 +1,5 @@
 import type { Chain } from '../virtqueue/chain.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
-import type { DeviceQueue, QueueSpec } from './device.js';
 
 /** What a queue tells whoever runs its device. */
 export interface QueueEvents {
@@ -10,12 +9,13 @@ export interface QueueEvents {
   broken(index: number, error: unknown): void;
   /** The device took a chain of this queue. */
   popped(queue: QueueRunner): void;
+  /** Chains of a replaced device are all back, or gone. */
+  released(): void;
 }
 
-/** One queue of a device, while its ring is started, stopped and replaced under it. */
-export class QueueRunner implements DeviceQueue {
+/** One queue, while its ring is started, stopped and replaced under it, and devices take each other's place over it. */
+export class QueueRunner {
   readonly index: number;
-  readonly name: string;
   readonly #events: QueueEvents;
   #ring: Virtqueue | undefined;
   #broken = false;
@@ -27,9 +27,15 @@ export class QueueRunner implements DeviceQueue {
   #hungry = false;
   #drained: (() => void) | undefined;
 
-  constructor(index: number, spec: QueueSpec, events: QueueEvents) {
+  /** Which device takes chains now. */
+  #taker = 0;
+  /** By head: which device took that chain last. */
+  #takers = new Uint32Array();
+  /** Chains that replaced devices hold, by taker. */
+  readonly #older = new Map<number, number>();
+
+  constructor(index: number, events: QueueEvents) {
     this.index = index;
-    this.name = spec.name;
     this.#events = events;
   }
 
@@ -44,8 +50,22 @@ export class QueueRunner implements DeviceQueue {
 
   start(ring: Virtqueue): void {
     this.#ring = ring;
+    this.#takers = new Uint32Array(ring.size);
     this.#broken = false;
     this.#held = false;
+  }
+
+  /** From now on another device takes chains. @param taker - its number. */
+  handOver(taker: number): void {
+    let held = this.#broken ? 0 : (this.#ring?.inFlight ?? 0);
+    for (const older of this.#older.values()) held -= older;
+    if (held > 0) this.#older.set(this.#taker, held);
+    this.#taker = taker;
+  }
+
+  /** Whether a replaced device still has chains to hand back. */
+  isOwedBy(taker: number): boolean {
+    return this.#older.has(taker);
   }
 
   /** Whether it is empty for the device, which can still hand back what it holds. */
@@ -61,6 +81,7 @@ export class QueueRunner implements DeviceQueue {
     this.#ring = undefined;
     this.#broken = false;
     this.#drained = undefined;
+    this.#forgetOlder();
     return base;
   }
 
@@ -80,6 +101,7 @@ export class QueueRunner implements DeviceQueue {
       // Outside of a call into the device nobody settles after it, so an empty queue asks for kicks at once.
       const chain = ring.pop() ?? (!this.#open && ring.enableKicks() ? ring.pop() : undefined);
       if (chain !== undefined) {
+        this.#takers[chain.head] = this.#taker;
         this.#budget -= 1;
         this.#hungry = false;
         this.#events.popped(this);
@@ -94,6 +116,7 @@ export class QueueRunner implements DeviceQueue {
   push(chain: Chain): void {
     const ring = this.#ring;
     if (ring === undefined || this.#broken || !ring.owns(chain)) return;
+    const { head } = chain;
     try {
       ring.push(chain);
     } catch (error) {
@@ -102,6 +125,7 @@ export class QueueRunner implements DeviceQueue {
       this.fail(error);
       return;
     }
+    if (this.#older.size > 0) this.#returned(this.#takers[head]!);
     if (ring.inFlight === 0 && this.#drained !== undefined) {
       const done = this.#drained;
       this.#drained = undefined;
@@ -124,6 +148,7 @@ export class QueueRunner implements DeviceQueue {
     if (this.#broken) return;
     this.#broken = true;
     this.#events.broken(this.index, error);
+    this.#forgetOlder();
     const done = this.#drained;
     this.#drained = undefined;
     done?.();
@@ -158,5 +183,22 @@ export class QueueRunner implements DeviceQueue {
       this.fail(error);
       return false;
     }
+  }
+
+  #returned(taker: number): void {
+    const held = this.#older.get(taker);
+    if (held === undefined) return;
+    if (held > 1) {
+      this.#older.set(taker, held - 1);
+      return;
+    }
+    this.#older.delete(taker);
+    this.#events.released();
+  }
+
+  #forgetOlder(): void {
+    if (this.#older.size === 0) return;
+    this.#older.clear();
+    this.#events.released();
   }
 }

@@ -108,6 +108,11 @@ export class Loopback implements DriverTransport {
     if (this.#failure !== undefined) failed(this.#failure);
   }
 
+  /** Puts another device in this one's place; see `DeviceRunner.replace`. */
+  replace(device: VirtioDevice): void {
+    this.#runner.replace(device);
+  }
+
   close(): void {
     this.#life += 1;
     this.#failed = undefined;

@@ -5,7 +5,7 @@ import { COMMON, VIRTIO_MSI_NO_VECTOR } from './virtio-pci.js';
 /** What the common configuration asks of the function behind it. */
 export interface CommonConfigEvents {
   /** Every feature bit on offer. */
-  readonly offered: bigint;
+  offered(): bigint;
   /** MSI-X vectors there are. */
   readonly vectors: number;
   /** The device status, and what the driver writes to it. */
@@ -125,7 +125,7 @@ export class CommonConfig {
    * Brings the image up to date: with what a read sees, or with what was written, which a write in pieces completes.
    */
   #refresh(written: boolean): void {
-    const { offered } = this.#events;
+    const offered = this.#events.offered();
     const image = this.#image;
     const window = this.#deviceFeatureSelect;
     image.setUint32(COMMON.device_feature_select, window, true);

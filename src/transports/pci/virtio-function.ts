@@ -105,7 +105,7 @@ export class VirtioPciFunction {
     });
     this.#kicks = device.queues.map((_, index) => () => this.#runner.kick(index));
     this.#common = new CommonConfig(device.queues, {
-      offered: this.#runner.offered | VIRTIO_F_RING_RESET,
+      offered: () => this.#runner.offered | VIRTIO_F_RING_RESET,
       vectors,
       // A driver polls for 0 after a reset (§4.1.4.3.2), so an idle device must not show it before it is done either.
       readStatus: () => (this.#resetting ? this.#status || virtio.VIRTIO_CONFIG_S_ACKNOWLEDGE : this.#status),
@@ -209,6 +209,11 @@ export class VirtioPciFunction {
       this.#master = false;
       done();
     });
+  }
+
+  /** Puts another device in this one's place; see `DeviceRunner.replace`. The driver sees the same function. */
+  replace(device: VirtioDevice): void {
+    this.#runner.replace(device);
   }
 
   /** Resets the device and lets it go. */

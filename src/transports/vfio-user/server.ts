@@ -110,6 +110,10 @@ class ServerSession implements Session {
     });
   }
 
+  replace(device: VirtioDevice): void {
+    this.#function.replace(device);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

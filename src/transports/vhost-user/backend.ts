@@ -43,6 +43,10 @@ class BackendSession implements Session {
     });
   }
 
+  replace(device: VirtioDevice): void {
+    this.#requests.replace(device);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

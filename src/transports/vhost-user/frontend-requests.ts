@@ -34,6 +34,11 @@ export class FrontendRequests {
     });
   }
 
+  /** @throws as `Session.replace` does. */
+  replace(device: VirtioDevice): void {
+    this.#device.replace(device);
+  }
+
   /** Lets the device go, and everything that the front-end handed over. */
   close(): void {
     this.#device.close();

@@ -233,6 +233,11 @@ export class VhostDevice {
     this.#runner.writeConfig(offset, bytes);
   }
 
+  /** @throws as `Session.replace` does. */
+  replace(device: VirtioDevice): void {
+    this.#runner.replace(device);
+  }
+
   /** Lets the device, its rings and its memory go. */
   close(): void {
     this.#draining?.close();

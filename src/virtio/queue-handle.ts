@@ -1,0 +1,57 @@
+import type { Chain } from '../virtqueue/chain.js';
+import type { DeviceQueue } from './device.js';
+import type { QueueRunner } from './queue-runner.js';
+
+/**
+ * One device's hold on one queue. A device that is not in place yet gets nothing out of it, and what it hands back waits; one whose
+ * place another took hands back what it holds, and gets nothing more.
+ */
+export class QueueHandle implements DeviceQueue {
+  readonly index: number;
+  readonly name: string;
+  readonly #queue: QueueRunner;
+  #serving = true;
+  #waiting: Chain[] | undefined;
+
+  constructor(queue: QueueRunner, name: string) {
+    this.index = queue.index;
+    this.name = name;
+    this.#queue = queue;
+  }
+
+  pop(): Chain | undefined {
+    return this.#serving ? this.#queue.pop() : undefined;
+  }
+
+  push(chain: Chain): void {
+    if (this.#waiting === undefined) this.#queue.push(chain);
+    else this.#waiting.push(chain);
+  }
+
+  fail(error: Error): void {
+    this.#queue.fail(error);
+  }
+
+  flush(): void {
+    this.#queue.flush();
+  }
+
+  /** The device is being tried. */
+  try(): void {
+    this.#serving = false;
+    this.#waiting = [];
+  }
+
+  /** It is in place. */
+  serve(): void {
+    this.#serving = true;
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const chain of waiting) this.#queue.push(chain);
+  }
+
+  /** Another is in its place. */
+  retire(): void {
+    this.#serving = false;
+  }
+}

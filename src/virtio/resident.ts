@@ -1,0 +1,72 @@
+import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
+import type { DeviceClock } from './device-clock.js';
+import { QueueHandle } from './queue-handle.js';
+import type { QueueRunner } from './queue-runner.js';
+
+/** What a device's host is made of, beside its queues and its clock. */
+export interface HostPorts {
+  configChanged(): void;
+  print(line: string): void;
+  warn(line: string): void;
+}
+
+/** A device in its place on a runner: what is its own, and ends when another takes the place. */
+export class Resident {
+  readonly device: VirtioDevice;
+  readonly clock: DeviceClock;
+  /** What the device sees of its queues. */
+  readonly queues: readonly DeviceQueue[];
+  readonly #handles: readonly QueueHandle[];
+  readonly #ports: HostPorts;
+  #place: 'tried' | 'serving' | 'retired' = 'serving';
+  #configPending = false;
+
+  /** @param watched - may put something between the device and its queue. */
+  constructor(
+    device: VirtioDevice,
+    queues: readonly QueueRunner[],
+    clock: DeviceClock,
+    ports: HostPorts,
+    watched: (queue: DeviceQueue) => DeviceQueue,
+  ) {
+    this.device = device;
+    this.clock = clock;
+    this.#ports = ports;
+    this.#handles = queues.map((queue, index) => new QueueHandle(queue, device.queues[index]!.name));
+    this.queues = this.#handles.map(watched);
+  }
+
+  /** @param features - of the device's own, what the driver accepted. */
+  host(features: bigint): DeviceHost {
+    return {
+      features,
+      queues: this.queues,
+      clock: this.clock,
+      configChanged: () => this.#configChanged(),
+      print: (line) => this.#ports.print(line),
+      warn: (line) => this.#ports.warn(line),
+    };
+  }
+
+  /** Until `serve`, the driver sees nothing of what this device does. */
+  try(): void {
+    this.#place = 'tried';
+    for (const handle of this.#handles) handle.try();
+  }
+
+  serve(): void {
+    this.#place = 'serving';
+    for (const handle of this.#handles) handle.serve();
+    if (this.#configPending) this.#configChanged();
+  }
+
+  retire(): void {
+    this.#place = 'retired';
+    for (const handle of this.#handles) handle.retire();
+  }
+
+  #configChanged(): void {
+    if (this.#place === 'serving') this.#ports.configChanged();
+    else this.#configPending = this.#place === 'tried';
+  }
+}
