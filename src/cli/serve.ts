@@ -8,6 +8,7 @@ import {
   findDevice,
   vectorsOption,
 } from './device-options.js';
+import { reloadOnSave } from './live-reload.js';
 import { makeLog } from './log.js';
 import { stopSignal } from './stop-signal.js';
 import { UsageError } from './usage-error.js';
@@ -17,6 +18,7 @@ interface Options extends DeviceOptions {
   readonly vfioUser?: string;
   readonly vectors?: number;
   readonly quiet?: boolean;
+  readonly watch: boolean;
   readonly log: 'auto' | 'pretty' | 'json';
 }
 
@@ -31,6 +33,7 @@ export function serveCommand(): Command {
     .option('--vhost-user <socket>', 'serve vhost-user on this socket file')
     .option('--vfio-user <socket>', 'serve vfio-user on this socket file')
     .addOption(vectorsOption())
+    .option('--no-watch', "do not reload a device's file when it is saved")
     .option('--quiet', 'do not show what the device prints')
     .addOption(
       new Option('--log <format>', 'of the log').choices(['auto', 'pretty', 'json']).default('auto'),
@@ -62,7 +65,10 @@ async function run(name: string, options: Options): Promise<void> {
     },
   });
   const stopped = stopSignal();
+  const stopReloading =
+    kind.file !== undefined && options.watch ? reloadOnSave(kind.file, server, log) : undefined;
   for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${kind.make(options).name}`);
   log.info(`stopping on ${await stopped}`);
+  stopReloading?.();
   server.close();
 }

@@ -126,15 +126,16 @@ export class DeviceRunner {
   replace(device: VirtioDevice): void {
     if (this.#busy) throw new TypeError('a device can not be replaced from inside of a call into it');
     const old = this.#resident;
-    const next = this.#settle(device);
+    let next: Resident | undefined;
     this.#busy = true;
     try {
       checkReplaceable(old.device, device, this.#features);
+      next = this.#settle(device);
       this.#hand(old, next);
     } catch (error) {
-      next.retire();
-      next.clock.close();
-      this.#guard(() => device.close?.(), next);
+      next?.retire();
+      next?.clock.close();
+      this.#guard(() => device.close?.(), device);
       throw error;
     } finally {
       this.#busy = false;
@@ -223,7 +224,7 @@ export class DeviceRunner {
   #settle(device: VirtioDevice): Resident {
     const clock = new DeviceClock(
       this.#ports.clock,
-      (ring) => this.#enter(ring, resident),
+      (ring) => this.#enter(ring, device),
       (this.#resident as Resident | undefined)?.clock,
     );
     const ports = {
@@ -231,8 +232,7 @@ export class DeviceRunner {
       print: (line: string) => this.#ports.print(printable(line)),
       warn: (line: string) => this.#ports.warn(`${device.name}: ${printable(line)}`),
     };
-    const resident: Resident = new Resident(device, this.#queues, clock, ports, (queue) => queue);
-    return resident;
+    return new Resident(device, this.#queues, clock, ports, (queue) => queue);
   }
 
   /** Tries a device with the state of another. */
@@ -246,12 +246,11 @@ export class DeviceRunner {
 
   /** Lets replaced devices go that hold nothing any more. */
   #sweep(): void {
-    for (const [taker, resident] of this.#retired) {
-      const { device, clock } = resident;
+    for (const [taker, { device, clock }] of this.#retired) {
       if (this.#queues.some((queue) => queue.isOwedBy(taker))) continue;
       this.#retired.delete(taker);
       clock.close();
-      this.#guard(() => device.close?.(), resident);
+      this.#guard(() => device.close?.(), device);
     }
   }
 
@@ -266,16 +265,16 @@ export class DeviceRunner {
   }
 
   /** Calls into the device, then shows the driver what came of it. */
-  #enter(call: () => void, resident: Resident = this.#resident): void {
+  #enter(call: () => void, device: VirtioDevice = this.device): void {
     if (this.#busy) {
       // A device whose own act leads back to it (a loopback driver in the same process): later, not nested.
-      this.#ports.defer(() => this.#enter(call, resident));
+      this.#ports.defer(() => this.#enter(call, device));
       return;
     }
     this.#busy = true;
     this.#serving = undefined;
     for (const queue of this.#queues) queue.open();
-    this.#guard(call, resident);
+    this.#guard(call, device);
     this.#busy = false;
     for (const queue of this.#queues) if (queue.settle()) this.#kickLater(queue.index);
   }
@@ -290,7 +289,7 @@ export class DeviceRunner {
   }
 
   /** Nothing that a device throws leaves this object. */
-  #guard(call: () => void, resident: Resident = this.#resident): void {
+  #guard(call: () => void, device: VirtioDevice = this.device): void {
     try {
       call();
     } catch (error) {
@@ -298,9 +297,9 @@ export class DeviceRunner {
         this.#serving.fail(error);
         return;
       }
-      this.#ports.warn(`${resident.device.name}: the device failed: ${text(error)}`);
-      // One that was replaced has no say in it.
-      if (resident === this.#resident) this.#ports.broken(undefined);
+      this.#ports.warn(`${device.name}: the device failed: ${text(error)}`);
+      // One that is not in place has no say in it.
+      if (device === this.device) this.#ports.broken(undefined);
     }
   }
 }
