@@ -840,6 +840,11 @@ static int vmisc_validate(struct virtio_device *vdev)
 		return -ENODEV;
 	}
 
+	if (!vdev->config->get) {
+		dev_err(&vdev->dev, "device has no configuration space\n");
+		return -EINVAL;
+	}
+
 	return 0;
 }
 
@@ -958,7 +963,13 @@ static int vmisc_freeze(struct virtio_device *vdev)
 
 static int vmisc_restore(struct virtio_device *vdev)
 {
-	return vmisc_start(vdev->priv);
+	int err;
+
+	err = vmisc_start(vdev->priv);
+	if (err)
+		vmisc_fail_all(vdev->priv, err);
+
+	return err;
 }
 #endif
 
