@@ -9,8 +9,11 @@ export { TestDriver } from './devices/test/driver.js';
 export type { TestConfig, TestRequest, TestResponse } from './devices/test/wire.js';
 export type { GuestAddress } from './memory/address.js';
 export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
-export { MemoryError } from './memory/memory-error.js';
+export { MemoryError, type MemoryErrorCode } from './memory/memory-error.js';
+export type { MemoryView } from './memory/memory-view.js';
 export { type Replacement, type ServeOptions, type Server, serve } from './serve.js';
+export type { VfioUserClientOptions } from './transports/vfio-user/client.js';
+export type { FrontendOptions } from './transports/vhost-user/frontend.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
 export type { Alarm, Clock } from './virtio/clock.js';
 export { ConfigSpace } from './virtio/config-space.js';
@@ -25,7 +28,12 @@ export {
 } from './virtio/define-device.js';
 export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
 export { type Driver, type DriverOptions, openDriver } from './virtio/driver.js';
-export { type DriverTransport, TransportError, type TransportErrorCode } from './virtio/driver-transport.js';
+export {
+  type DriverTransport,
+  type RingPlace,
+  TransportError,
+  type TransportErrorCode,
+} from './virtio/driver-transport.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export {
   bytes,
@@ -47,4 +55,5 @@ export {
 export { DeviceBench } from './virtio/testing/device-bench.js';
 export { FakeClock } from './virtio/testing/fake-clock.js';
 export type { Chain } from './virtqueue/chain.js';
+export type { Answer, PoliteDriver } from './virtqueue/testing/polite-driver.js';
 export { VirtqueueError } from './virtqueue/virtqueue-error.js';
