@@ -1,6 +1,7 @@
 import type { LinuxOs } from './linux/linux-os.js';
 import type { UnixListener } from './linux/unix-listener.js';
 import { linuxOs } from './linux-only.js';
+import type { Channel } from './transports/ports.js';
 import type { Environment, Session, StartSession } from './transports/session.js';
 import { vfioUser } from './transports/vfio-user/server.js';
 import { serveVhostUser } from './transports/vhost-user/backend.js';
@@ -9,8 +10,11 @@ import { ReplaceError } from './virtio/replace-error.js';
 
 /** Where a device is served, and who hears of it. */
 export interface ServeOptions {
-  /** Socket file for vhost-user front-ends. A stale one is taken over; it is removed at the end. */
-  readonly vhostUser?: string;
+  /**
+   * Socket file for vhost-user front-ends: a stale one is taken over, and it is removed at the end. Or the number of a descriptor that
+   * this process was started with: a socket that listens, or one that is connected to the only front-end.
+   */
+  readonly vhostUser?: string | number;
   /** Socket file for vfio-user clients, likewise. */
   readonly vfioUser?: string;
   /** vfio-user: how many MSI-X vectors; 0 for INTx. One for each queue and one for the configuration unless told. */
@@ -42,6 +46,8 @@ export interface Server {
    * @throws what `make` throws; nothing is changed then.
    */
   replace(make: () => VirtioDevice): Replacement[];
+  /** Resolves when all its front-ends left and no other can come: it was given connections, and no socket to listen at. */
+  readonly finished: Promise<void>;
   /** Ends its connections and removes its sockets. Safe to call twice. */
   close(): void;
 }
@@ -53,7 +59,7 @@ export interface Server {
  * @throws TypeError when no socket is named; OsError when one is in use, or can't be made.
  */
 export async function serve(make: () => VirtioDevice, options: ServeOptions): Promise<Server> {
-  const places: [path: string, start: StartSession][] = [];
+  const places: [place: string | number, start: StartSession][] = [];
   if (options.vhostUser !== undefined) places.push([options.vhostUser, serveVhostUser]);
   if (options.vfioUser !== undefined) {
     const { vectors } = options;
@@ -67,12 +73,13 @@ export async function serve(make: () => VirtioDevice, options: ServeOptions): Pr
     os.close();
   };
   try {
-    for (const [path, start] of places) sockets.push(new ServedSocket(os, path, start, make, options));
+    for (const [place, start] of places) sockets.push(new ServedSocket(os, place, start, make, options));
   } catch (error) {
     close();
     throw error;
   }
-  return { close, replace: (next) => replaceAll(sockets, next) };
+  const finished = Promise.all(sockets.map((socket) => socket.finished)).then(() => {});
+  return { close, finished, replace: (next) => replaceAll(sockets, next) };
 }
 
 function replaceAll(sockets: readonly ServedSocket[], make: () => VirtioDevice): Replacement[] {
@@ -85,15 +92,24 @@ function replaceAll(sockets: readonly ServedSocket[], make: () => VirtioDevice):
 }
 
 class ServedSocket {
-  readonly #path: string;
-  readonly #listener: UnixListener;
+  readonly #name: string;
+  readonly #start: StartSession;
+  readonly #environment: Environment;
+  readonly #options: ServeOptions;
+  /** None for a connection. */
+  readonly #listener: UnixListener | undefined;
   /** For the next front-end. */
   make: () => VirtioDevice;
   #session: Session | undefined;
+  #finish: () => void = () => {};
+  /** Resolves when the only front-end there is left. */
+  readonly finished: Promise<void> = new Promise((resolve) => {
+    this.#finish = resolve;
+  });
 
   constructor(
     os: LinuxOs,
-    path: string,
+    place: string | number,
     start: StartSession,
     make: () => VirtioDevice,
     options: ServeOptions,
@@ -105,28 +121,40 @@ class ServedSocket {
       print: options.print ?? ((line) => process.stdout.write(`${line}\n`)),
       warn: options.warn ?? ((line) => process.stderr.write(`${line}\n`)),
     };
-    this.#path = path;
+    this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
+    this.#start = start;
+    this.#environment = environment;
+    this.#options = options;
     this.make = make;
-    this.#listener = os.listen(path);
-    this.#listener.accept({
-      accepted: (channel) => {
-        let device: VirtioDevice;
-        try {
-          device = this.make();
-        } catch (error) {
-          channel.close();
-          environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`);
-          return;
-        }
-        this.#listener.pause();
-        options.connected?.(path);
-        this.#session = start(channel, device, environment, (error) => {
-          this.#session = undefined;
-          options.gone?.(path, error);
-          this.#listener.resume();
-        });
-      },
+    const socket = typeof place === 'string' ? os.listen(place) : os.adoptSocket(place);
+    if ('send' in socket) {
+      this.#serve(socket);
+      return;
+    }
+    this.#listener = socket;
+    socket.accept({
+      accepted: (channel) => this.#serve(channel),
       failed: (error) => environment.warn(error.message),
+    });
+  }
+
+  #serve(channel: Channel): void {
+    let device: VirtioDevice;
+    try {
+      device = this.make();
+    } catch (error) {
+      channel.close();
+      this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`);
+      if (this.#listener === undefined) this.#finish();
+      return;
+    }
+    this.#listener?.pause();
+    this.#options.connected?.(this.#name);
+    this.#session = this.#start(channel, device, this.#environment, (error) => {
+      this.#session = undefined;
+      this.#options.gone?.(this.#name, error);
+      this.#listener?.resume();
+      if (this.#listener === undefined) this.#finish();
     });
   }
 
@@ -139,14 +167,14 @@ class ServedSocket {
     if (device === undefined || this.#session === undefined) return undefined;
     try {
       this.#session.replace(device);
-      return { socket: this.#path };
+      return { socket: this.#name };
     } catch (error) {
-      return { socket: this.#path, error: error instanceof Error ? error : new Error(String(error)) };
+      return { socket: this.#name, error: error instanceof Error ? error : new Error(String(error)) };
     }
   }
 
   close(): void {
-    this.#listener.close();
+    this.#listener?.close();
     this.#session?.close();
   }
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+export const MAIN: string = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 
 /** What the program did. */
 export interface Outcome {

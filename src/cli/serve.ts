@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { serve } from '../serve.js';
+import { capabilities } from './capabilities.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
@@ -16,6 +17,9 @@ import { UsageError } from './usage-error.js';
 interface Options extends DeviceOptions {
   readonly vhostUser?: string;
   readonly vfioUser?: string;
+  readonly socketPath?: string;
+  readonly fd?: number;
+  readonly printCapabilities?: boolean;
   readonly vectors?: number;
   readonly quiet?: boolean;
   readonly watch: boolean;
@@ -32,6 +36,14 @@ export function serveCommand(): Command {
     .argument('<device>', 'which device, or its file')
     .option('--vhost-user <socket>', 'serve vhost-user on this socket file')
     .option('--vfio-user <socket>', 'serve vfio-user on this socket file')
+    .option('--socket-path <socket>', 'the same as --vhost-user, as programs that start back-ends write it')
+    .addOption(
+      new Option(
+        '--fd <n>',
+        'serve vhost-user on this open descriptor, which listens or is connected',
+      ).argParser(descriptor),
+    )
+    .option('--print-capabilities', 'print what the device is, as JSON, and stop')
     .addOption(vectorsOption())
     .option('--no-watch', "do not reload a device's file when it is saved")
     .option('--quiet', 'do not show what the device prints')
@@ -43,8 +55,13 @@ export function serveCommand(): Command {
 
 async function run(name: string, options: Options): Promise<void> {
   const kind = await findDevice(name, options);
+  if (options.printCapabilities) {
+    console.log(JSON.stringify(capabilities(kind.make(options))));
+    return;
+  }
+  const vhostUser = vhostUserPlace(options);
   const sockets = {
-    ...(options.vhostUser !== undefined && { vhostUser: resolve(options.vhostUser) }),
+    ...(vhostUser !== undefined && { vhostUser }),
     ...(options.vfioUser !== undefined && { vfioUser: resolve(options.vfioUser) }),
   };
   if (Object.keys(sockets).length === 0) {
@@ -68,7 +85,21 @@ async function run(name: string, options: Options): Promise<void> {
   const stopReloading =
     kind.file !== undefined && options.watch ? reloadOnSave(kind.file, server, log) : undefined;
   for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${kind.make(options).name}`);
-  log.info(`stopping on ${await stopped}`);
+  const signal = await Promise.race([stopped, server.finished]);
+  log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
   stopReloading?.();
   server.close();
+}
+
+/** Where to serve vhost-user: a path, or a descriptor. */
+function vhostUserPlace({ vhostUser, socketPath, fd }: Options): string | number | undefined {
+  const places = [vhostUser, socketPath, fd].filter((place) => place !== undefined);
+  if (places.length > 1) throw new UsageError('--vhost-user, --socket-path and --fd: take one of them');
+  const [place] = places;
+  return typeof place === 'string' ? resolve(place) : place;
+}
+
+function descriptor(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('write the number of an open descriptor.');
+  return Number(text);
 }

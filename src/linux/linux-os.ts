@@ -60,6 +60,16 @@ export class LinuxOs implements Os {
   }
 
   /**
+   * Takes over a socket that this process was started with.
+   *
+   * @returns what it is: a listener, or a connection.
+   * @throws OsFailure when it is neither.
+   */
+  adoptSocket(fd: number): UnixListener | Channel {
+    return UnixListener.listens(fd) ? this.adoptListener(fd) : this.adoptChannel(fd);
+  }
+
+  /**
    * Takes over a descriptor that listens already.
    *
    * @throws OsFailure when it does not (then it is closed).

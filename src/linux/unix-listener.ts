@@ -54,14 +54,23 @@ export class UnixListener {
   }
 
   /**
+   * Whether a socket is one that listens.
+   *
+   * @throws OsFailure when the descriptor is no unix stream socket.
+   */
+  static listens(fd: number): boolean {
+    expectUnixStream(fd);
+    return socketOption(fd, SO_ACCEPTCONN) !== 0;
+  }
+
+  /**
    * Takes over a socket that listens already, as systemd passes one; its file is not removed.
    *
    * @throws OsFailure when it does not (then it is closed).
    */
   static adopt(reactor: Reactor, fd: number): UnixListener {
     try {
-      expectUnixStream(fd);
-      if (socketOption(fd, SO_ACCEPTCONN) === 0) {
+      if (!UnixListener.listens(fd)) {
         throw new OsFailure('EINVAL', 'getsockopt', `accept from descriptor ${fd}, which does not listen`);
       }
       setNonBlocking(fd);
