@@ -14,7 +14,7 @@ import {
   struct,
   u8,
   type VirtioDevice,
-} from '../src/index.js';
+} from 'virtio-misc';
 
 // VIRTIO 1.3 §5.2.6.
 const VIRTIO_BLK_T_IN = 0;

@@ -1,4 +1,4 @@
-import { type DeviceHost, defineDevice, type VirtioDevice } from '../src/index.js';
+import { type DeviceHost, defineDevice, type VirtioDevice } from 'virtio-misc';
 
 /** Bytes kept for a driver that posts no buffers for them; what comes after that is lost, as on a line that nobody reads. */
 const MOST_WAITING = 64 * 1024;

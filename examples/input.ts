@@ -8,7 +8,7 @@ import {
   structQueue,
   u8,
   type VirtioDevice,
-} from '../src/index.js';
+} from 'virtio-misc';
 
 // Linux's include/uapi/linux/input-event-codes.h, which the device's events are made of.
 const EV_SYN = 0x00;

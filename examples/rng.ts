@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { defineDevice, type VirtioDevice } from '../src/index.js';
+import { defineDevice, type VirtioDevice } from 'virtio-misc';
 
 /** Bytes handed out at a time. A driver may post a buffer of 4 GiB; one that is not filled is as good (VIRTIO 1.3 §5.4.6). */
 const MOST = 4096;

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import device from '../../examples/console.js';
+import { DeviceBench } from '../../src/index.js';
+
+const RECEIVEQ = 0;
+const TRANSMITQ = 1;
+
+class Terminal extends DeviceBench {
+  constructor() {
+    super(device());
+  }
+
+  /** Posts buffers to be filled. */
+  post(...rooms: number[]): void {
+    for (const room of rooms) this.drivers[RECEIVEQ]!.send([], [room]);
+    this.kick(RECEIVEQ);
+  }
+
+  send(bytes: Uint8Array): void {
+    this.drivers[TRANSMITQ]!.send([bytes]);
+    this.kick(TRANSMITQ);
+    assert.equal(this.drivers[TRANSMITQ]!.receive()?.bytes.length, 0, 'what was sent comes back at once');
+  }
+
+  /** What was received, a string for each buffer. */
+  received(): string[] {
+    const texts: string[] = [];
+    for (;;) {
+      const answer = this.drivers[RECEIVEQ]!.receive();
+      if (answer === undefined) return texts;
+      texts.push(Buffer.from(answer.bytes).toString('latin1'));
+    }
+  }
+}
+
+describe('the console example', () => {
+  test('5.3.6: what is sent is received', () => {
+    const terminal = new Terminal();
+    terminal.post(100, 100);
+    assert.deepEqual(terminal.received(), []);
+    terminal.send(Buffer.from('hello'));
+    terminal.send(Buffer.from('you'));
+    assert.deepEqual(terminal.received(), ['hello', 'you']);
+  });
+
+  test('what finds no buffer waits for one, in order, and is cut to what fits', () => {
+    const terminal = new Terminal();
+    terminal.send(Buffer.from('abcdef'));
+    terminal.send(Buffer.from('ghi'));
+    terminal.post(4);
+    assert.deepEqual(terminal.received(), ['abcd']);
+    terminal.post(3, 100, 100);
+    assert.deepEqual(terminal.received(), ['efg', 'hi']);
+    terminal.send(Buffer.from('j'));
+    assert.deepEqual(terminal.received(), ['j']);
+    assert.deepEqual(terminal.warnings, []);
+  });
+
+  test('a driver that never reads costs 64 KiB at most', () => {
+    const terminal = new Terminal();
+    const sent = Buffer.alloc(40_000, 'x');
+    terminal.send(sent);
+    terminal.send(sent);
+    terminal.send(Buffer.from('more'));
+    assert.deepEqual(terminal.warnings, [
+      'virtio-console: 14464 bytes that nobody reads are lost',
+      'virtio-console: 4 bytes that nobody reads are lost',
+    ]);
+    terminal.post(100_000);
+    assert.deepEqual(terminal.received(), ['x'.repeat(65_536)]);
+  });
+
+  test('2.4: a reset forgets what waits', () => {
+    const make = device();
+    const first = new DeviceBench(make);
+    first.drivers[TRANSMITQ]!.send([Buffer.from('old')]);
+    first.kick(TRANSMITQ);
+    first.runner.reset();
+    const second = new DeviceBench(make);
+    second.drivers[RECEIVEQ]!.send([], [100]);
+    second.kick(RECEIVEQ);
+    assert.equal(second.drivers[RECEIVEQ]!.receive(), undefined);
+  });
+});
