@@ -198,8 +198,12 @@ export class DeviceRunner {
   }
 
   writeConfig(offset: number, bytes: Uint8Array): void {
-    if (!this.device.config.write(offset, bytes)) return;
-    this.#enter(() => this.device.configWritten?.(offset, bytes.length));
+    if (this.device.config.write(offset, bytes)) this.configWritten(offset, bytes.length);
+  }
+
+  /** For a transport that has written to the device's configuration space itself: tells the device. */
+  configWritten(offset: number, length: number): void {
+    this.#enter(() => this.device.configWritten?.(offset, length));
   }
 
   /** Everything that came from the driver is forgotten, its rings and features too (VIRTIO 1.3 §2.4). */

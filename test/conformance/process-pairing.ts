@@ -15,10 +15,16 @@ export interface ServedProcess extends Attached {
   kill(): Promise<void>;
 }
 
+export interface ProcessPairingOptions {
+  /** vfio-user: whether the device maps the driver's memory, or reaches it by messages. Default `true`. */
+  readonly shareMemory?: boolean;
+}
+
 /** The device in a process of its own, as `virtio-misc serve` serves it; the driver here. */
 export async function serveProcess(
   transport: 'vhost-user' | 'vfio-user',
   command: readonly string[],
+  { shareMemory = true }: ProcessPairingOptions = {},
 ): Promise<ServedProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
@@ -46,15 +52,20 @@ export async function serveProcess(
     lines: lines.all,
     printed: lines.printed,
     warnings,
-    connect: () => (transport === 'vhost-user' ? connectVhostUser(socket) : connectVfioUser(socket)),
+    connect: () =>
+      transport === 'vhost-user' ? connectVhostUser(socket) : connectVfioUser(socket, { shareMemory }),
     kill: () => end('SIGKILL'),
     close: () => end('SIGTERM'),
   };
 }
 
-export function processPairing(transport: 'vhost-user' | 'vfio-user'): Pairing {
+export function processPairing(
+  transport: 'vhost-user' | 'vfio-user',
+  options: ProcessPairingOptions = {},
+): Pairing {
+  const memory = options.shareMemory === false ? ', memory by messages' : '';
   return {
-    name: `${transport}, device in another process`,
-    attach: (_make, command) => serveProcess(transport, command),
+    name: `${transport}${memory}, device in another process`,
+    attach: (_make, command) => serveProcess(transport, command, options),
   };
 }

@@ -3,3 +3,4 @@ import { runSuite } from './suite.js';
 
 runSuite(processPairing('vhost-user'));
 runSuite(processPairing('vfio-user'));
+runSuite(processPairing('vfio-user', { shareMemory: false }));

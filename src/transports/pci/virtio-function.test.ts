@@ -331,6 +331,17 @@ test('2.5: the device configuration is read and written in any width, within wha
   assert.deepEqual(device.calls, ['config 7 2']);
 });
 
+test('2.5: what was written to the device configuration reads back before the device hears of it', () => {
+  const device = new ProbeDevice();
+  const bench = new FunctionBench(device);
+  bench.held = true;
+  bench.write(virtio.VIRTIO_PCI_CAP_DEVICE_CFG, 8, 4, 0x1234);
+  assert.equal(bench.read(virtio.VIRTIO_PCI_CAP_DEVICE_CFG, 8, 4), 0x1234);
+  assert.deepEqual(device.calls, []);
+  bench.perform();
+  assert.deepEqual(device.calls, ['config 8 4']);
+});
+
 test('2.6.1: a queue reset empties one queue, which can be enabled again elsewhere', () => {
   const device = new ProbeDevice();
   const bench = new FunctionBench(device);

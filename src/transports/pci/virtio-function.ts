@@ -303,8 +303,9 @@ export class VirtioPciFunction {
   }
 
   #writeDeviceConfig(offset: number, bytes: Uint8Array): void {
-    const copy = bytes.slice();
-    this.#host.perform(() => this.#runner.writeConfig(offset, copy));
+    // At once, so that a driver reads back what it wrote, whenever the device hears of it.
+    if (!this.#runner.device.config.write(offset, bytes)) return;
+    this.#host.perform(() => this.#runner.configWritten(offset, bytes.length));
   }
 
   #commandWritten(): void {
