@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Server, serve } from '../serve.js';
 import { bootGuest } from '../vm/boot.js';
@@ -24,6 +24,8 @@ import { UsageError } from './usage-error.js';
 interface Options extends DeviceOptions {
   readonly device: readonly string[];
   readonly exec: string;
+  readonly module: readonly string[];
+  readonly tool: readonly string[];
   readonly transport?: TransportName;
   readonly vectors?: number;
   readonly accel: string;
@@ -43,10 +45,20 @@ export function vmCommand(): Command {
     )
     .addOption(
       new Option('--device <name>', 'which device, or its file; may be given several times')
-        .argParser((name: string, before: readonly string[] | undefined) => [...(before ?? []), name])
+        .argParser(oneMore)
         .makeOptionMandatory(),
     )
     .requiredOption('--exec <command>', 'the shell command to run in the guest')
+    .addOption(
+      new Option('--module <file.c>', 'a kernel module to build and load; may be given several times')
+        .argParser(oneMore)
+        .default([], 'none'),
+    )
+    .addOption(
+      new Option('--tool <file.c>', 'a program to build for the guest; may be given several times')
+        .argParser(oneMore)
+        .default([], 'none'),
+    )
     .addOption(
       new Option('--transport <name>', 'how QEMU reaches the device; what works for it unless told').choices([
         'vhost-user',
@@ -116,7 +128,7 @@ async function runGuest(
     const progress = progressTo(process.stderr);
     const [qemu, image] = await Promise.all([
       findQemu({ progress, signal }),
-      prepareGuest({ progress, signal }),
+      prepareGuest({ progress, signal, modules: options.module, tools: options.tool }),
     ]);
     let ready: () => void = () => {};
     const booted = new Promise<void>((resolve) => {
@@ -126,6 +138,7 @@ async function runGuest(
       qemu,
       image,
       exec: options.exec,
+      load: options.module.map((file) => basename(file, '.c')),
       devices: args,
       accel: options.accel,
       machine: options.machine,
@@ -150,6 +163,10 @@ async function runGuest(
 /** The transport that was asked for, or the one that works. */
 function transportOf(kind: DeviceKind, options: Options): TransportName {
   return options.transport ?? bestTransport(kind.make(options));
+}
+
+function oneMore(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
 }
 
 function wholeNumber(text: string): number {

@@ -3,6 +3,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'no
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Cache } from './cache.js';
+import { compilerWords } from './compiler-words.js';
 import type { Kernel } from './kernel.js';
 import type { Progress } from './progress.js';
 import { run } from './run.js';
@@ -59,7 +60,16 @@ export async function buildGuestCode(
         const kbuild = path.join(build, 'Kbuild');
         const listed = await readFile(kbuild, 'utf8').catch(() => '');
         await writeFile(kbuild, `${listed}\n${names.map((name) => `obj-m += ${name}.o\n`).join('')}`);
-        await compile(kernel, toolchain, build, draft, signal);
+        try {
+          await compile(kernel, toolchain, build, draft, signal);
+        } catch (error) {
+          if (!(error instanceof VmError && error.code === 'BUILD')) throw error;
+          const said = error.message.slice(error.message.indexOf('\n') + 1);
+          throw new VmError(
+            'BUILD',
+            `code for the guest does not compile:\n${compilerWords(said, build, sources)}`,
+          );
+        }
         await rm(build, { recursive: true });
       });
     },
@@ -153,8 +163,8 @@ async function extraSources(modules: readonly string[], tools: readonly string[]
 }
 
 async function describe(from: string, to: string): Promise<Source> {
-  const content = await readFile(from).catch((error: Error) => {
-    throw new VmError('BUILD', error.message);
+  const content = await readFile(from).catch((error: NodeJS.ErrnoException) => {
+    throw new VmError('BUILD', error.code === 'ENOENT' ? `there is no file ${from}` : error.message);
   });
   return { from, to, hash: createHash('sha256').update(content).digest('hex') };
 }
