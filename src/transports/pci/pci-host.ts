@@ -1,3 +1,16 @@
+import type { Clock } from '../../virtio/clock.js';
+
+/** What the function needs of the process around it. */
+export interface FunctionEnvironment {
+  readonly clock: Clock;
+  /** Calls back soon, from the event loop, after other work that waits had its turn. */
+  defer(callback: () => void): void;
+  /** A line that the device prints for its user. */
+  print(line: string): void;
+  /** A line about what the driver or the device did wrong. */
+  warn(line: string): void;
+}
+
 /** What a virtio-pci function needs of whatever puts it on a bus: a VMM over vfio-user, an emulator in the same process. */
 export interface PciHost {
   /** Sends the message of this MSI-X vector. */
