@@ -126,7 +126,9 @@ export function blk({ file, readOnly = false, serial }: BlkOptions): () => Virti
       },
       reset() {
         ended = Promise.all([ended, disk?.close()]);
+        disk = undefined;
       },
+      close: () => void disk?.close(),
     };
   });
 }
@@ -155,7 +157,7 @@ class Disk {
     opened.catch(() => {});
   }
 
-  /** Stops what is being done as soon as it can be, and resolves when nothing more happens to the file. */
+  /** Resolves when nothing more happens to the file. After a reset that is soon: the chains of what goes on are stale. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled(this.#running);
@@ -180,7 +182,7 @@ class Disk {
     // The status is the last byte, and `used.len` counts from the first: what is between is written too.
     for (let left = chain.writable - 1 - chain.written; left > 0; left -= PIECE) {
       chain.write(ZEROS, 0, Math.min(left, PIECE));
-      if (left > PIECE) await this.#turn();
+      if (left > PIECE) await setImmediate();
     }
     chain.write(Uint8Array.of(status));
   }
@@ -225,7 +227,6 @@ class Disk {
       const { bytesRead } = await file.read(piece, 0, Math.min(end - from, PIECE), from);
       // Somebody made the file shorter.
       if (bytesRead === 0) return VIRTIO_BLK_S_IOERR;
-      this.#goOn();
       chain.write(piece, 0, bytesRead);
       from += bytesRead;
     }
@@ -236,10 +237,7 @@ class Disk {
     const end = at + chain.readable - chain.consumed;
     if (!this.#options.writable || !this.#has(at, end)) return VIRTIO_BLK_S_IOERR;
     const piece = new Uint8Array(Math.min(end - at, PIECE));
-    for (let from = at; from < end; from += PIECE) {
-      this.#goOn();
-      await writeAll(file, piece, chain.read(piece), from);
-    }
+    for (let from = at; from < end; from += PIECE) await writeAll(file, piece, chain.read(piece), from);
     // A driver that can't flush takes what is answered for written (§5.2.6.2).
     if (!device.has('FLUSH')) await file.datasync();
     return VIRTIO_BLK_S_OK;
@@ -267,7 +265,6 @@ class Disk {
     if (!fits || !pieces.every(([at, end]) => this.#has(at!, end!))) return VIRTIO_BLK_S_IOERR;
     for (const [i, { flags }] of ranges.entries()) {
       const [at, end] = pieces[i] as [number, number];
-      this.#goOn();
       const gone = (discard || flags === UNMAP) && (await punch(file, at, end));
       // Discarding is a wish, which a file system may not know; zeros are a promise.
       if (!gone && !discard) await this.#zero(file, at, end);
@@ -278,7 +275,7 @@ class Disk {
 
   async #zero(file: FileHandle, at: number, end: number): Promise<void> {
     for (let from = at; from < end; from += PIECE) {
-      this.#goOn();
+      if (this.#closed) throw new Error('the driver is gone');
       await writeAll(file, ZEROS, Math.min(end - from, PIECE), from);
     }
   }
@@ -286,17 +283,6 @@ class Disk {
   /** Whether these are whole sectors of the disk. */
   #has(at: number, end: number): boolean {
     return (end - at) % SECTOR === 0 && end <= this.#options.capacity * SECTOR;
-  }
-
-  /** Lets others have their turn. */
-  async #turn(): Promise<void> {
-    await setImmediate();
-    this.#goOn();
-  }
-
-  /** @throws when the driver is gone, and nothing more is to be done for it. */
-  #goOn(): void {
-    if (this.#closed) throw new Error('the driver is gone');
   }
 }
 

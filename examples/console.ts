@@ -35,6 +35,10 @@ const device: () => VirtioDevice = defineDevice(() => {
     reset() {
       waiting = new Uint8Array();
     },
+    save: () => waiting,
+    restore(state) {
+      waiting = state as typeof waiting;
+    },
   };
 });
 

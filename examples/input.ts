@@ -42,6 +42,10 @@ for (const [first, plain, shifted] of ROWS) {
     KEYS.set(character, { code: first + at, shift: true });
 }
 
+const CODES = [...new Set([KEY_LEFTSHIFT, ...[...KEYS.values()].map(({ code }) => code)])];
+/** The events that let all keys go. */
+const LET_GO = [...CODES.map((code) => ({ type: EV_KEY, code })), { type: EV_SYN }].map(Event.encode, Event);
+
 /** What `keyboard` makes. */
 export interface KeyboardOptions {
   /** What it types, over and over, each time with Enter at the end. */
@@ -105,6 +109,11 @@ export function keyboard({
         next = 0;
         waiting = [];
       },
+      save: () => waiting,
+      restore(state) {
+        // Which keys are down only the code before this one knew.
+        waiting = [...(state as Uint8Array[]), ...LET_GO];
+      },
     };
   });
 }
@@ -124,7 +133,7 @@ function movementsOf(character: string): { type: number; code: number; value: nu
 /** The answer to a question of the driver's; empty when there is nothing to say (§5.8.5.1). */
 function describe(select: number, subsel: number): Uint8Array {
   if (select === VIRTIO_INPUT_CFG_EV_BITS) {
-    if (subsel === EV_KEY) return bitmap([KEY_LEFTSHIFT, ...[...KEYS.values()].map(({ code }) => code)]);
+    if (subsel === EV_KEY) return bitmap(CODES);
     return subsel === EV_LED ? bitmap([LED_CAPSL]) : new Uint8Array();
   }
   if (subsel !== 0) return new Uint8Array();

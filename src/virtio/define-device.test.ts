@@ -186,6 +186,21 @@ describe('defineDevice', () => {
     assert.deepEqual([bench.warnings, bench.broken], [[], []]);
   });
 
+  test('what a device holds it gives back at its end', () => {
+    const seen: string[] = [];
+    const note = (what: string) => () => void seen.push(what);
+    const device = defineDevice({
+      id: 63,
+      name: 'closing',
+      queues: [],
+      activate: note('activate'),
+      reset: note('reset'),
+      close: note('close'),
+    })();
+    new DeviceBench(device).runner.close();
+    assert.deepEqual(seen, ['activate', 'reset', 'close']);
+  });
+
   test('2.2: features are offered by name, and asked for by name', () => {
     let has: boolean[] = [];
     const device = defineDevice({

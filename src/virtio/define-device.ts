@@ -72,6 +72,8 @@ export interface DeviceDefinition<C extends Fields> {
   save?(): unknown;
   /** Goes on from what `save` returned, before `activate`. It is of the old code's making. */
   restore?(state: unknown): void;
+  /** Gives back what it holds, such as an open file: after the last `reset`, or when edited code has taken its place. */
+  close?(): void;
 }
 
 /** Makes a queue of one with requests of one shape; its handler is typed from the structs. */
@@ -182,6 +184,10 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
 
   restore(state: unknown): void {
     this.#definition.restore?.(state);
+  }
+
+  close(): void {
+    this.#definition.close?.();
   }
 
   #handle(defined: ChainQueue<C>, chain: Chain, queue: DeviceQueue): void {

@@ -3,13 +3,15 @@ import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, afterEach, beforeEach, describe, type TestContext, test } from 'node:test';
@@ -33,6 +35,18 @@ const onDisk = (sector: number, count: number): Buffer =>
 const zeros = (sectors: number): Buffer => Buffer.alloc(sectors * 512);
 
 const fallocate = execFileSync('sh', ['-c', 'command -v fallocate'], { encoding: 'utf8' }).trim();
+
+/** How many descriptors of this process are of that file. */
+function timesOpen(path: string): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === path;
+    } catch {
+      // The one that the folder is read through.
+      return false;
+    }
+  }).length;
+}
 
 /** Puts a script in the place of util-linux's fallocate for one test. */
 async function withFallocate(t: TestContext, script: string): Promise<void> {
@@ -264,6 +278,54 @@ describe('the blk example', () => {
     const third = new BlkBench(make);
     assert.deepEqual(Buffer.from((await third.ask(IN, 0, { room: data.length })).data), data);
     assert.deepEqual([first.warnings, second.warnings], [[], []]);
+  });
+
+  test('2.4: a reset ends the writing of zeros', async () => {
+    const make = blk({ file });
+    const first = new BlkBench(make);
+    assert.equal((await first.ask(FLUSH, 0)).status, OK);
+    first.drivers[0]!.send([header(WRITE_ZEROES, 0), ranges([0, SECTORS])], [1]);
+    first.kick(0);
+    await setImmediate();
+    first.runner.reset();
+    const second = new BlkBench(make);
+    const { data } = await second.ask(IN, SECTORS - 8, { room: 8 * 512 });
+    assert.deepEqual(Buffer.from(data), before.subarray(-8 * 512));
+    assert.deepEqual(onDisk(0, 8), zeros(8));
+  });
+
+  test('5.2.6.2: a driver that can not flush has its writes on the disk when they are answered', async (t) => {
+    const probe = await open(file);
+    const datasync = t.mock.method(Object.getPrototypeOf(probe) as FileHandle, 'datasync');
+    await probe.close();
+    const data = pattern(512);
+    const flushing = BlkBench.of(file);
+    assert.equal((await flushing.ask(OUT, 0, { data })).status, OK);
+    assert.equal(datasync.mock.callCount(), 0);
+    assert.equal((await flushing.ask(FLUSH, 0)).status, OK);
+    assert.equal(datasync.mock.callCount(), 1);
+    const other = new BlkBench(blk({ file }), 1n << 14n);
+    assert.equal((await other.ask(OUT, 0, { data })).status, OK);
+    assert.equal((await other.ask(WRITE_ZEROES, 0, { data: ranges([0, 1]) })).status, OK);
+    assert.equal(datasync.mock.callCount(), 3);
+  });
+
+  test('the file is closed when its driver is gone, and when edited code has taken its place', async (t) => {
+    // Files that nobody closed Node closes some time, with a warning.
+    const warned: Error[] = [];
+    const warning = (error: Error): void => void warned.push(error);
+    process.on('warning', warning);
+    t.after(() => process.off('warning', warning));
+    const disk = BlkBench.of(file);
+    assert.equal((await disk.ask(FLUSH, 0)).status, OK);
+    assert.equal(timesOpen(file), 1);
+    disk.runner.replace(blk({ file })());
+    assert.equal((await disk.ask(FLUSH, 0)).status, OK);
+    while (timesOpen(file) > 1) await setImmediate();
+    disk.runner.close();
+    while (timesOpen(file) > 0) await setImmediate();
+    await setImmediate();
+    assert.deepEqual(warned, []);
   });
 
   test('5.2.6: where the host has no holes, discarding does nothing and zeros are written', async (t) => {

@@ -71,6 +71,14 @@ describe('the console example', () => {
     assert.deepEqual(terminal.received(), ['x'.repeat(65_536)]);
   });
 
+  test('edited code goes on with what waits', () => {
+    const terminal = new Terminal();
+    terminal.send(Buffer.from('from before'));
+    terminal.runner.replace(device());
+    terminal.post(100);
+    assert.deepEqual(terminal.received(), ['from before']);
+  });
+
   test('2.4: a reset forgets what waits', () => {
     const make = device();
     const first = new DeviceBench(make);

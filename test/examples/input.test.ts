@@ -108,6 +108,21 @@ describe('the input example', () => {
     assert.equal(bench.warnings.length, 1);
   });
 
+  test('edited code lets go of all keys, and types on', () => {
+    const bench = new DeviceBench(keyboard({ sentence: 'Ab', every: 10 })());
+    post(bench, 60);
+    bench.advance(10e6);
+    assert.deepEqual(events(bench), AB.slice(0, 2));
+    bench.runner.replace(keyboard({ sentence: 'b', every: 10 })());
+    bench.advance(10e6);
+    const released = events(bench);
+    assert.ok(released.includes('1:42:0') && released.every((event) => /^1:\d+:0$|^0:0:0$/.test(event)));
+    assert.equal(released.at(-1), '0:0:0');
+    post(bench, 20);
+    bench.advance(20e6);
+    assert.deepEqual(events(bench), ['1:48:1', '0:0:0', '1:48:0', '0:0:0']);
+  });
+
   test('what is not on the keyboard is refused', () => {
     assert.throws(() => keyboard({ sentence: 'naïve' }), /no key for 'ï'/);
   });
