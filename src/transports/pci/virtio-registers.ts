@@ -41,6 +41,8 @@ export class VirtioRegisters {
   readonly #runner: DeviceRunner;
   readonly #common: CommonConfig;
   readonly #kicks: readonly (() => void)[];
+  /** Queues whose kick the host has still to perform. */
+  readonly #kicked = new Set<number>();
   #status = 0;
   #ringReset = false;
   /** Whether the function is a bus master. */
@@ -63,7 +65,10 @@ export class VirtioRegisters {
       print: (line) => environment.print(line),
       warn: (line) => environment.warn(line),
     });
-    this.#kicks = device.queues.map((_, index) => () => this.#runner.kick(index));
+    this.#kicks = device.queues.map((_, index) => () => {
+      this.#kicked.delete(index);
+      this.#runner.kick(index);
+    });
     this.#common = new CommonConfig(device.queues, {
       offered: () => this.#runner.offered | VIRTIO_F_RING_RESET,
       vectors,
@@ -146,6 +151,9 @@ export class VirtioRegisters {
       index * NOTIFY_STRIDE < offset + length && index < this.#kicks.length;
       index++
     ) {
+      // A device that comes late looks once, however often it was kicked.
+      if (this.#kicked.has(index)) continue;
+      this.#kicked.add(index);
       this.#ports.host.perform(this.#kicks[index]!);
     }
   }
@@ -216,7 +224,7 @@ export class VirtioRegisters {
       for (const [index, queue] of this.#common.queues.entries()) if (queue.enabled) this.#placeRing(index);
     }
     this.#runner.activate();
-    for (const kick of this.#kicks) kick();
+    for (const index of this.#kicks.keys()) this.#runner.kick(index);
   }
 
   /** A queue was enabled: at once if the device runs (after a queue reset), with DRIVER_OK otherwise. */
