@@ -16,6 +16,7 @@ import {
   findDevices,
   vectorsOption,
 } from './device-options.js';
+import { reloadOnSave } from './live-reload.js';
 import { makeLog } from './log.js';
 import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
 import { stopSignal } from './stop-signal.js';
@@ -105,6 +106,7 @@ async function runGuest(
   const log = makeLog('pretty');
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
   const servers: Server[] = [];
+  const stopReloading: (() => void)[] = [];
   // What the guest printed before it touched a device comes before what the device prints.
   let drainConsole = (): void => {};
   const print = (line: string): void => {
@@ -122,7 +124,9 @@ async function runGuest(
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
       const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
       const warn = (line: string): void => log.warn(line);
-      servers.push(await serve(() => kind.make(options), { ...place, ...vectors, print, warn }));
+      const server = await serve(() => kind.make(options), { ...place, ...vectors, print, warn });
+      servers.push(server);
+      if (kind.file !== undefined) stopReloading.push(reloadOnSave(kind.file, server, log));
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);
     }
     const progress = progressTo(process.stderr);
@@ -155,6 +159,7 @@ async function runGuest(
     );
     return (await guest.finished).exitCode;
   } finally {
+    for (const stop of stopReloading) stop();
     for (const server of servers) server.close();
     rmSync(folder, { recursive: true, force: true });
   }

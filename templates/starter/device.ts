@@ -8,7 +8,8 @@ export const Response = struct({ sum: le32, uptime_ms: le32 });
 
 /** my-adder: adds two numbers, and says how long the driver has been there. */
 export default defineDevice(() => {
-  let ready = 0;
+  /** When the driver came, ns. */
+  let ready: number | undefined;
   return {
     // Free in VIRTIO 1.3 §5; the driver names the same.
     id: 60,
@@ -20,12 +21,20 @@ export default defineDevice(() => {
         response: Response,
         handle({ a, b }, { clock, print }) {
           print(`my-adder: ${a} + ${b} = ${a + b}`);
-          return { sum: a + b, uptime_ms: (clock.now() - ready) / 1e6 };
+          return { sum: a + b, uptime_ms: (clock.now() - ready!) / 1e6 };
         },
       }),
     ],
     activate({ clock }) {
-      ready = clock.now();
+      ready ??= clock.now();
+    },
+    reset() {
+      ready = undefined;
+    },
+    // When this file is saved while a guest runs, the edited device goes on from here.
+    save: () => ready,
+    restore(state) {
+      ready = state as number;
     },
   };
 });
