@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -38,7 +46,15 @@ test('init writes a device whose unit test passes, after npm install', async () 
 
   // `prepare` would build again, under the feet of the tests that run.
   npm(made, 'install', '--ignore-scripts', '--no-audit');
-  assert.match(npm(made, 'test'), /^# pass 3\n# fail 0$/m);
+  assert.match(npm(made, 'test'), /^. pass 3\n. fail 0$/mu);
+
+  // A device of several files, named as TypeScript wants it and as Node does.
+  renameSync(join(made, 'device.ts'), join(made, 'adder.ts'));
+  for (const name of ['./adder.js', './adder.ts']) {
+    writeFileSync(join(made, 'device.ts'), `export { default, Request, Response } from '${name}';\n`);
+    assert.match(npm(made, 'test'), /^. pass 3\n. fail 0$/mu);
+  }
+  renameSync(join(made, 'adder.ts'), join(made, 'device.ts'));
 
   // The test is there to fail: a device that subtracts.
   const device = join(made, 'device.ts');
