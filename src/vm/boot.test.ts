@@ -58,6 +58,12 @@ test('a command prints what it prints, and nothing else, and its exit code is th
   assert.deepEqual(lines, ['hello', 'two  words']);
 });
 
+test('the last line of a command need not be ended', async () => {
+  const { finished, lines } = boot(['printf "one\\ntwo"', 'printf three']);
+  assert.deepEqual(await finished, { exitCode: 0 });
+  assert.deepEqual(lines, ['one', 'two', 'three']);
+});
+
 test('the guest is what it says: kernel, memory, processors, no input, several lines of script', async () => {
   const script =
     'uname -r\nnproc\ncat\n[ $(sed -n "s/MemTotal: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo) -gt 400000 ] && echo big\nfalse';

@@ -117,7 +117,7 @@ async function supervise(
   if (control) {
     // QEMU's end is heard of through 'close'.
     control.on('error', () => {});
-    run.attach(control, { drainConsole: () => console.drain(), end: () => end(qemu) });
+    run.attach(control, { drainConsole: (unfinished) => console.drain(unfinished), end: () => end(qemu) });
   }
   let said = '';
   qemu.stderr?.setEncoding('utf8').on('data', (piece: string) => {

@@ -32,6 +32,19 @@ test('draining delivers at once what has been written', async () => {
   assert.deepEqual(lines, ['a', 'b', 'c']);
 });
 
+test('an unfinished line is delivered when it is asked for, once', async () => {
+  const lines: string[] = [];
+  const pipe = new ConsolePipe((line) => lines.push(line));
+  writeSync(pipe.writeEnd, 'a\nb');
+  pipe.drain(true);
+  pipe.drain(true);
+  assert.deepEqual(lines, ['a', 'b']);
+  writeSync(pipe.writeEnd, 'c\n');
+  pipe.handOver();
+  await pipe.ended;
+  assert.deepEqual(lines, ['a', 'b', 'c']);
+});
+
 test('a line that never ends is delivered in pieces', async () => {
   let length = 0;
   const pipe = new ConsolePipe((line) => {

@@ -40,7 +40,7 @@ export class ConsolePipe {
     this.ended = new Promise((resolve) => {
       this.#socket.on('error', () => {});
       this.#socket.on('close', () => {
-        if (this.#partial.length > 0) this.#deliver(this.#partial);
+        this.#deliverPartial();
         resolve();
       });
     });
@@ -51,18 +51,19 @@ export class ConsolePipe {
     closeSync(this.writeEnd);
   }
 
-  /** Delivers what is in the pipe by now. */
-  drain(): void {
+  /** Delivers what is in the pipe by now; a line that has no end yet only when told to. */
+  drain(unfinished = false): void {
     while (!this.#socket.destroyed) {
       let length: number;
       try {
         length = readSync(this.#readEnd, this.#scratch);
       } catch {
-        return; // EAGAIN: empty
+        break; // EAGAIN: empty
       }
-      if (length === 0) return;
+      if (length === 0) break;
       this.#take(Buffer.from(this.#scratch.subarray(0, length)));
     }
+    if (unfinished) this.#deliverPartial();
   }
 
   #take(bytes: Buffer): void {
@@ -73,11 +74,14 @@ export class ConsolePipe {
       this.#partial = this.#partial.subarray(end + 1);
       this.#deliver(line);
     }
-    if (this.#partial.length >= LONGEST) {
-      const piece = this.#partial;
-      this.#partial = Buffer.alloc(0);
-      this.#deliver(piece);
-    }
+    if (this.#partial.length >= LONGEST) this.#deliverPartial();
+  }
+
+  #deliverPartial(): void {
+    const piece = this.#partial;
+    if (piece.length === 0) return;
+    this.#partial = Buffer.alloc(0);
+    this.#deliver(piece);
   }
 
   #deliver(line: Buffer): void {

@@ -13,7 +13,8 @@ const POWEROFF_TIMEOUT = 15_000;
 
 /** The machine around the guest. */
 export interface GuestHost {
-  drainConsole(): void;
+  /** Delivers what the guest has printed by now; a line that it has not ended only with `unfinished`. */
+  drainConsole(unfinished?: boolean): void;
   /** Ends QEMU. */
   end(): void;
 }
@@ -124,8 +125,8 @@ export class GuestRun {
   #exited(status: number): void {
     if (this.#exitCode !== undefined || !(status >= 0 && status <= 255)) return;
     this.#exitCode = status;
-    // All that the command printed is in the console's pipe by now.
-    this.#host?.drainConsole();
+    // All that the command printed is in the console's pipe by now, and its last line may have no end.
+    this.#host?.drainConsole(true);
     const last = this.#started === this.#commands.length || status !== 0;
     this.#limit(
       last ? 'power-off' : 'reboot',

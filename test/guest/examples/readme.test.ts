@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('../../../../', import.meta.url));
 /** What a device's commands print, among the rest. */
 const PRINTED: Readonly<Record<string, RegExp>> = {
   'rng.ts': /^00000010( +[0-9a-f]{2}){16} {2}\|.{16}\|$/m,
-  'blk.ts': /^serial disk\.img\n(.*\n)*from the guest$/m,
+  'blk.ts': /^disk\.img\n(.*\n)*from the guest$/m,
   'console.ts': /^hello$/m,
   // The first key of the sentence goes down.
   'input.ts': / 0001 0023 0001 0000/,
