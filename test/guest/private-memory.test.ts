@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -24,16 +24,20 @@ async function run(
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
   const warnings: string[] = [];
+  let mapped = false;
   const server = await serve(make, {
     vfioUser: socket,
     ...(vectors !== undefined && { vectors }),
-    print: () => {},
+    print: () => {
+      mapped ||= readFileSync('/proc/self/maps', 'utf8').includes('/memfd:memory-backend');
+    },
     warn: (line) => void warnings.push(line),
   });
   try {
     const devices = [...deviceArgs(make(), 'vfio-user', socket, 'virtio0'), ...PRIVATE];
     const { exitCode, console } = await boot(devices, exec);
     assert.equal(exitCode, 0, console.join('\n'));
+    assert.equal(mapped, false, 'the memory was shared after all');
     for (const line of console) assert.doesNotMatch(line, KERNEL_COMPLAINT);
     return { console, warnings };
   } finally {
