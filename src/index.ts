@@ -11,7 +11,7 @@ export type { GuestAddress } from './memory/address.js';
 export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
 export { MemoryError, type MemoryErrorCode } from './memory/memory-error.js';
 export type { MemoryView } from './memory/memory-view.js';
-export { type Replacement, type ServeOptions, type Server, serve } from './serve.js';
+export { type Connection, type Replacement, type ServeOptions, type Server, serve } from './serve.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/client.js';
 export type { FrontendOptions } from './transports/vhost-user/frontend.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
@@ -34,6 +34,7 @@ export {
   TransportError,
   type TransportErrorCode,
 } from './virtio/driver-transport.js';
+export type { LogContext, Monitor } from './virtio/monitor.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export {
   bytes,

@@ -6,7 +6,16 @@ import type { Environment, Session, StartSession } from './transports/session.js
 import { vfioUser } from './transports/vfio-user/server.js';
 import { serveVhostUser } from './transports/vhost-user/backend.js';
 import type { VirtioDevice } from './virtio/device.js';
+import type { LogContext, Monitor } from './virtio/monitor.js';
 import { ReplaceError } from './virtio/replace-error.js';
+
+/** One front-end's connection, from `connected` to `gone`. */
+export interface Connection {
+  /** 1, 2, 3... within one server. */
+  readonly connection: number;
+  readonly socket: string;
+  readonly transport: 'vhost-user' | 'vfio-user';
+}
 
 /** Where a device is served, and who hears of it. */
 export interface ServeOptions {
@@ -22,11 +31,13 @@ export interface ServeOptions {
   /** A line that the device prints for its user. To stdout unless told. */
   print?(line: string): void;
   /** A line about what a peer or the device did wrong. To stderr unless told. */
-  warn?(line: string): void;
+  warn?(line: string, about?: LogContext & Partial<Connection>): void;
+  /** Who looks on while this device is run for this connection. */
+  monitor?(device: VirtioDevice, connection: Connection): Monitor | undefined;
   /** A front-end came. */
-  connected?(socket: string): void;
+  connected?(socket: string, connection: Connection): void;
   /** It went; `error` says how it broke the protocol, if it did. The next one may come. */
-  gone?(socket: string, error?: Error): void;
+  gone?(socket: string, error: Error | undefined, connection: Connection): void;
 }
 
 /** What became of one front-end's device. */
@@ -59,11 +70,11 @@ export interface Server {
  * @throws TypeError when no socket is named; OsError when one is in use, or can't be made.
  */
 export async function serve(make: () => VirtioDevice, options: ServeOptions): Promise<Server> {
-  const places: [place: string | number, start: StartSession][] = [];
-  if (options.vhostUser !== undefined) places.push([options.vhostUser, serveVhostUser]);
+  const places: [place: string | number, transport: Transport, start: StartSession][] = [];
+  if (options.vhostUser !== undefined) places.push([options.vhostUser, 'vhost-user', serveVhostUser]);
   if (options.vfioUser !== undefined) {
     const { vectors } = options;
-    places.push([options.vfioUser, vfioUser(vectors === undefined ? {} : { vectors })]);
+    places.push([options.vfioUser, 'vfio-user', vfioUser(vectors === undefined ? {} : { vectors })]);
   }
   if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
   const os = await linuxOs();
@@ -73,7 +84,11 @@ export async function serve(make: () => VirtioDevice, options: ServeOptions): Pr
     os.close();
   };
   try {
-    for (const [place, start] of places) sockets.push(new ServedSocket(os, place, start, make, options));
+    let connections = 0;
+    const number = (): number => ++connections;
+    for (const [place, transport, start] of places) {
+      sockets.push(new ServedSocket(os, place, transport, start, make, number, options));
+    }
   } catch (error) {
     close();
     throw error;
@@ -91,9 +106,13 @@ function replaceAll(sockets: readonly ServedSocket[], make: () => VirtioDevice):
   return done;
 }
 
+type Transport = Connection['transport'];
+
 class ServedSocket {
   readonly #name: string;
+  readonly #transport: Transport;
   readonly #start: StartSession;
+  readonly #number: () => number;
   readonly #environment: Environment;
   readonly #options: ServeOptions;
   /** None for a connection. */
@@ -110,8 +129,10 @@ class ServedSocket {
   constructor(
     os: LinuxOs,
     place: string | number,
+    transport: Transport,
     start: StartSession,
     make: () => VirtioDevice,
+    number: () => number,
     options: ServeOptions,
   ) {
     const environment: Environment = {
@@ -119,10 +140,12 @@ class ServedSocket {
       clock: os.clock,
       defer: setImmediate,
       print: options.print ?? ((line) => process.stdout.write(`${line}\n`)),
-      warn: options.warn ?? ((line) => process.stderr.write(`${line}\n`)),
+      warn: (line, about) => this.#warn(line, { socket: this.#name, transport, ...about }),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
+    this.#transport = transport;
     this.#start = start;
+    this.#number = number;
     this.#environment = environment;
     this.#options = options;
     this.make = make;
@@ -149,13 +172,28 @@ class ServedSocket {
       return;
     }
     this.#listener?.pause();
-    this.#options.connected?.(this.#name);
-    this.#session = this.#start(channel, device, this.#environment, (error) => {
+    const connection: Connection = {
+      connection: this.#number(),
+      socket: this.#name,
+      transport: this.#transport,
+    };
+    this.#options.connected?.(this.#name, connection);
+    const environment: Environment = {
+      ...this.#environment,
+      warn: (line, about) => this.#warn(line, { ...connection, ...about }),
+      monitor: this.#options.monitor?.(device, connection),
+    };
+    this.#session = this.#start(channel, device, environment, (error) => {
       this.#session = undefined;
-      this.#options.gone?.(this.#name, error);
+      this.#options.gone?.(this.#name, error, connection);
       this.#listener?.resume();
       if (this.#listener === undefined) this.#finish();
     });
+  }
+
+  #warn(line: string, about: LogContext & Partial<Connection>): void {
+    if (this.#options.warn !== undefined) this.#options.warn(line, about);
+    else process.stderr.write(`${line}\n`);
   }
 
   /** Whether it has a front-end. */

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { serve } from '../serve.js';
+import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import { capabilities } from './capabilities.js';
 import {
   addDeviceOptions,
@@ -11,7 +12,9 @@ import {
 } from './device-options.js';
 import { reloadOnSave } from './live-reload.js';
 import { makeLog } from './log.js';
+import { Metrics, metricsOption } from './metrics.js';
 import { stopSignal } from './stop-signal.js';
+import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
@@ -23,6 +26,8 @@ interface Options extends DeviceOptions {
   readonly vectors?: number;
   readonly quiet?: boolean;
   readonly watch: boolean;
+  readonly trace?: boolean;
+  readonly metrics?: number;
   readonly log: 'auto' | 'pretty' | 'json';
 }
 
@@ -46,6 +51,8 @@ export function serveCommand(): Command {
     .option('--print-capabilities', 'print what the device is, as JSON, and stop')
     .addOption(vectorsOption())
     .option('--no-watch', "do not reload a device's file when it is saved")
+    .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
+    .addOption(metricsOption())
     .option('--quiet', 'do not show what the device prints')
     .addOption(
       new Option('--log <format>', 'of the log').choices(['auto', 'pretty', 'json']).default('auto'),
@@ -69,26 +76,42 @@ async function run(name: string, options: Options): Promise<void> {
   }
   if (options.vectors !== undefined && options.vfioUser === undefined)
     throw new UsageError('--vectors needs --vfio-user');
-  const log = makeLog(options.log);
+  const log = makeLog(options.log, options.trace ? 'trace' : 'info');
+  const metrics = options.metrics === undefined ? undefined : new Metrics();
   const server = await serve(() => kind.make(options), {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.quiet && { print: () => {} }),
-    warn: (line) => log.warn(line),
-    connected: (socket) => log.info({ socket }, 'front-end connected'),
-    gone: (socket, error) => {
-      if (error === undefined) log.info({ socket }, 'front-end left');
-      else log.warn({ socket }, `front-end dropped: ${error.message}`);
+    warn: (line, about) => log.warn(about, line),
+    connected: (_, connection) => log.info(connection, 'front-end connected'),
+    gone: (_, error, connection) => {
+      metrics?.gone(connection);
+      if (error === undefined) log.info(connection, 'front-end left');
+      else log.warn(connection, `front-end dropped: ${error.message}`);
     },
+    monitor: (device, connection) => {
+      const monitors: Monitor[] = [];
+      if (metrics !== undefined) monitors.push(metrics.monitor(device, connection));
+      if (options.trace) monitors.push(traceTo(log.child(connection)));
+      return monitors.length > 0 ? combineMonitors(monitors) : undefined;
+    },
+  });
+  const page = await metrics?.listen(options.metrics!).catch((error: unknown) => {
+    server.close();
+    throw error;
   });
   const stopped = stopSignal();
   const stopReloading =
-    kind.file !== undefined && options.watch ? reloadOnSave(kind.file, server, log) : undefined;
+    kind.file !== undefined && options.watch
+      ? reloadOnSave(kind.file, server, log, (result) => metrics?.reloaded(result))
+      : undefined;
   for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${kind.make(options).name}`);
+  if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
   const signal = await Promise.race([stopped, server.finished]);
   log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
   stopReloading?.();
   server.close();
+  page?.close();
 }
 
 /** Where to serve vhost-user: a path, or a descriptor. */

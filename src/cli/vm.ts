@@ -20,6 +20,7 @@ import { reloadOnSave } from './live-reload.js';
 import { makeLog } from './log.js';
 import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
 import { stopSignal } from './stop-signal.js';
+import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
@@ -33,6 +34,7 @@ interface Options extends DeviceOptions {
   readonly machine: 'q35' | 'pc';
   readonly memory: number;
   readonly cpus: number;
+  readonly trace?: boolean;
   readonly verbose?: boolean;
   readonly quiet?: boolean;
 }
@@ -71,6 +73,7 @@ export function vmCommand(): Command {
     .addOption(new Option('--machine <type>', "QEMU's machine").choices(['q35', 'pc']).default('q35'))
     .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
+    .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .option('--verbose', "show the kernel's boot messages too")
     .option('--quiet', 'do not show what the devices print');
   return addDeviceOptions(command).action(run);
@@ -103,7 +106,7 @@ async function runGuest(
   options: Options,
   signal: AbortSignal,
 ): Promise<number> {
-  const log = makeLog('pretty');
+  const log = makeLog('pretty', options.trace ? 'trace' : 'info');
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
   const servers: Server[] = [];
   const stopReloading: (() => void)[] = [];
@@ -124,7 +127,8 @@ async function runGuest(
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
       const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
       const warn = (line: string): void => log.warn(line);
-      const server = await serve(() => kind.make(options), { ...place, ...vectors, print, warn });
+      const monitor = options.trace ? { monitor: () => traceTo(log.child({ device: device.name })) } : {};
+      const server = await serve(() => kind.make(options), { ...place, ...vectors, ...monitor, print, warn });
       servers.push(server);
       if (kind.file !== undefined) stopReloading.push(reloadOnSave(kind.file, server, log));
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);

@@ -1,5 +1,6 @@
 import type { Clock } from '../virtio/clock.js';
 import type { VirtioDevice } from '../virtio/device.js';
+import type { LogContext, Monitor } from '../virtio/monitor.js';
 import type { Channel, Os } from './ports.js';
 
 /** What a session needs of the process around it. */
@@ -11,7 +12,9 @@ export interface Environment {
   /** A line that a device prints for its user. */
   print(line: string): void;
   /** A line about what a peer or a device did wrong. */
-  warn(line: string): void;
+  warn(line: string, about?: LogContext): void;
+  /** Looks on, if anybody does. */
+  readonly monitor?: Monitor | undefined;
 }
 
 /** One connection of a front-end or client, which gets a device of its own. */

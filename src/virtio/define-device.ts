@@ -2,7 +2,7 @@ import { MemoryError } from '../memory/memory-error.js';
 import type { Chain } from '../virtqueue/chain.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import { ConfigSpace } from './config-space.js';
-import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
+import type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './device.js';
 import type { Fields, Struct, Values } from './struct.js';
 
 /** What a device's handlers reach: its driver, its configuration space, its clock. */
@@ -107,7 +107,7 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   readonly id: number;
   readonly name: string;
   readonly features: bigint;
-  readonly queues: readonly { readonly name: string; readonly size: number }[];
+  readonly queues: readonly QueueSpec[];
   readonly config: ConfigSpace;
   readonly #definition: DeviceDefinition<C>;
   readonly #fields: Values<C>;
@@ -126,11 +126,11 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
       }
       this.features |= 1n << BigInt(bit);
     }
-    this.queues = definition.queues.map(({ name, size = DEFAULT_SIZE }) => {
+    this.queues = definition.queues.map(({ name, size = DEFAULT_SIZE, shape }) => {
       if (!(size >= 1 && size <= 32768 && Number.isInteger(Math.log2(size)))) {
         throw new RangeError(`queue ${name} has size ${size}: take a power of two up to 32768 (VIRTIO §2.7)`);
       }
-      return { name, size };
+      return { name, size, shape };
     });
     const { struct, initial = {}, writable = [] } = definition.config ?? {};
     const offsets = struct?.offsets as Record<string, number> | undefined;
@@ -220,6 +220,7 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   #failed(error: unknown, queue: DeviceQueue): void {
     this.#running?.warn(
       `a request on ${queue.name} failed: ${error instanceof Error ? error.message : String(error)}`,
+      { queue: queue.name },
     );
   }
 }
@@ -235,6 +236,7 @@ function answer<C extends Fields, Q extends Fields, R extends Fields>(
     const had = `${chain.readable} and ${chain.writable}`;
     device.warn(
       `a request on ${name} has ${request.size} bytes and room for ${room}, not ${had}: not answered`,
+      { queue: name },
     );
     return;
   }

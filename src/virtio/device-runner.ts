@@ -6,6 +6,7 @@ import type { VirtioDevice } from './device.js';
 import { DeviceClock } from './device-clock.js';
 import { FeatureError } from './feature-error.js';
 import { RING_FEATURES } from './features.js';
+import type { LogContext, Monitor } from './monitor.js';
 import { QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
@@ -22,7 +23,8 @@ export interface RunnerPorts {
   /** Calls back soon, from the event loop, after other work that waits had its turn. */
   defer(callback: () => void): void;
   print(line: string): void;
-  warn(line: string): void;
+  warn(line: string, about?: LogContext): void;
+  readonly monitor?: Monitor | undefined;
 }
 
 /**
@@ -47,11 +49,16 @@ export class DeviceRunner {
   constructor(device: VirtioDevice, ports: RunnerPorts) {
     this.#ports = ports;
     const events = {
-      interrupt: (index: number) => ports.interrupt(index),
+      interrupt: (index: number) => {
+        ports.interrupt(index);
+        ports.monitor?.interrupted?.(index);
+      },
       broken: (index: number, error: unknown) => {
         const { name, queues } = this.device;
-        ports.warn(`${name}: queue ${index} (${queues[index]!.name}) is broken until reset: ${text(error)}`);
-        ports.broken(index);
+        ports.warn(`${name}: queue ${index} (${queues[index]!.name}) is broken until reset: ${text(error)}`, {
+          queue: queues[index]!.name,
+        });
+        this.#broke(index);
       },
       popped: (queue: QueueRunner) => {
         this.#serving = queue;
@@ -106,7 +113,7 @@ export class DeviceRunner {
     }
     if (this.#configPending) {
       this.#configPending = false;
-      this.#ports.configInterrupt();
+      this.#interruptForConfig();
     }
   }
 
@@ -187,6 +194,7 @@ export class DeviceRunner {
   kick(index: number): void {
     const queue = this.#queues[index];
     if (queue === undefined || !queue.running || this.#state !== 'active') return;
+    this.#ports.monitor?.kicked?.(index);
     this.#enter(() => {
       queue.quiet();
       this.device.queueNotified(this.#resident.queues[index]!);
@@ -234,9 +242,10 @@ export class DeviceRunner {
     const ports = {
       configChanged: () => this.#configChanged(),
       print: (line: string) => this.#ports.print(printable(line)),
-      warn: (line: string) => this.#ports.warn(`${device.name}: ${printable(line)}`),
+      warn: (line: string, about?: LogContext) =>
+        this.#ports.warn(`${device.name}: ${printable(line)}`, about),
     };
-    return new Resident(device, this.#queues, clock, ports, (queue) => queue);
+    return new Resident(device, this.#queues, clock, ports, this.#ports.monitor);
   }
 
   /** Tries a device with the state of another. */
@@ -264,7 +273,7 @@ export class DeviceRunner {
 
   #configChanged(): void {
     this.device.config.changed();
-    if (this.#state === 'active') this.#ports.configInterrupt();
+    if (this.#state === 'active') this.#interruptForConfig();
     else this.#configPending = this.#state === 'paused';
   }
 
@@ -292,6 +301,16 @@ export class DeviceRunner {
     });
   }
 
+  #interruptForConfig(): void {
+    this.#ports.configInterrupt();
+    this.#ports.monitor?.interrupted?.(undefined);
+  }
+
+  #broke(index: number | undefined): void {
+    this.#ports.broken(index);
+    this.#ports.monitor?.broke?.(index);
+  }
+
   /** Nothing that a device throws leaves this object. */
   #guard(call: () => void, device: VirtioDevice = this.device): void {
     try {
@@ -303,7 +322,7 @@ export class DeviceRunner {
       }
       this.#ports.warn(`${device.name}: the device failed: ${text(error)}`);
       // One that is not in place has no say in it.
-      if (device === this.device) this.#ports.broken(undefined);
+      if (device === this.device) this.#broke(undefined);
     }
   }
 }

@@ -1,6 +1,8 @@
 import type { Chain } from '../virtqueue/chain.js';
 import type { Clock } from './clock.js';
 import type { ConfigSpace } from './config-space.js';
+import type { LogContext } from './monitor.js';
+import type { Fields, Struct } from './struct.js';
 
 /** A queue that a device has. */
 export interface QueueSpec {
@@ -8,6 +10,8 @@ export interface QueueSpec {
   readonly name: string;
   /** The most descriptors the device takes: a power of two, at most 32768 (VIRTIO 1.3 §2.7). */
   readonly size: number;
+  /** The shapes of its requests and responses, for traces. */
+  readonly shape?: { readonly request: Struct<Fields>; readonly response?: Struct<Fields> } | undefined;
 }
 
 /**
@@ -62,7 +66,7 @@ export interface DeviceHost {
   /** A line that the device itself prints for its user. */
   print(line: string): void;
   /** A line about what a device or a driver did wrong, for whoever runs it. */
-  warn(line: string): void;
+  warn(line: string, about?: LogContext): void;
 }
 
 /** The device's handle on one of its queues. A driver's mistake breaks the queue, never the device: it is then empty. */

@@ -1,5 +1,6 @@
 import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
 import type { DeviceClock } from './device-clock.js';
+import type { LogContext, Monitor } from './monitor.js';
 import { QueueHandle } from './queue-handle.js';
 import type { QueueRunner } from './queue-runner.js';
 
@@ -7,7 +8,7 @@ import type { QueueRunner } from './queue-runner.js';
 export interface HostPorts {
   configChanged(): void;
   print(line: string): void;
-  warn(line: string): void;
+  warn(line: string, about?: LogContext): void;
 }
 
 /** A device in its place on a runner: what is its own, and ends when another takes the place. */
@@ -21,19 +22,20 @@ export class Resident {
   #place: 'tried' | 'serving' | 'retired' = 'serving';
   #configPending = false;
 
-  /** @param watched - may put something between the device and its queue. */
   constructor(
     device: VirtioDevice,
     queues: readonly QueueRunner[],
     clock: DeviceClock,
     ports: HostPorts,
-    watched: (queue: DeviceQueue) => DeviceQueue,
+    monitor: Monitor | undefined,
   ) {
     this.device = device;
     this.clock = clock;
     this.#ports = ports;
     this.#handles = queues.map((queue, index) => new QueueHandle(queue, device.queues[index]!.name));
-    this.queues = this.#handles.map(watched);
+    this.queues = this.#handles.map(
+      (handle, index) => monitor?.queue?.(handle, device.queues[index]!) ?? handle,
+    );
   }
 
   /** @param features - of the device's own, what the driver accepted. */
@@ -44,7 +46,7 @@ export class Resident {
       clock: this.clock,
       configChanged: () => this.#configChanged(),
       print: (line) => this.#ports.print(line),
-      warn: (line) => this.#ports.warn(line),
+      warn: (line, about) => this.#ports.warn(line, about),
     };
   }
 

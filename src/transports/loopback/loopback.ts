@@ -37,6 +37,7 @@ export class Loopback implements DriverTransport {
       defer: environment.defer,
       print: environment.print,
       warn: environment.warn,
+      monitor: environment.monitor,
     });
   }
 

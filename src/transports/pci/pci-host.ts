@@ -1,4 +1,5 @@
 import type { Clock } from '../../virtio/clock.js';
+import type { LogContext, Monitor } from '../../virtio/monitor.js';
 
 /** What the function needs of the process around it. */
 export interface FunctionEnvironment {
@@ -8,7 +9,9 @@ export interface FunctionEnvironment {
   /** A line that the device prints for its user. */
   print(line: string): void;
   /** A line about what the driver or the device did wrong. */
-  warn(line: string): void;
+  warn(line: string, about?: LogContext): void;
+  /** Looks on, if anybody does. */
+  readonly monitor?: Monitor | undefined;
 }
 
 /** What a virtio-pci function needs of whatever puts it on a bus: a VMM over vfio-user, an emulator in the same process. */

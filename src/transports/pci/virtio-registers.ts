@@ -63,7 +63,8 @@ export class VirtioRegisters {
       broken: () => this.#needsReset(),
       defer: (callback) => environment.defer(callback),
       print: (line) => environment.print(line),
-      warn: (line) => environment.warn(line),
+      warn: (line, about) => environment.warn(line, about),
+      monitor: environment.monitor,
     });
     this.#kicks = device.queues.map((_, index) => () => {
       this.#kicked.delete(index);

@@ -91,9 +91,10 @@ class ServerSession implements Session {
         defer,
         print: (line) => environment.print(line),
         // What a device finds missing because a reset or the end cut it short is nobody's fault.
-        warn: (line) => {
-          if (!this.#resetting && !this.#over) environment.warn(line);
+        warn: (line, about) => {
+          if (!this.#resetting && !this.#over) environment.warn(line, about);
         },
+        monitor: environment.monitor,
       },
       {
         raise: (vector) => this.#irqs.raise(vector),

@@ -55,6 +55,7 @@ export class VhostDevice {
       defer: environment.defer,
       print: environment.print,
       warn: environment.warn,
+      monitor: environment.monitor,
     });
   }
 

@@ -3,6 +3,7 @@ import { PoliteDriver } from '../../virtqueue/testing/polite-driver.js';
 import type { VirtioDevice } from '../device.js';
 import { DeviceRunner } from '../device-runner.js';
 import { RING_FEATURES } from '../features.js';
+import type { Monitor } from '../monitor.js';
 import { FakeClock } from './fake-clock.js';
 
 /** A device on the bench: a polite driver for each queue, a fake clock, and all that the device does to be looked at. */
@@ -20,8 +21,11 @@ export class DeviceBench {
   readonly broken: (number | undefined)[] = [];
   readonly #deferred: (() => void)[] = [];
 
-  /** @param features - what the driver accepts of the device's own bits; all of them unless told. */
-  constructor(device: VirtioDevice, features: bigint = device.features) {
+  /**
+   * @param features - what the driver accepts of the device's own bits; all of them unless told.
+   * @param monitor - looks on.
+   */
+  constructor(device: VirtioDevice, features: bigint = device.features, monitor?: Monitor) {
     this.interrupts = device.queues.map(() => 0);
     this.runner = new DeviceRunner(device, {
       clock: this.clock,
@@ -35,6 +39,7 @@ export class DeviceBench {
       defer: (callback) => void this.#deferred.push(callback),
       print: (line) => void this.lines.push(line),
       warn: (line) => void this.warnings.push(line),
+      monitor,
     });
     this.runner.accept(features | RING_FEATURES);
     this.drivers = device.queues.map(

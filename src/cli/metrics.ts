@@ -1,0 +1,196 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { InvalidArgumentError, Option } from 'commander';
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { Connection } from '../serve.js';
+import type { DeviceQueue, VirtioDevice } from '../virtio/device.js';
+import type { Monitor } from '../virtio/monitor.js';
+import type { ReloadResult } from './live-reload.js';
+import { UsageError } from './usage-error.js';
+
+/** What is counted of one queue of one kind of device, over all connections. */
+interface QueueCounts {
+  chains: number;
+  read: number;
+  written: number;
+  kicks: number;
+  interrupts: number;
+  broken: number;
+}
+
+const HELP: Readonly<Record<keyof QueueCounts, readonly [name: string, help: string]>> = {
+  chains: ['virtio_misc_chains_total', 'Chains that the device handed back.'],
+  read: ['virtio_misc_read_bytes_total', 'Bytes that the device read from chains.'],
+  written: ['virtio_misc_written_bytes_total', 'Bytes that the device wrote into chains.'],
+  kicks: ['virtio_misc_kicks_total', 'Kicks by the driver, and what counts as one.'],
+  interrupts: ['virtio_misc_interrupts_total', 'Interrupts of the driver; queue="" for the configuration.'],
+  broken: [
+    'virtio_misc_broken_total',
+    'Queues that a driver or a device broke; queue="" for the whole device.',
+  ],
+};
+
+/** Counts what goes on, for Prometheus. The counters are plain numbers until somebody asks for them. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #queues = new Map<string, { device: string; queue: string; counts: QueueCounts }>();
+  /** The labels of those that are connected. */
+  readonly #connected = new Map<number, { device: string; transport: string }>();
+  readonly #connections: Gauge;
+  readonly #connectionsTotal: Counter;
+  readonly #reloads: Counter;
+
+  constructor() {
+    const registers = [this.#registry];
+    const labelNames = ['device', 'transport'];
+    this.#connections = new Gauge({
+      name: 'virtio_misc_connections',
+      help: 'Front-ends that are connected.',
+      labelNames,
+      registers,
+    });
+    this.#connectionsTotal = new Counter({
+      name: 'virtio_misc_connections_total',
+      help: 'Front-ends that came.',
+      labelNames,
+      registers,
+    });
+    this.#reloads = new Counter({
+      name: 'virtio_misc_reloads_total',
+      help: 'Saves of a device file: reloaded, refused (the guest would notice) or failed.',
+      labelNames: ['result'],
+      registers,
+    });
+    for (const [key, [name, help]] of Object.entries(HELP)) {
+      const all = this.#queues;
+      new Counter({
+        name,
+        help,
+        labelNames: ['device', 'queue'],
+        registers,
+        collect() {
+          this.reset();
+          for (const { device, queue, counts } of all.values()) {
+            const value = counts[key as keyof QueueCounts];
+            // Most of it makes no sense for a whole device.
+            if (queue !== '' || value > 0) this.inc({ device, queue }, value);
+          }
+        },
+      });
+    }
+  }
+
+  /** The front-end of a `monitor` left. */
+  gone({ connection }: Connection): void {
+    this.#connections.dec(this.#connected.get(connection) ?? {});
+    this.#connected.delete(connection);
+  }
+
+  reloaded(result: ReloadResult): void {
+    this.#reloads.inc({ result });
+  }
+
+  /** Counts what a device does for a front-end that came. */
+  monitor({ name, queues }: VirtioDevice, { connection, transport }: Connection): Monitor {
+    const labels = { device: name, transport };
+    this.#connected.set(connection, labels);
+    this.#connections.inc(labels);
+    this.#connectionsTotal.inc(labels);
+    const counts = queues.map((queue) => this.#counts(name, queue.name));
+    const whole = this.#counts(name, '');
+    const of = (queue: number | undefined): QueueCounts => (queue === undefined ? whole : counts[queue]!);
+    return {
+      queue: (queue) => counted(queue, counts[queue.index]!),
+      kicked(queue) {
+        of(queue).kicks += 1;
+      },
+      interrupted(queue) {
+        of(queue).interrupts += 1;
+      },
+      broke(queue) {
+        of(queue).broken += 1;
+      },
+    };
+  }
+
+  /** In Prometheus's text format. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  /**
+   * Answers `GET /metrics` on this machine's own address.
+   *
+   * @param port - 0 for one that is free.
+   * @returns ends it, and the port.
+   * @throws UsageError when the port can't be had.
+   */
+  async listen(port: number): Promise<{ port: number; close(): void }> {
+    const server: Server = createServer((request, response) => {
+      const known = request.url === '/metrics' && request.method === 'GET';
+      if (!known) {
+        response.writeHead(404).end('only GET /metrics is here\n');
+        return;
+      }
+      void this.text().then((text) =>
+        response.writeHead(200, { 'content-type': this.#registry.contentType }).end(text),
+      );
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('listening', resolve).once('error', (error: NodeJS.ErrnoException) => {
+        const why =
+          error.code === 'EADDRINUSE'
+            ? 'another program has it'
+            : error.code === 'EACCES'
+              ? 'it takes more rights'
+              : error.message;
+        reject(new UsageError(`--metrics: port ${port} can't be had, ${why}: take another, or 0 for any`));
+      });
+      server.listen(port, '127.0.0.1');
+    });
+    return {
+      port: (server.address() as AddressInfo).port,
+      close() {
+        server.close();
+        server.closeAllConnections();
+      },
+    };
+  }
+
+  #counts(device: string, queue: string): QueueCounts {
+    const key = JSON.stringify([device, queue]);
+    const known = this.#queues.get(key);
+    if (known !== undefined) return known.counts;
+    const counts = { chains: 0, read: 0, written: 0, kicks: 0, interrupts: 0, broken: 0 };
+    this.#queues.set(key, { device, queue, counts });
+    return counts;
+  }
+}
+
+/** `--metrics`. */
+export function metricsOption(): Option {
+  return new Option(
+    '--metrics <port>',
+    'serve metrics for Prometheus on 127.0.0.1; 0 for any port',
+  ).argParser((text) => {
+    if (!/^\d+$/.test(text) || Number(text) > 65_535)
+      throw new InvalidArgumentError('write a port from 0 to 65535.');
+    return Number(text);
+  });
+}
+
+function counted(queue: DeviceQueue, counts: QueueCounts): DeviceQueue {
+  return {
+    index: queue.index,
+    name: queue.name,
+    pop: () => queue.pop(),
+    push(chain) {
+      counts.chains += 1;
+      counts.read += chain.consumed;
+      counts.written += chain.written;
+      queue.push(chain);
+    },
+    fail: (error) => queue.fail(error),
+    flush: () => queue.flush(),
+  };
+}

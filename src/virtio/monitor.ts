@@ -1,0 +1,35 @@
+import type { DeviceQueue, QueueSpec } from './device.js';
+
+/** Looks on while a device is run, for traces and metrics. Without one, nothing is done for it. */
+export interface Monitor {
+  /** May put something between a device and its queue. Asked for each device that takes the place. */
+  queue?(queue: DeviceQueue, spec: QueueSpec): DeviceQueue;
+  /** The driver kicked this queue. */
+  kicked?(queue: number): void;
+  /** The driver was interrupted for this queue; `undefined` for the configuration. */
+  interrupted?(queue: number | undefined): void;
+  /** This queue broke; `undefined` for the whole device. */
+  broke?(queue: number | undefined): void;
+}
+
+/** What a line of the log is about, beside its connection. */
+export interface LogContext {
+  /** A queue's name. */
+  readonly queue?: string;
+}
+
+/** Several monitors as one; the first is nearest to the queue. */
+export function combineMonitors(monitors: readonly Monitor[]): Monitor {
+  return {
+    queue: (queue, spec) => monitors.reduce((inner, monitor) => monitor.queue?.(inner, spec) ?? inner, queue),
+    kicked(queue) {
+      for (const monitor of monitors) monitor.kicked?.(queue);
+    },
+    interrupted(queue) {
+      for (const monitor of monitors) monitor.interrupted?.(queue);
+    },
+    broke(queue) {
+      for (const monitor of monitors) monitor.broke?.(queue);
+    },
+  };
+}
