@@ -45,7 +45,12 @@ export async function runPiped(
   sink.stdin?.on('error', () => {});
   if (sink.stdin) source.stdout?.pipe(sink.stdin);
   // When the sink leaves early, the source must not wait for a reader for ever.
-  sink.on('close', (status) => (status === 0 ? source.stdout?.resume() : source.stdout?.destroy()));
+  // Unpiped first: a pipe that hears of its broken end only after this would pause the source again.
+  sink.on('close', (status) => {
+    source.stdout?.unpipe();
+    if (status === 0) source.stdout?.resume();
+    else source.stdout?.destroy();
+  });
   // The sink's story comes first: a source whose sink died fails too.
   await settleAll([ended(sink, to, options, sinkErrors), ended(source, from, options, sourceErrors)]);
 }
