@@ -112,6 +112,20 @@ describe('a device is replaced', () => {
     assert.deepEqual(old.calls, ['activate', 'close']);
   });
 
+  test('one that holds several of one queue is closed after the last', () => {
+    const old = new Marked(1);
+    const bench = new DeviceBench(old);
+    old.keep = true;
+    for (let i = 0; i < 3; i++) ask(bench);
+    bench.runner.replace(new Marked(2));
+    const closed = old.kept.map((chain) => {
+      old.answer(old.host!.queues[0]!, chain);
+      bench.settle();
+      return old.calls.includes('close');
+    });
+    assert.deepEqual(closed, [false, false, true]);
+  });
+
   test('three in a row, each with a request in flight: each finishes its own', () => {
     const devices = [new Marked(1), new Marked(2), new Marked(3)] as const;
     const bench = new DeviceBench(devices[0]);
@@ -276,6 +290,18 @@ describe('time goes on', () => {
     assert.equal(bench.drivers[0]!.receive()?.bytes[0], 1);
     assert.deepEqual(old.calls, ['activate', 'close']);
     assert.equal(bench.clock.open, 0);
+  });
+
+  test('what time the guest lost before stays lost', () => {
+    const next = new Ticking(2);
+    const bench = new DeviceBench(new Ticking(1));
+    bench.advance(150);
+    bench.runner.pause();
+    bench.advance(1000);
+    bench.runner.activate();
+    bench.runner.replace(next);
+    bench.advance(100);
+    assert.deepEqual(next.rang, [200]);
   });
 
   test('a guest that stands still does so for the new device too', () => {

@@ -50,14 +50,21 @@ export class FakeClock implements Clock {
 class FakeAlarm implements Alarm {
   deadline: number | undefined;
   readonly ring: () => void;
-  readonly close: () => void;
+  readonly #forget: () => void;
+  #closed = false;
 
-  constructor(ring: () => void, close: () => void) {
+  constructor(ring: () => void, forget: () => void) {
     this.ring = ring;
-    this.close = close;
+    this.#forget = forget;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#forget();
   }
 
   set(deadline: number): void {
+    if (this.#closed) throw new TypeError('this alarm was closed');
     this.deadline = deadline;
   }
 
