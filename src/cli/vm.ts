@@ -4,6 +4,7 @@ import { constants, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Server, serve } from '../serve.js';
+import type { VirtioDevice } from '../virtio/device.js';
 import { bootGuest } from '../vm/boot.js';
 import { prepareGuest } from '../vm/image.js';
 import { progressTo } from '../vm/progress.js';
@@ -79,9 +80,19 @@ export function vmCommand(): Command {
   return addDeviceOptions(command).action(run);
 }
 
+/** A device of the guest, made once to see what it is, and the transport that was asked for or that works. */
+interface Attachment {
+  readonly kind: DeviceKind;
+  readonly device: VirtioDevice;
+  readonly transport: TransportName;
+}
+
 async function run(options: Options): Promise<void> {
-  const kinds = await findDevices(options.device, options);
-  const overVfioUser = kinds.some((kind) => transportOf(kind, options) === 'vfio-user');
+  const attachments = (await findDevices(options.device, options)).map((kind): Attachment => {
+    const device = kind.make(options);
+    return { kind, device, transport: options.transport ?? bestTransport(device) };
+  });
+  const overVfioUser = attachments.some(({ transport }) => transport === 'vfio-user');
   if (options.vectors !== undefined && !overVfioUser)
     throw new UsageError('--vectors needs a device over vfio-user');
   const stop = new AbortController();
@@ -93,7 +104,7 @@ async function run(options: Options): Promise<void> {
     stop.abort();
   });
   try {
-    process.exitCode = await runGuest(kinds, options, stop.signal);
+    process.exitCode = await runGuest(attachments, options, stop.signal);
   } catch (error) {
     if (stopped === undefined) throw error;
     process.stderr.write(`virtio-misc: stopped by ${stopped}\n`);
@@ -102,7 +113,7 @@ async function run(options: Options): Promise<void> {
 }
 
 async function runGuest(
-  kinds: readonly DeviceKind[],
+  attachments: readonly Attachment[],
   options: Options,
   signal: AbortSignal,
 ): Promise<number> {
@@ -119,9 +130,7 @@ async function runGuest(
   };
   try {
     const args: string[] = [];
-    for (const [index, kind] of kinds.entries()) {
-      const device = kind.make(options);
-      const transport = transportOf(kind, options);
+    for (const [index, { kind, device, transport }] of attachments.entries()) {
       const socket = join(folder, `${index}.sock`);
       args.push(...deviceArgs(device, transport, socket, `virtio${index}`));
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
@@ -167,11 +176,6 @@ async function runGuest(
     for (const server of servers) server.close();
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-/** The transport that was asked for, or the one that works. */
-function transportOf(kind: DeviceKind, options: Options): TransportName {
-  return options.transport ?? bestTransport(kind.make(options));
 }
 
 function oneMore(value: string, before: readonly string[] = []): string[] {

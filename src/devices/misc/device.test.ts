@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { le64 } from '../../virtio/struct.js';
 import { DeviceBench } from '../../virtio/testing/device-bench.js';
 import { type MiscOptions, virtioMisc } from './device.js';
 import * as wire from './wire.js';
@@ -45,7 +46,7 @@ class MiscBench extends DeviceBench {
       const view = new DataView(n.bytes.buffer);
       if (n.bytes.length === 0) all.push([]);
       else if (n.bytes.length === 8) all.push([view.getUint32(4, true)]);
-      else all.push([view.getUint32(4, true), wire.readLe64(view, 8)]);
+      else all.push([view.getUint32(4, true), le64.read(view, 8)]);
     }
     return all;
   }

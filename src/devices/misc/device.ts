@@ -1,6 +1,7 @@
 import type { Alarm } from '../../virtio/clock.js';
 import { ConfigSpace } from '../../virtio/config-space.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../virtio/device.js';
+import { le64 } from '../../virtio/struct.js';
 import type { Chain } from '../../virtqueue/chain.js';
 import { Timers } from './timers.js';
 import * as wire from './wire.js';
@@ -94,9 +95,9 @@ class MiscDevice implements VirtioDevice {
         const { request_id, delay_ns, interval_ns, size } = wire.SET_TIMER_NS;
         if (!this.#negotiated(wire.VIRTIO_MISC_F_NSEC)) return UNSUPPORTED;
         if (length < size) return INVALID;
-        const interval = wire.readLe64(request, interval_ns);
+        const interval = le64.read(request, interval_ns);
         if (interval > 0 && !this.#negotiated(wire.VIRTIO_MISC_F_PERIODIC)) return UNSUPPORTED;
-        return this.#set(request.getUint32(request_id, true), wire.readLe64(request, delay_ns), interval);
+        return this.#set(request.getUint32(request_id, true), le64.read(request, delay_ns), interval);
       }
       default:
         return UNSUPPORTED;
@@ -147,7 +148,7 @@ class MiscDevice implements VirtioDevice {
     const { type, request_id, expirations, size, sizeWithCount } = wire.NOTIFICATION;
     this.#answer.setUint32(type, wire.VIRTIO_MISC_TIMER_EXPIRED, true);
     this.#answer.setUint32(request_id, expiry.id, true);
-    wire.writeLe64(this.#answer, expirations, expiry.expirations);
+    le64.write(this.#answer, expirations, expiry.expirations);
     chain.write(this.#answerBytes, 0, chain.writable >= sizeWithCount ? sizeWithCount : size);
     this.#host.print(`virtio-misc: timer ${expiry.id} expired, late by ${ms(now - expiry.deadline)}`);
   }

@@ -1,6 +1,7 @@
 import type { BufferQueue } from '../../virtio/buffer-queue.js';
 import { type Driver, openDriver } from '../../virtio/driver.js';
 import type { DriverTransport } from '../../virtio/driver-transport.js';
+import { le64 } from '../../virtio/struct.js';
 import { MiscError } from './misc-error.js';
 import * as wire from './wire.js';
 
@@ -118,8 +119,8 @@ export class MiscDriver {
     return this.#set(interval > 0, func, context, size, (request, id) => {
       request.setUint32(type, wire.VIRTIO_MISC_SET_TIMER_NS, true);
       request.setUint32(request_id, id, true);
-      wire.writeLe64(request, delay_ns, delay);
-      wire.writeLe64(request, interval_ns, interval);
+      le64.write(request, delay_ns, delay);
+      le64.write(request, interval_ns, interval);
     });
   }
 
@@ -228,7 +229,7 @@ export class MiscDriver {
     if (timer === undefined) return;
     if (!timer.periodic) this.#timers.delete(id);
     const counted = notification.length >= wire.NOTIFICATION.sizeWithCount;
-    timer.expired(counted ? wire.readLe64(view, wire.NOTIFICATION.expirations) : 1);
+    timer.expired(counted ? le64.read(view, wire.NOTIFICATION.expirations) : 1);
   }
 
   #freeId(): number {

@@ -47,14 +47,3 @@ export const VIRTIO_MISC_TIMER_EXPIRED = 1;
 
 /** 8 bytes: le32 type, le32 request_id; a buffer of 16 bytes also gets le64 expirations since the last one delivered. */
 export const NOTIFICATION = { type: 0, request_id: 4, expirations: 8, size: 8, sizeWithCount: 16 } as const;
-
-/** An le64 as a number: exact up to 2^53, rounded above. */
-export function readLe64(view: DataView, offset: number): number {
-  return view.getUint32(offset + 4, true) * 0x1_0000_0000 + view.getUint32(offset, true);
-}
-
-/** @param value - a whole number from 0 to 2^64 - 1. */
-export function writeLe64(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value % 0x1_0000_0000, true);
-  view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
-}

@@ -1,5 +1,4 @@
-import type { GuestAddress } from '../../memory/address.js';
-import { joinAddress } from '../../memory/address.js';
+import { type GuestAddress, get64, set64 } from '../../memory/address.js';
 import * as wire from './messages.js';
 import { VfioUserError } from './vfio-user-error.js';
 
@@ -48,7 +47,7 @@ export function decodeDmaMap(payload: DataView): DmaMap {
   return {
     flags: payload.getUint32(wire.DMA_MAP.flags, true),
     offset: get64(payload, wire.DMA_MAP.offset),
-    address: get64(payload, wire.DMA_MAP.address),
+    address: get64(payload, wire.DMA_MAP.address) as GuestAddress,
     size: get64(payload, wire.DMA_MAP.regionSize),
   };
 }
@@ -67,7 +66,7 @@ export function decodeDmaUnmap(payload: DataView): DmaUnmap {
   need(payload, wire.DMA_UNMAP.size, 'DMA_UNMAP');
   return {
     flags: payload.getUint32(wire.DMA_UNMAP.flags, true),
-    address: get64(payload, wire.DMA_UNMAP.address),
+    address: get64(payload, wire.DMA_UNMAP.address) as GuestAddress,
     size: get64(payload, wire.DMA_UNMAP.regionSize),
   };
 }
@@ -239,20 +238,9 @@ export function decodeDmaAccess(
 ): { address: GuestAddress; count: number } {
   need(payload, wire.DMA_ACCESS.size, wire.commandName(command));
   return {
-    address: get64(payload, wire.DMA_ACCESS.address),
+    address: get64(payload, wire.DMA_ACCESS.address) as GuestAddress,
     count: get64(payload, wire.DMA_ACCESS.count),
   };
-}
-
-/** A le64 as a number; `NaN` above 2^53 - 1, which every bounds check refuses. */
-export function get64(view: DataView, offset: number): GuestAddress {
-  return joinAddress(view.getUint32(offset, true), view.getUint32(offset + 4, true));
-}
-
-/** @param value - a safe integer. */
-export function set64(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value % 0x1_0000_0000, true);
-  view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
 }
 
 /** `length` bytes of a payload from `offset`: a view, not a copy. */

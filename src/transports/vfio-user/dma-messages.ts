@@ -1,5 +1,6 @@
+import { get64 } from '../../memory/address.js';
 import { MemoryError } from '../../memory/memory-error.js';
-import { encodeDmaAccess, get64, rest } from './codec.js';
+import { encodeDmaAccess, rest } from './codec.js';
 import { encodeMessage, type Message } from './framing.js';
 import * as wire from './messages.js';
 import type { RemoteMemory } from './remote-view.js';

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { get64 } from '../../memory/address.js';
 import * as pci from '../pci/pci-registers.js';
 import { ProbeDevice } from '../pci/testing/probe-device.js';
 import * as codec from './codec.js';
@@ -178,7 +179,7 @@ test('REGION_WRITE_MULTI: all writes in order', () => {
     { region: 0, offset: 0x20, count: 8, data: number(8, 0x1_0000_2000) },
   ];
   const { payload } = client.ask(wire.VFIO_USER_REGION_WRITE_MULTI, codec.encodeWriteMulti(writes));
-  assert.equal(codec.get64(payload, 0), 3);
+  assert.equal(get64(payload, 0), 3);
   assert.deepEqual([...client.read(0, 0x16, 2)], [1, 0]);
   assert.deepEqual([...client.read(0, 0x20, 8)], [...number(8, 0x1_0000_2000)]);
   const tooMany = codec.encodeWriteMulti(writes);

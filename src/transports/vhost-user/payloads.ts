@@ -1,4 +1,4 @@
-import { type FrontendAddress, type GuestAddress, joinAddress } from '../../memory/address.js';
+import { type FrontendAddress, type GuestAddress, get64, set64 } from '../../memory/address.js';
 import {
   CONFIG,
   REGION,
@@ -73,7 +73,7 @@ export function encodeVringState({ index, num }: VringState): Uint8Array {
 }
 
 export function decodeVringAddress(payload: DataView): VringAddress {
-  const address = (at: number): FrontendAddress => decodeNumber(payload, at) as FrontendAddress;
+  const address = (at: number): FrontendAddress => get64(payload, at) as FrontendAddress;
   return {
     index: payload.getUint32(VRING_ADDR.index, true),
     flags: payload.getUint32(VRING_ADDR.flags, true),
@@ -88,9 +88,9 @@ export function encodeVringAddress(address: VringAddress): Uint8Array {
   const view = new DataView(bytes.buffer);
   view.setUint32(VRING_ADDR.index, address.index, true);
   view.setUint32(VRING_ADDR.flags, address.flags, true);
-  encodeNumber(view, VRING_ADDR.descriptor, address.descriptor);
-  encodeNumber(view, VRING_ADDR.used, address.used);
-  encodeNumber(view, VRING_ADDR.available, address.available);
+  set64(view, VRING_ADDR.descriptor, address.descriptor);
+  set64(view, VRING_ADDR.used, address.used);
+  set64(view, VRING_ADDR.available, address.available);
   return bytes;
 }
 
@@ -144,25 +144,16 @@ export function encodeConfig({ offset, size, flags, bytes }: ConfigAccess): Uint
 
 function regionAt(view: DataView, at: number): RegionDescription {
   return {
-    guestAddress: decodeNumber(view, at + REGION.guestAddress) as GuestAddress,
-    size: decodeNumber(view, at + REGION.size),
-    userAddress: decodeNumber(view, at + REGION.userAddress) as FrontendAddress,
-    mmapOffset: decodeNumber(view, at + REGION.mmapOffset),
+    guestAddress: get64(view, at + REGION.guestAddress) as GuestAddress,
+    size: get64(view, at + REGION.size),
+    userAddress: get64(view, at + REGION.userAddress) as FrontendAddress,
+    mmapOffset: get64(view, at + REGION.mmapOffset),
   };
 }
 
 function putRegion(view: DataView, at: number, region: RegionDescription): void {
-  encodeNumber(view, at + REGION.guestAddress, region.guestAddress);
-  encodeNumber(view, at + REGION.size, region.size);
-  encodeNumber(view, at + REGION.userAddress, region.userAddress);
-  encodeNumber(view, at + REGION.mmapOffset, region.mmapOffset);
-}
-
-function decodeNumber(view: DataView, at: number): number {
-  return joinAddress(view.getUint32(at, true), view.getUint32(at + 4, true));
-}
-
-function encodeNumber(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % 0x1_0000_0000, true);
-  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
+  set64(view, at + REGION.guestAddress, region.guestAddress);
+  set64(view, at + REGION.size, region.size);
+  set64(view, at + REGION.userAddress, region.userAddress);
+  set64(view, at + REGION.mmapOffset, region.mmapOffset);
 }
