@@ -1,0 +1,6 @@
+import type { Bench } from './harness/bench.js';
+
+/** In the order in which they are run. */
+export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
+  echo: async () => (await import('./echo.js')).echo,
+};
