@@ -7,6 +7,7 @@ import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user
 import type { VirtioDevice } from './virtio/device.js';
 import type { DriverTransport } from './virtio/driver-transport.js';
 import { EventLoopClock } from './virtio/event-loop-clock.js';
+import type { Print } from './virtio/monitor.js';
 
 /** Everything that this process connects to is served by one. It holds no process alive by itself. */
 let shared: LinuxOs | undefined;
@@ -49,18 +50,20 @@ export async function connectVfioUser(
 export interface LoopbackOptions {
   /** Bytes of memory for rings and buffers. 16 MiB unless told. */
   readonly memorySize?: number;
-  /** A line that the device prints for its user. To stdout unless told. */
-  print?(line: string): void;
+  /** Takes each line that the device prints for its user. To stdout unless told; `false` when nobody reads them. */
+  readonly print?: Print | false;
   /** A line about what the driver or the device did wrong. To stderr unless told. */
   warn?(line: string): void;
 }
+
+const toStdout: Print = (line) => void process.stdout.write(`${line}\n`);
 
 /** Reaches a device in this process, with no socket, on any operating system. */
 export function loopback(device: VirtioDevice, options: LoopbackOptions = {}): DriverTransport {
   const environment = {
     clock: new EventLoopClock(),
     defer: setImmediate,
-    print: options.print ?? ((line: string) => void process.stdout.write(`${line}\n`)),
+    print: options.print === false ? undefined : (options.print ?? toStdout),
     warn: options.warn ?? ((line: string) => void process.stderr.write(`${line}\n`)),
   };
   return new Loopback(device, environment, options.memorySize);

@@ -34,7 +34,7 @@ export {
   TransportError,
   type TransportErrorCode,
 } from './virtio/driver-transport.js';
-export type { LogContext, Monitor } from './virtio/monitor.js';
+export type { LogContext, Monitor, Print } from './virtio/monitor.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export {
   bytes,

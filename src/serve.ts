@@ -6,7 +6,7 @@ import type { Environment, Session, StartSession } from './transports/session.js
 import { vfioUser } from './transports/vfio-user/server.js';
 import { serveVhostUser } from './transports/vhost-user/backend.js';
 import type { VirtioDevice } from './virtio/device.js';
-import type { LogContext, Monitor } from './virtio/monitor.js';
+import type { LogContext, Monitor, Print } from './virtio/monitor.js';
 import { ReplaceError } from './virtio/replace-error.js';
 
 /** One front-end's connection, from `connected` to `gone`. */
@@ -28,8 +28,8 @@ export interface ServeOptions {
   readonly vfioUser?: string;
   /** vfio-user: how many MSI-X vectors; 0 for INTx. One for each queue and one for the configuration unless told. */
   readonly vectors?: number;
-  /** A line that the device prints for its user. To stdout unless told. */
-  print?(line: string): void;
+  /** Takes each line that a device prints for its user. To stdout unless told; `false` when nobody reads them. */
+  readonly print?: Print | false;
   /** A line about what a peer or the device did wrong. To stderr unless told. */
   warn?(line: string, about?: LogContext & Partial<Connection>): void;
   /** Who looks on while this device is run for this connection. */
@@ -106,6 +106,8 @@ function replaceAll(sockets: readonly ServedSocket[], make: () => VirtioDevice):
   return done;
 }
 
+const toStdout: Print = (line) => void process.stdout.write(`${line}\n`);
+
 type Transport = Connection['transport'];
 
 class ServedSocket {
@@ -139,7 +141,7 @@ class ServedSocket {
       os,
       clock: os.clock,
       defer: setImmediate,
-      print: options.print ?? ((line) => process.stdout.write(`${line}\n`)),
+      print: options.print === false ? undefined : (options.print ?? toStdout),
       warn: (line, about) => this.#warn(line, { socket: this.#name, transport, ...about }),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;

@@ -81,7 +81,7 @@ async function run(name: string, options: Options): Promise<void> {
   const server = await serve(() => kind.make(options), {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
-    ...(options.quiet && { print: () => {} }),
+    ...(options.quiet && { print: false as const }),
     warn: (line, about) => log.warn(about, line),
     connected: (_, connection) => log.info(connection, 'front-end connected'),
     gone: (_, error, connection) => {

@@ -124,7 +124,6 @@ async function runGuest(
   // What the guest printed before it touched a device comes before what the device prints.
   let drainConsole = (): void => {};
   const print = (line: string): void => {
-    if (options.quiet) return;
     drainConsole();
     process.stdout.write(`${line}\n`);
   };
@@ -137,7 +136,13 @@ async function runGuest(
       const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
       const warn = (line: string): void => log.warn(line);
       const monitor = options.trace ? { monitor: () => traceTo(log.child({ device: device.name })) } : {};
-      const server = await serve(() => kind.make(options), { ...place, ...vectors, ...monitor, print, warn });
+      const server = await serve(() => kind.make(options), {
+        ...place,
+        ...vectors,
+        ...monitor,
+        print: options.quiet ? false : print,
+        warn,
+      });
       servers.push(server);
       if (kind.file !== undefined) stopReloading.push(reloadOnSave(kind.file, server, log));
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);

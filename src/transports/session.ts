@@ -1,6 +1,6 @@
 import type { Clock } from '../virtio/clock.js';
 import type { VirtioDevice } from '../virtio/device.js';
-import type { LogContext, Monitor } from '../virtio/monitor.js';
+import type { LogContext, Monitor, Print } from '../virtio/monitor.js';
 import type { Channel, Os } from './ports.js';
 
 /** What a session needs of the process around it. */
@@ -9,8 +9,8 @@ export interface Environment {
   readonly clock: Clock;
   /** Calls back soon, from the event loop, after other work that waits had its turn. */
   defer(callback: () => void): void;
-  /** A line that a device prints for its user. */
-  print(line: string): void;
+  /** Where the lines go that a device prints for its user; `undefined` when nobody reads them. */
+  readonly print: Print | undefined;
   /** A line about what a peer or a device did wrong. */
   warn(line: string, about?: LogContext): void;
   /** Looks on, if anybody does. */

@@ -5,9 +5,12 @@ import { VIRTQ_DESC_F_NEXT } from '../virtqueue/split/layout.js';
 import { RingWriter } from '../virtqueue/testing/ring-writer.js';
 import { ConfigSpace } from './config-space.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
+import { DeviceRunner } from './device-runner.js';
 import { FeatureError } from './feature-error.js';
 import { VIRTIO_F_VERSION_1 } from './features.js';
+import type { Print } from './monitor.js';
 import { DeviceBench } from './testing/device-bench.js';
+import { FakeClock } from './testing/fake-clock.js';
 
 /** Copies what it reads into its answer; keeps what `kept` says. */
 class CopyDevice implements VirtioDevice {
@@ -291,5 +294,58 @@ describe('2.1.2 what a broken rule does', () => {
     bench.kick(0);
     assert.deepEqual(bench.broken, [undefined]);
     assert.match(bench.warnings[0]!, /not in flight/);
+  });
+});
+
+describe('the lines that a device prints', () => {
+  /** A device that runs, with no ring, and where its lines go. */
+  const printing = (print: Print | undefined): DeviceHost => {
+    const device = new CopyDevice();
+    const runner = new DeviceRunner(device, {
+      clock: new FakeClock(),
+      interrupt() {},
+      configInterrupt() {},
+      broken() {},
+      defer: (callback) => callback(),
+      print,
+      warn() {},
+    });
+    runner.activate();
+    return device.host!;
+  };
+  const unread = (): string => assert.fail('a line was made that nobody reads');
+
+  test('a line is made when somebody reads it, in order with the ready-made', () => {
+    const lines: string[] = [];
+    const { print } = printing((line) => void lines.push(line));
+    print('one');
+    print(() => 'tw\x1bo');
+    print('three');
+    assert.deepEqual(lines, ['one', 'tw\\x1bo', 'three']);
+  });
+
+  test('no line is made when nobody reads them', () => {
+    const { print } = printing(undefined);
+    print('one');
+    print(unread);
+  });
+
+  test('no line is made while there is no room for it; each such line is asked for once', () => {
+    const lines: string[] = [];
+    let room = 2;
+    let asked = 0;
+    const { print } = printing(
+      Object.assign((line: string) => void lines.push(line), {
+        full() {
+          asked += 1;
+          return room-- <= 0;
+        },
+      }),
+    );
+    print('one');
+    print(() => 'two');
+    print('three');
+    print(unread);
+    assert.deepEqual([lines, asked], [['one', 'two'], 4]);
   });
 });

@@ -6,7 +6,7 @@ import type { VirtioDevice } from './device.js';
 import { DeviceClock } from './device-clock.js';
 import { FeatureError } from './feature-error.js';
 import { RING_FEATURES } from './features.js';
-import type { LogContext, Monitor } from './monitor.js';
+import type { LogContext, Monitor, Print } from './monitor.js';
 import { QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
@@ -22,7 +22,8 @@ export interface RunnerPorts {
   broken(queue: number | undefined): void;
   /** Calls back soon, from the event loop, after other work that waits had its turn. */
   defer(callback: () => void): void;
-  print(line: string): void;
+  /** Where the device's lines go; `undefined` when nobody reads them. */
+  readonly print: Print | undefined;
   warn(line: string, about?: LogContext): void;
   readonly monitor?: Monitor | undefined;
 }
@@ -241,7 +242,11 @@ export class DeviceRunner {
     );
     const ports = {
       configChanged: () => this.#configChanged(),
-      print: (line: string) => this.#ports.print(printable(line)),
+      print: (line: string | (() => string)) => {
+        const { print } = this.#ports;
+        if (print === undefined || print.full?.()) return;
+        print(printable(typeof line === 'function' ? line() : line));
+      },
       warn: (line: string, about?: LogContext) =>
         this.#ports.warn(`${device.name}: ${printable(line)}`, about),
     };

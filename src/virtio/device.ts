@@ -63,8 +63,11 @@ export interface DeviceHost {
   readonly clock: Clock;
   /** Tells the driver that the device changed its configuration space (§2.5). Kept while the guest stands still. */
   configChanged(): void;
-  /** A line that the device itself prints for its user. */
-  print(line: string): void;
+  /**
+   * A line that the device itself prints for its user. Given as a function, it is made only if somebody reads it: a line for each
+   * request then costs nothing while nobody does.
+   */
+  print(line: string | (() => string)): void;
   /** A line about what a device or a driver did wrong, for whoever runs it. */
   warn(line: string, about?: LogContext): void;
 }

@@ -12,6 +12,16 @@ export interface Monitor {
   broke?(queue: number | undefined): void;
 }
 
+/** Takes the lines that devices print for their user. */
+export interface Print {
+  (line: string): void;
+  /**
+   * Whether a line would be dropped now for want of room. It is counted then, and need not be made. Absent when there is always
+   * room.
+   */
+  full?(): boolean;
+}
+
 /** What a line of the log is about, beside its connection. */
 export interface LogContext {
   /** A queue's name. */

@@ -7,7 +7,7 @@ import type { QueueRunner } from './queue-runner.js';
 /** What a device's host is made of, beside its queues and its clock. */
 export interface HostPorts {
   configChanged(): void;
-  print(line: string): void;
+  print(line: string | (() => string)): void;
   warn(line: string, about?: LogContext): void;
 }
 

@@ -20,7 +20,7 @@ export default defineDevice(() => {
         request: Request,
         response: Response,
         handle({ a, b }, { clock, print }) {
-          print(`my-adder: ${a} + ${b} = ${a + b}`);
+          print(() => `my-adder: ${a} + ${b} = ${a + b}`);
           return { sum: a + b, uptime_ms: (clock.now() - ready!) / 1e6 };
         },
       }),

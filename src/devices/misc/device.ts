@@ -109,14 +109,16 @@ class MiscDevice implements VirtioDevice {
     if (this.#timers.has(id)) return EXISTS;
     if (this.#timers.size >= this.#maxTimers) return NO_SPACE;
     this.#timers.arm(id, this.#host.clock.now() + delay, interval);
-    const again = interval > 0 ? `, then every ${ms(interval)}` : '';
-    this.#host.print(`virtio-misc: timer ${id} set for ${ms(delay)}${again}`);
+    this.#host.print(() => {
+      const again = interval > 0 ? `, then every ${ms(interval)}` : '';
+      return `virtio-misc: timer ${id} set for ${ms(delay)}${again}`;
+    });
     return OK;
   }
 
   #cancel(id: number): wire.Status {
     if (!this.#timers.cancel(id)) return NOT_FOUND;
-    this.#host.print(`virtio-misc: timer ${id} cancelled`);
+    this.#host.print(() => `virtio-misc: timer ${id} cancelled`);
     return OK;
   }
 
@@ -150,7 +152,7 @@ class MiscDevice implements VirtioDevice {
     this.#answer.setUint32(request_id, expiry.id, true);
     le64.write(this.#answer, expirations, expiry.expirations);
     chain.write(this.#answerBytes, 0, chain.writable >= sizeWithCount ? sizeWithCount : size);
-    this.#host.print(`virtio-misc: timer ${expiry.id} expired, late by ${ms(now - expiry.deadline)}`);
+    this.#host.print(() => `virtio-misc: timer ${expiry.id} expired, late by ${ms(now - expiry.deadline)}`);
   }
 
   #negotiated(feature: bigint): boolean {

@@ -39,7 +39,7 @@ const echo: Definition = {
       response: Response,
       handle({ type, arg1, arg2, arg3, arg4 }, { print }) {
         const line = (name: string, value: number | string): void =>
-          print(`QEMU_BACK_END: >>> get ${name} [ ${value} ] form the front end <<<`);
+          print(() => `QEMU_BACK_END: >>> get ${name} [ ${value} ] form the front end <<<`);
         line('type', type);
         line('arg1', arg1);
         line('arg2', arg2);
@@ -65,7 +65,7 @@ const events = (first: number, every: number): Definition => ({
         }
         const counters = chain.readRest();
         for (let at = 0; at + Counter.size <= counters.length; at += Counter.size) {
-          print(`=========get virtio num:${Counter.decode(counters.subarray(at)).num}`);
+          print(() => `=========get virtio num:${Counter.decode(counters.subarray(at)).num}`);
         }
       },
     },

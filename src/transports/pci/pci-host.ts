@@ -1,13 +1,13 @@
 import type { Clock } from '../../virtio/clock.js';
-import type { LogContext, Monitor } from '../../virtio/monitor.js';
+import type { LogContext, Monitor, Print } from '../../virtio/monitor.js';
 
 /** What the function needs of the process around it. */
 export interface FunctionEnvironment {
   readonly clock: Clock;
   /** Calls back soon, from the event loop, after other work that waits had its turn. */
   defer(callback: () => void): void;
-  /** A line that the device prints for its user. */
-  print(line: string): void;
+  /** Where the lines go that the device prints for its user; `undefined` when nobody reads them. */
+  readonly print: Print | undefined;
   /** A line about what the driver or the device did wrong. */
   warn(line: string, about?: LogContext): void;
   /** Looks on, if anybody does. */

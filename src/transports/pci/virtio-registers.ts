@@ -62,7 +62,7 @@ export class VirtioRegisters {
       configInterrupt: () => interrupts.config(this.#common.configVector),
       broken: () => this.#needsReset(),
       defer: (callback) => environment.defer(callback),
-      print: (line) => environment.print(line),
+      print: environment.print,
       warn: (line, about) => environment.warn(line, about),
       monitor: environment.monitor,
     });

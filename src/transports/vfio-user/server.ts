@@ -89,7 +89,7 @@ class ServerSession implements Session {
       {
         clock: environment.clock,
         defer,
-        print: (line) => environment.print(line),
+        print: environment.print,
         // What a device finds missing because a reset or the end cut it short is nobody's fault.
         warn: (line, about) => {
           if (!this.#resetting && !this.#over) environment.warn(line, about);
