@@ -21,6 +21,7 @@ export {
   type ChainQueue,
   type DeviceDefinition,
   defineDevice,
+  type QueueGroup,
   type Response,
   type Running,
   type StructQueue,
@@ -34,7 +35,8 @@ export {
   TransportError,
   type TransportErrorCode,
 } from './virtio/driver-transport.js';
-export type { LogContext, Monitor, Print } from './virtio/monitor.js';
+export type { LogContext } from './virtio/log-context.js';
+export type { Monitor, Print } from './virtio/monitor.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export {
   bytes,

@@ -6,7 +6,8 @@ import type { Environment, Session, StartSession } from './transports/session.js
 import { vfioUser } from './transports/vfio-user/server.js';
 import { serveVhostUser } from './transports/vhost-user/backend.js';
 import type { VirtioDevice } from './virtio/device.js';
-import type { LogContext, Monitor, Print } from './virtio/monitor.js';
+import type { LogContext } from './virtio/log-context.js';
+import type { Monitor, Print } from './virtio/monitor.js';
 import { ReplaceError } from './virtio/replace-error.js';
 
 /** One front-end's connection, from `connected` to `gone`. */

@@ -183,6 +183,9 @@ function counted(queue: DeviceQueue, counts: QueueCounts): DeviceQueue {
   return {
     index: queue.index,
     name: queue.name,
+    get ready() {
+      return queue.ready;
+    },
     pop: () => queue.pop(),
     push(chain) {
       counts.chains += 1;

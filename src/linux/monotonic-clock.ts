@@ -2,18 +2,10 @@ import type { Alarm, Clock } from '../virtio/clock.js';
 import { clock_gettime } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import type { Reactor } from './reactor.js';
+import { type AlarmClock, CLOCK_MONOTONIC, type Time } from './time.js';
 import { TimerAlarm } from './timer-alarm.js';
 
-export const CLOCK_MONOTONIC = 1;
 const NS_PER_S = 1e9;
-
-/** A point in time on CLOCK_MONOTONIC. */
-export interface Time {
-  /** Whole seconds. */
-  readonly seconds: number;
-  /** 0 to 999,999,999. */
-  readonly nanoseconds: number;
-}
 
 /**
  * CLOCK_MONOTONIC, counted from when this clock was made.
@@ -21,7 +13,7 @@ export interface Time {
  * It is read through the C library: the same clock as the timerfds', to the nanosecond, at 55 ns a reading with no
  * allocation. `performance.now()` takes 46 ns but hides its start, and `process.hrtime` allocates.
  */
-export class MonotonicClock implements Clock {
+export class MonotonicClock implements Clock, AlarmClock {
   readonly #reactor: Reactor;
   /** struct timespec {long seconds, nanoseconds;} */
   readonly #time = new NativeBuffer(16);

@@ -1,10 +1,10 @@
 import type { Alarm } from '../virtio/clock.js';
 import { closeFd } from './close-fd.js';
 import { timerfd_create, timerfd_settime } from './libc.js';
-import { CLOCK_MONOTONIC, type MonotonicClock } from './monotonic-clock.js';
 import { NativeBuffer } from './native-buffer.js';
 import { check } from './os-failure.js';
 import { EPOLLET, EPOLLIN, type Reactor, type Watch } from './reactor.js';
+import { type AlarmClock, CLOCK_MONOTONIC } from './time.js';
 
 const TFD_NONBLOCK = 0o4000;
 const TFD_CLOEXEC = 0o2000000;
@@ -20,14 +20,14 @@ const setting = new NativeBuffer(32);
 
 /** An alarm on a timerfd of its own, which keeps the process alive while it is set. Watched on its edges, it needs no read. */
 export class TimerAlarm implements Alarm {
-  readonly #clock: MonotonicClock;
+  readonly #clock: AlarmClock;
   readonly #ring: () => void;
   readonly #fd: number;
   readonly #watch: Watch;
   #deadline: number | undefined;
   #closed = false;
 
-  constructor(reactor: Reactor, clock: MonotonicClock, ring: () => void) {
+  constructor(reactor: Reactor, clock: AlarmClock, ring: () => void) {
     this.#clock = clock;
     this.#ring = ring;
     this.#fd = check(

@@ -1,6 +1,7 @@
 import type { Clock } from '../virtio/clock.js';
 import type { VirtioDevice } from '../virtio/device.js';
-import type { LogContext, Monitor, Print } from '../virtio/monitor.js';
+import type { LogContext } from '../virtio/log-context.js';
+import type { Monitor, Print } from '../virtio/monitor.js';
 import type { Channel, Os } from './ports.js';
 
 /** What a session needs of the process around it. */

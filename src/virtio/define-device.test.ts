@@ -218,10 +218,85 @@ describe('defineDevice', () => {
     assert.deepEqual(has, [false, true]);
   });
 
+  test('2.2: bits up to 127 are a device its own', () => {
+    const seen: boolean[] = [];
+    const device = defineDevice({
+      id: 63,
+      name: 'wide',
+      features: { LOW: 63, HIGH: 64, TOP: 127 },
+      queues: [],
+      activate: ({ has }) => void seen.push(has('LOW'), has('HIGH'), has('TOP')),
+    })();
+    assert.equal(device.features, (1n << 127n) | (3n << 63n));
+    new DeviceBench(device, 1n << 127n);
+    assert.deepEqual(seen, [false, false, true]);
+  });
+
+  test('2.7: a queue says a size, and may limit those that were not told', () => {
+    const { queues } = defineDevice({
+      id: 63,
+      name: 'sizes',
+      queues: [{ name: 'a' }, { name: 'b', size: 16, sizeLimit: 64 }],
+    })();
+    assert.deepEqual(
+      queues.map(({ size, sizeLimit }) => [size, sizeLimit]),
+      [
+        [256, undefined],
+        [16, 64],
+      ],
+    );
+  });
+
+  test('queues of which a front-end takes as many as it likes, typed like the others', async () => {
+    const seen: string[] = [];
+    const ready: boolean[] = [];
+    const make = defineDevice({
+      id: 63,
+      name: 'many',
+      config: { struct: struct({ step: le32 }), initial: { step: 10 } },
+      queues: [
+        {
+          upTo: 3,
+          queues: [
+            { name: 'in', posted: (device, { name }) => void seen.push(`${name} ${device.config.step}`) },
+            structQueue({
+              name: 'out',
+              request: double,
+              response: double,
+              handle: ({ n }, { queues }, queue) => {
+                ready.push(queue.ready, queues[0]!.ready);
+                return { n: n + queue.index };
+              },
+            }),
+          ],
+        },
+        { name: 'control', handle: (chain, { config }) => void chain.write(raw(config.step)) },
+      ],
+    });
+    const device = make();
+    assert.deepEqual(
+      device.queues.map(({ name }) => name),
+      ['in1', 'out1', 'in2', 'out2', 'in3', 'out3', 'control'],
+    );
+    const bench = new DeviceBench(device);
+    bench.runner.stopQueue(0);
+    assert.deepEqual(double.decode(bench.request(5, double.encode({ n: 20 }), 4)!), { n: 25 });
+    bench.drivers[2]!.send([], [1]);
+    bench.kick(2);
+    assert.deepEqual([...bench.request(6, raw(0), 1)!], [10]);
+    assert.deepEqual([seen, ready], [['in2 10'], [true, false]]);
+  });
+
   test('what can be no device is refused with what to do', () => {
     const define = (more: object): unknown => defineDevice({ id: 1, name: 'x', queues: [], ...more })();
-    assert.throws(() => define({ features: { RING: 28 } }), /a device's own are 0-23 and 50-63/);
+    assert.throws(() => define({ features: { RING: 28 } }), /a device's own are 0-23 and 50-127/);
     assert.throws(() => define({ queues: [{ name: 'q', size: 100 }] }), /take a power of two/);
+    assert.throws(() => define({ features: { RESERVED: 128 } }), /has bit 128/);
+    assert.throws(() => define({ queues: [{ name: 'q', sizeLimit: 0 }] }), /take a power of two/);
+    assert.throws(() => define({ queues: [{ name: 'q', sizeLimit: 64 }] }), /size 256, above its limit 64/);
+    assert.throws(() => define({ queues: [{ upTo: 0, queues: [] }] }), /a number of queues from 1 to 1024/);
+    const pairs = { upTo: 600, queues: [{ name: 'rx' }, { name: 'tx' }] };
+    assert.throws(() => define({ queues: [pairs] }), /has 1200 queues: 1024 are the most/);
     assert.throws(() => define({ config: { struct: double, writable: ['m'] } }), /no field m/);
   });
 

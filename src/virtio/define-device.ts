@@ -3,6 +3,7 @@ import type { Chain } from '../virtqueue/chain.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import { ConfigSpace } from './config-space.js';
 import type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './device.js';
+import { isDeviceFeature } from './features.js';
 import type { Fields, Struct, Values } from './struct.js';
 
 /** What a device's handlers reach: its driver, its configuration space, its clock. */
@@ -17,27 +18,41 @@ export interface Running<C extends Fields> extends DeviceHost {
 export interface ChainQueue<C extends Fields> {
   /** The name in the device's own chapter, such as `requestq`. */
   readonly name: string;
-  /** The most descriptors: a power of two, 128 unless told. */
+  /** Descriptors that a driver is told to take at most: a power of two, 256 unless told. */
   readonly size?: number;
+  /** Descriptors that a front-end may take which can't be told (vhost-user): 32768 unless told. */
+  readonly sizeLimit?: number;
   /**
    * Handles one request: reads from the chain, writes into it. It is handed back when this returns, or when the promise
    * settles. Without `handle` the buffers stay in the queue until the device takes them (`device.queues[i].pop()`).
    */
-  handle?(chain: Chain, device: Running<C>): void | Promise<void>;
+  handle?(chain: Chain, device: Running<C>, queue: DeviceQueue): void | Promise<void>;
   /** Without `handle`: the driver posted buffers, or may have. For a device that has something waiting for one. */
-  posted?(device: Running<C>): void;
+  posted?(device: Running<C>, queue: DeviceQueue): void;
   /** The shapes of its requests and responses, for traces. */
   readonly shape?: { readonly request: Struct<Fields>; readonly response?: Struct<Fields> };
+}
+
+/**
+ * Queues of which the front-end, or its driver, takes as many as it likes: one for each CPU, as a rule. A queue that it did not set up
+ * is not `ready`, and empty.
+ */
+export interface QueueGroup<C extends Fields> {
+  /** How often the device has them: 1 to 1024. Over vhost-user, rings after the first 256 can't be reached. */
+  readonly upTo: number;
+  /** What it has each time, such as one for each direction. Their names are numbered from 1 on, as in `requestq1`. */
+  readonly queues: readonly ChainQueue<C>[];
 }
 
 /** A queue with requests (and responses) of one shape. */
 export interface StructQueue<C extends Fields, Q extends Fields, R extends Fields> {
   readonly name: string;
   readonly size?: number;
+  readonly sizeLimit?: number;
   readonly request: Struct<Q>;
   readonly response?: Struct<R>;
   /** Handles one request; what it returns is the response. A request that is too short, or has no room, never gets here. */
-  handle(request: Values<Q>, device: Running<C>): Response<R> | Promise<Response<R>>;
+  handle(request: Values<Q>, device: Running<C>, queue: DeviceQueue): Response<R> | Promise<Response<R>>;
 }
 
 /** What a handler answers; a queue without a response structure answers nothing. */
@@ -49,7 +64,7 @@ export interface DeviceDefinition<C extends Fields> {
   readonly id: number;
   /** For log lines, such as `virtio-rng`. */
   readonly name: string;
-  /** Feature bits by name: 0-23 and 50-63 (§2.2). */
+  /** Feature bits by name: 0-23 and 50-127 (§2.2). Over vhost-user, those above 63 are not offered: its messages have no room. */
   readonly features?: Readonly<Record<string, number>>;
   /** The configuration space, its values at the start, and the fields that a driver may write (none unless told). */
   readonly config?: {
@@ -57,8 +72,8 @@ export interface DeviceDefinition<C extends Fields> {
     readonly initial?: Partial<Values<C>>;
     readonly writable?: readonly (keyof C)[];
   };
-  /** In order. `structQueue` makes one of requests of one shape. */
-  readonly queues: readonly ChainQueue<NoInfer<C>>[];
+  /** In order. `structQueue` makes one of requests of one shape; `{ upTo: 8, queues: [...] }` are as many as the front-end wants. */
+  readonly queues: readonly (ChainQueue<NoInfer<C>> | QueueGroup<NoInfer<C>>)[];
   /** The driver is ready. */
   activate?(device: Running<C>): void;
   /** The driver wrote to the configuration space. It may before it is ready (§3.1.1): of the device, only `config` is there then. */
@@ -84,11 +99,14 @@ export function structQueue<C extends Fields, Q extends Fields, R extends Fields
   return {
     ...rest,
     shape: { request, ...(response !== undefined && { response }) } as NonNullable<ChainQueue<C>['shape']>,
-    handle: (chain, device) => answer(queue, chain, device),
+    handle: (chain, device, from) => answer(queue, chain, device, from),
   };
 }
 
-const DEFAULT_SIZE = 128;
+/** What front-ends take that can't be told, and suits disks and nets. */
+const DEFAULT_SIZE = 256;
+/** What PCI's registers and QEMU have room for. */
+const MOST_QUEUES = 1024;
 
 /**
  * Makes a device of its definition.
@@ -110,6 +128,7 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   readonly queues: readonly QueueSpec[];
   readonly config: ConfigSpace;
   readonly #definition: DeviceDefinition<C>;
+  readonly #queues: readonly ChainQueue<C>[];
   readonly #fields: Values<C>;
   #running: Running<C> | undefined;
 
@@ -119,18 +138,24 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
     this.name = definition.name;
     this.features = 0n;
     for (const [name, bit] of Object.entries(definition.features ?? {})) {
-      if (!(Number.isInteger(bit) && ((bit >= 0 && bit <= 23) || (bit >= 50 && bit <= 63)))) {
+      if (!isDeviceFeature(bit)) {
         throw new RangeError(
-          `feature ${name} has bit ${bit}: a device's own are 0-23 and 50-63 (VIRTIO §2.2)`,
+          `feature ${name} has bit ${bit}: a device's own are 0-23 and 50-127 (VIRTIO §2.2)`,
         );
       }
       this.features |= 1n << BigInt(bit);
     }
-    this.queues = definition.queues.map(({ name, size = DEFAULT_SIZE, shape }) => {
-      if (!(size >= 1 && size <= 32768 && Number.isInteger(Math.log2(size)))) {
-        throw new RangeError(`queue ${name} has size ${size}: take a power of two up to 32768 (VIRTIO §2.7)`);
-      }
-      return { name, size, shape };
+    this.#queues = definition.queues.flatMap((entry) => ('upTo' in entry ? numbered(entry) : [entry]));
+    if (this.#queues.length > MOST_QUEUES) {
+      throw new RangeError(`the device has ${this.#queues.length} queues: ${MOST_QUEUES} are the most`);
+    }
+    this.queues = this.#queues.map(({ name, size = DEFAULT_SIZE, sizeLimit, shape }) => {
+      checkSize(name, size);
+      if (sizeLimit === undefined) return { name, size, shape };
+      checkSize(name, sizeLimit);
+      if (sizeLimit < size)
+        throw new RangeError(`queue ${name} has size ${size}, above its limit ${sizeLimit}`);
+      return { name, size, sizeLimit, shape };
     });
     const { struct, initial = {}, writable = [] } = definition.config ?? {};
     const offsets = struct?.offsets as Record<string, number> | undefined;
@@ -160,9 +185,9 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   }
 
   queueNotified(queue: DeviceQueue): void {
-    const defined = this.#definition.queues[queue.index]!;
+    const defined = this.#queues[queue.index]!;
     if (defined.handle === undefined) {
-      defined.posted?.(this.#running!);
+      defined.posted?.(this.#running!, queue);
       return;
     }
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop())
@@ -194,7 +219,7 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
     const running = this.#running!;
     let pending: unknown;
     try {
-      pending = defined.handle?.(chain, running);
+      pending = defined.handle?.(chain, running, queue);
     } catch (error) {
       if (error instanceof MemoryError || error instanceof VirtqueueError) throw error;
       this.#failed(error, queue);
@@ -225,11 +250,28 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   }
 }
 
+/** The queues of a group, one after the other. */
+function numbered<C extends Fields>({ upTo, queues }: QueueGroup<C>): ChainQueue<C>[] {
+  if (!(Number.isInteger(upTo) && upTo >= 1 && upTo <= MOST_QUEUES)) {
+    throw new RangeError(`upTo is ${upTo}: take a number of queues from 1 to ${MOST_QUEUES}`);
+  }
+  return Array.from({ length: upTo }, (_, i) =>
+    queues.map((queue) => ({ ...queue, name: `${queue.name}${i + 1}` })),
+  ).flat();
+}
+
+function checkSize(name: string, size: number): void {
+  if (!(size >= 1 && size <= 32768 && Number.isInteger(Math.log2(size)))) {
+    throw new RangeError(`queue ${name} has size ${size}: take a power of two up to 32768 (VIRTIO §2.7)`);
+  }
+}
+
 /** Reads a request of one shape, has it handled, writes the response. */
 function answer<C extends Fields, Q extends Fields, R extends Fields>(
   { name, request, response, handle }: StructQueue<C, Q, R>,
   chain: Chain,
   device: Running<C>,
+  queue: DeviceQueue,
 ): void | Promise<void> {
   const room = response?.size ?? 0;
   if (chain.readable < request.size || chain.writable < room) {
@@ -245,6 +287,6 @@ function answer<C extends Fields, Q extends Fields, R extends Fields>(
   const finish = (values: Response<R>): void => {
     if (response !== undefined && values !== undefined) chain.write(response.encode(values));
   };
-  const values = handle(request.decode(bytes), device);
+  const values = handle(request.decode(bytes), device, queue);
   return values instanceof Promise ? values.then(finish) : finish(values);
 }

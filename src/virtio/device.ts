@@ -1,15 +1,20 @@
 import type { Chain } from '../virtqueue/chain.js';
 import type { Clock } from './clock.js';
 import type { ConfigSpace } from './config-space.js';
-import type { LogContext } from './monitor.js';
+import type { LogContext } from './log-context.js';
 import type { Fields, Struct } from './struct.js';
 
 /** A queue that a device has. */
 export interface QueueSpec {
   /** The name in the device's own chapter, such as `controlq`. */
   readonly name: string;
-  /** The most descriptors the device takes: a power of two, at most 32768 (VIRTIO 1.3 §2.7). */
+  /**
+   * Descriptors: a power of two, at most 32768 (VIRTIO 1.3 §2.7). A driver that can be told (PCI, loopback) takes no more. A vhost-user
+   * front-end can't be, and takes what it likes, up to `sizeLimit`.
+   */
   readonly size: number;
+  /** The most descriptors of a front-end that was not told: 32768 unless the device names fewer. */
+  readonly sizeLimit?: number | undefined;
   /** The shapes of its requests and responses, for traces. */
   readonly shape?: { readonly request: Struct<Fields>; readonly response?: Struct<Fields> } | undefined;
 }
@@ -28,7 +33,7 @@ export interface VirtioDevice {
   readonly id: number;
   /** For log lines, such as `virtio-test`. */
   readonly name: string;
-  /** The device-type feature bits it offers: bits 0-23 and 50-63 (§2.2). Ring features are not the device's business. */
+  /** The device-type feature bits it offers: bits 0-23 and 50-127 (§2.2). Ring features are not the device's business. */
   readonly features: bigint;
   readonly queues: readonly QueueSpec[];
   /** Its configuration space (§2.5). */
@@ -76,6 +81,8 @@ export interface DeviceHost {
 export interface DeviceQueue {
   readonly index: number;
   readonly name: string;
+  /** Whether the driver set it up, and it can be served: it is neither stopped nor broken. */
+  readonly ready: boolean;
   /** The next chain, or `undefined` when there is none (or the queue is stopped or broken). */
   pop(): Chain | undefined;
   /** Hands a chain back with what was written into it. Ignored for a chain from before a reset. */

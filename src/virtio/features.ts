@@ -7,6 +7,11 @@ export const VIRTIO_F_RING_RESET: bigint = 1n << 40n;
 /** What every device offers beside its own bits, whatever it is and whatever carries it. */
 export const RING_FEATURES: bigint = VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1;
 
+/** Whether a bit is a device type's own: 0-23 and 50-127 (VIRTIO 1.3 §2.2). */
+export function isDeviceFeature(bit: number): boolean {
+  return Number.isInteger(bit) && ((bit >= 0 && bit <= 23) || (bit >= 50 && bit <= 127));
+}
+
 /** The numbers of the bits in a mask, ascending: for messages. */
 export function featureBits(mask: bigint): number[] {
   const bits: number[] = [];

@@ -22,12 +22,6 @@ export interface Print {
   full?(): boolean;
 }
 
-/** What a line of the log is about, beside its connection. */
-export interface LogContext {
-  /** A queue's name. */
-  readonly queue?: string;
-}
-
 /** Several monitors as one; the first is nearest to the queue. */
 export function combineMonitors(monitors: readonly Monitor[]): Monitor {
   return {

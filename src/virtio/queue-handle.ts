@@ -19,6 +19,10 @@ export class QueueHandle implements DeviceQueue {
     this.#queue = queue;
   }
 
+  get ready(): boolean {
+    return this.#serving && this.#queue.running;
+  }
+
   pop(): Chain | undefined {
     return this.#serving ? this.#queue.pop() : undefined;
   }

@@ -1,6 +1,9 @@
 import type { Chain } from '../virtqueue/chain.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 
+/** Most chains that a device pops in one call into it, however large the ring is. */
+const POPPED_MOST = 1024;
+
 /** What a queue tells whoever runs its device. */
 export interface QueueEvents {
   /** The driver is to be interrupted. */
@@ -154,10 +157,10 @@ export class QueueRunner {
     done?.();
   }
 
-  /** Before a call into the device: it may pop `size` chains, so that a driver that never stops can't keep the process to itself. */
+  /** Before a call into the device: it may pop so many chains, so that a driver that never stops can't keep the process to itself. */
   open(): void {
     this.#open = true;
-    this.#budget = this.#ring?.size ?? 0;
+    this.#budget = Math.min(this.#ring?.size ?? 0, POPPED_MOST);
     this.#hungry = false;
     this.#touched = false;
   }

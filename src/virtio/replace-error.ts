@@ -25,9 +25,14 @@ export function checkReplaceable(old: VirtioDevice, device: VirtioDevice, accept
   if (device.queues.length !== old.queues.length) {
     refuse(`the number of queues changed from ${old.queues.length} to ${device.queues.length}`);
   }
-  for (const [index, { name, size }] of device.queues.entries()) {
-    const before = old.queues[index]!.size;
-    if (size !== before) refuse(`queue ${index} (${name}) changed its size from ${before} to ${size}`);
+  for (const [index, { name, size, sizeLimit }] of device.queues.entries()) {
+    const before = old.queues[index]!;
+    if (size !== before.size)
+      refuse(`queue ${index} (${name}) changed its size from ${before.size} to ${size}`);
+    if (sizeLimit !== before.sizeLimit) {
+      const [from, to] = [before.sizeLimit ?? 'none', sizeLimit ?? 'none'];
+      refuse(`queue ${index} (${name}) changed its size limit from ${from} to ${to}`);
+    }
   }
   if (device.config.size !== old.config.size) {
     refuse(`the configuration space changed its size from ${old.config.size} to ${device.config.size} bytes`);

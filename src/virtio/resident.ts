@@ -1,6 +1,7 @@
 import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
 import type { DeviceClock } from './device-clock.js';
-import type { LogContext, Monitor } from './monitor.js';
+import type { LogContext } from './log-context.js';
+import type { Monitor } from './monitor.js';
 import { QueueHandle } from './queue-handle.js';
 import type { QueueRunner } from './queue-runner.js';
 

@@ -43,6 +43,10 @@ export class TracedQueue implements DeviceQueue {
     this.#report = report;
   }
 
+  get ready(): boolean {
+    return this.#queue.ready;
+  }
+
   pop(): Chain | undefined {
     const chain = this.#queue.pop();
     return chain && new TracedChain(chain, this.#now());

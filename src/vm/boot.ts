@@ -15,46 +15,11 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
+import type { BootOptions } from './boot-options.js';
 import { ConsolePipe } from './console.js';
 import { GuestRun } from './guest-run.js';
-import type { GuestImage } from './image.js';
-import { type GuestFile, makeFileSegment } from './initramfs.js';
-import type { Qemu } from './qemu.js';
+import { makeFileSegment } from './initramfs.js';
 import { VmError } from './vm-error.js';
-
-export interface BootOptions {
-  readonly qemu: Qemu;
-  readonly image: GuestImage;
-  /** Shell commands, one a boot. */
-  readonly exec: string | readonly string[];
-  /** Each line of the guest's console: the command's output and the kernel's messages, as they come. */
-  readonly onConsole: (line: string) => void;
-  /** QEMU arguments that add devices. */
-  readonly devices?: readonly string[];
-  /** Files to put into the guest. */
-  readonly files?: readonly GuestFile[];
-  /** Modules to load before each command, besides those of the devices. */
-  readonly load?: readonly string[];
-  readonly machine?: 'q35' | 'pc';
-  /** As QEMU's -accel has it. */
-  readonly accel?: string;
-  /** MiB. */
-  readonly memory?: number;
-  readonly cpus?: number;
-  /** Shows the boot messages too. */
-  readonly verbose?: boolean;
-  readonly signal?: AbortSignal | undefined;
-  /** Longest time for a boot, in milliseconds. */
-  readonly bootTimeout?: number;
-  /** Longest time for a command, in milliseconds; unlimited when absent. */
-  readonly timeout?: number;
-  /** A guest that gives no sign of life (it gives one each 2 s) for so long hangs; in milliseconds. */
-  readonly silence?: number;
-  /** Hears of QEMU's process id. */
-  readonly onSpawn?: (pid: number) => void;
-  /** Hears when the guest is up and the first command starts. */
-  readonly onReady?: () => void;
-}
 
 export interface RunningGuest {
   /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
 import { mock, test } from 'node:test';
-import type { BootOptions } from './boot.js';
+import type { BootOptions } from './boot-options.js';
 import { GuestRun } from './guest-run.js';
 import type { VmError } from './vm-error.js';
 

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { BootOptions } from './boot.js';
+import type { BootOptions } from './boot-options.js';
 import { VmError, type VmErrorCode } from './vm-error.js';
 
 /** Console lines kept for the message of a failure. */

@@ -12,12 +12,15 @@ export interface TestOptions {
   readonly every?: number;
 }
 
+/** As the seed's design has it. */
+const QUEUE_SIZE = 128;
+
 type Definition = DeviceDefinition<typeof Config.fields>;
 
 const common = {
   id: VIRTIO_ID_TEST,
   name: 'virtio-test',
-  config: { struct: Config, writable: ['num_pages', 'actual', 'event'] },
+  config: { struct: Config, writable: ['actual', 'event'] },
 } as const;
 
 /** virtio-test: the smallest honest device, and the one to copy. It prints what it gets, letter for letter as its design has it. */
@@ -35,6 +38,7 @@ const echo: Definition = {
   queues: [
     structQueue({
       name: 'print',
+      size: QUEUE_SIZE,
       request: Request,
       response: Response,
       handle({ type, arg1, arg2, arg3, arg4 }, { print }) {
@@ -58,6 +62,7 @@ const events = (first: number, every: number): Definition => ({
   queues: [
     {
       name: 'print',
+      size: QUEUE_SIZE,
       handle(chain, { print, warn }) {
         if (chain.readable > MAX_COUNTERS * Counter.size) {
           warn(`${chain.readable} bytes of counters at once: not printed`);

@@ -1,6 +1,6 @@
 import type { QueueSpec } from '../../virtio/device.js';
 import { QueueRegisters } from './queue-registers.js';
-import { COMMON, VIRTIO_MSI_NO_VECTOR } from './virtio-pci.js';
+import { COMMON, FEATURE_WINDOWS, VIRTIO_MSI_NO_VECTOR } from './virtio-pci.js';
 
 /** What the common configuration asks of the function behind it. */
 export interface CommonConfigEvents {
@@ -59,7 +59,7 @@ export class CommonConfig {
   readonly #imageBytes = new Uint8Array(this.#image.buffer);
   #deviceFeatureSelect = 0;
   #driverFeatureSelect = 0;
-  readonly #driverFeatures = new Uint32Array(2);
+  readonly #driverFeatures = new Uint32Array(FEATURE_WINDOWS);
   #configVector = VIRTIO_MSI_NO_VECTOR;
   #queueSelect = 0;
 
@@ -70,7 +70,7 @@ export class CommonConfig {
 
   /** The feature bits that the driver wrote. */
   get driverFeatures(): bigint {
-    return BigInt(this.#driverFeatures[0]!) | (BigInt(this.#driverFeatures[1]!) << 32n);
+    return this.#driverFeatures.reduceRight((above, word) => (above << 32n) | BigInt(word), 0n);
   }
 
   /** The vector of configuration changes, or `VIRTIO_MSI_NO_VECTOR`. */
@@ -161,7 +161,7 @@ export class CommonConfig {
         this.#driverFeatureSelect = value;
         return;
       case COMMON.driver_feature:
-        if (this.#driverFeatureSelect < 2 && this.#events.featuresOpen()) {
+        if (this.#driverFeatureSelect < FEATURE_WINDOWS && this.#events.featuresOpen()) {
           this.#driverFeatures[this.#driverFeatureSelect] = value;
         }
         return;

@@ -23,6 +23,23 @@ test('4.1.2: the ids name a virtio device, and the subsystem id which', () => {
   assert.equal(test45.config(pci.PCI_SUBSYSTEM_ID, 2), 45);
 });
 
+test('4.1.2, 4.1.2.1: ids below 64 are non-transitional: 0x1040 and the id, a subsystem id of 0x40 or more', () => {
+  for (let id = 1; id < 64; id++) {
+    if (id === 45) continue;
+    const bench = new FunctionBench(new ProbeDevice(1, id));
+    assert.equal(bench.config(pci.PCI_DEVICE_ID, 2), 0x1040 + id);
+    assert.ok(bench.config(pci.PCI_SUBSYSTEM_ID, 2) >= 0x40);
+    assert.ok(bench.config(pci.PCI_REVISION_ID, 1) >= 1);
+  }
+  for (const id of [64, 65, 1000]) {
+    const bench = new FunctionBench(new ProbeDevice(1, id));
+    assert.deepEqual(
+      [bench.config(pci.PCI_DEVICE_ID, 2), bench.config(pci.PCI_SUBSYSTEM_ID, 2)],
+      [0x103f, id],
+    );
+  }
+});
+
 test('PCI 6.2.5.1: writing ones to a BAR reads back its size, and only address bits stay', () => {
   const bench = new FunctionBench(new ProbeDevice());
   for (const { index, size } of bench.function.bars) {

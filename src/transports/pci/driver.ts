@@ -97,7 +97,7 @@ class PciDriver implements DriverTransport {
 
   async offeredFeatures(): Promise<bigint> {
     let features = 0n;
-    for (const window of [0, 1]) {
+    for (let window = 0; window < virtio.FEATURE_WINDOWS; window++) {
       await this.#common.write('device_feature_select', 4, window);
       features |= BigInt(await this.#common.read('device_feature', 4)) << BigInt(32 * window);
     }
@@ -105,9 +105,12 @@ class PciDriver implements DriverTransport {
   }
 
   async acceptFeatures(features: bigint): Promise<void> {
-    for (const window of [0, 1]) {
+    for (let window = 0; window < virtio.FEATURE_WINDOWS; window++) {
+      const word = Number((features >> BigInt(32 * window)) & 0xffff_ffffn);
+      // An older device has no window for the upper ones.
+      if (window >= 2 && word === 0) continue;
       await this.#common.write('driver_feature_select', 4, window);
-      await this.#common.write('driver_feature', 4, Number((features >> BigInt(32 * window)) & 0xffff_ffffn));
+      await this.#common.write('driver_feature', 4, word);
     }
     const status = await this.#addStatus(virtio.VIRTIO_CONFIG_S_FEATURES_OK);
     if ((status & virtio.VIRTIO_CONFIG_S_FEATURES_OK) === 0) {

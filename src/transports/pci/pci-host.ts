@@ -1,5 +1,6 @@
 import type { Clock } from '../../virtio/clock.js';
-import type { LogContext, Monitor, Print } from '../../virtio/monitor.js';
+import type { LogContext } from '../../virtio/log-context.js';
+import type { Monitor, Print } from '../../virtio/monitor.js';
 
 /** What the function needs of the process around it. */
 export interface FunctionEnvironment {

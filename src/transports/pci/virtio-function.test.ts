@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GuestAddress } from '../../memory/address.js';
+import { defineDevice } from '../../virtio/define-device.js';
 import {
   RING_FEATURES,
   VIRTIO_F_EVENT_IDX,
@@ -71,6 +72,23 @@ test('4.1.4.3: feature windows; windows that hold no feature read as zero', () =
   bench.setCommon('driver_feature_select', 7);
   bench.setCommon('driver_feature', 0xffff_ffff);
   assert.equal(bench.common('driver_feature'), 0);
+});
+
+test('2.2: feature bits up to 127 are offered and taken', () => {
+  const seen: bigint[] = [];
+  const features = { LOW: 63, HIGH: 64, TOP: 127 };
+  const activate = (device: { features: bigint }): void => void seen.push(device.features);
+  const make = defineDevice({ id: 63, name: 'wide', features, queues: [{ name: 'q' }], activate });
+  const bench = new FunctionBench(make());
+  const windows = [1, 2, 3, 4].map((select) => {
+    bench.setCommon('device_feature_select', select);
+    return bench.common('device_feature') >>> 18;
+  });
+  assert.deepEqual(windows, [0x8000_0000 >>> 18, 0, 0x8000_0000 >>> 18, 0]);
+  bench.setCommon('device_feature_select', 2);
+  assert.equal(bench.common('device_feature'), 1);
+  bench.start(VIRTIO_F_VERSION_1 | (1n << 127n) | (1n << 64n));
+  assert.deepEqual(seen, [(1n << 127n) | (1n << 64n)]);
 });
 
 test('2.2.1: FEATURES_OK is refused for bits that were not offered, and for a driver without VERSION_1', () => {
@@ -245,6 +263,8 @@ test('2.1.2: a ring that can’t be: one log line, NEEDS_RESET with a configurat
     assert.equal(bench.status & NEEDS_RESET, NEEDS_RESET);
     assert.equal(bench.warnings.length, 1, bench.warnings.join());
     assert.match(bench.warnings[0]!, /queue 0 \(queue0\) can't be used/);
+    if (place.size !== undefined)
+      assert.match(bench.warnings[0]!, /queue size 24 is no power of two in 1\.\.64/);
     assert.equal(bench.isr, virtio.VIRTIO_PCI_ISR_CONFIG);
     bench.setCommon('device_status', 0);
     bench.start();

@@ -83,7 +83,7 @@ export class VirtioPciFunction {
         revision: 1,
         class: identity.class,
         subsystemVendor: PCI_VENDOR_ID_REDHAT_QUMRANET,
-        subsystem: device.id,
+        subsystem: identity.subsystem,
       },
       bars,
     );

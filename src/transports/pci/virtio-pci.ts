@@ -51,6 +51,9 @@ export const COMMON = {
   minimum: 0x38,
 } as const;
 
+/** Feature bits 0 to 127, of which 32 at a time are in `device_feature` and `driver_feature` (§2.2). */
+export const FEATURE_WINDOWS = 4;
+
 /** Device status (§2.1). */
 export const VIRTIO_CONFIG_S_ACKNOWLEDGE = 1;
 export const VIRTIO_CONFIG_S_DRIVER = 2;

@@ -239,12 +239,15 @@ export class VirtioRegisters {
     const queue = this.#common.queues[index]!;
     const features = this.#runner.features;
     try {
+      if (!queue.sizeValid) {
+        const text = `queue size ${queue.size} is no power of two in 1..${queue.max}`;
+        throw new VirtqueueError('QUEUE_SIZE', '4.1.4.3.2', text);
+      }
       this.#runner.startQueue(
         index,
         new SplitDeviceQueue({
           memory: this.#ports.memory,
-          // As written: a size that can't be is the driver's mistake, even if it reads back as another.
-          size: queue.sizeValid ? queue.size : 0,
+          size: queue.size,
           descriptorArea: queue.descriptorArea,
           driverArea: queue.driverArea,
           deviceArea: queue.deviceArea,

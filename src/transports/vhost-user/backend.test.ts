@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { defineDevice } from '../../virtio/define-device.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
+import { le32, struct } from '../../virtio/struct.js';
 import type { FakeChannel } from '../testing/fake-os.js';
 import { Decoder, encodeMessage } from './codec.js';
 import {
@@ -38,6 +40,35 @@ test('GET_FEATURES: the ring features, the device its own, and bit 30', () => {
   b.say(REQUEST.GET_FEATURES);
   const all = VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC | F_PROTOCOL_FEATURES | 0b11n;
   assert.equal(b.frontend.takeU64(REQUEST.GET_FEATURES), all);
+  finish(b);
+});
+
+test('GET_PROTOCOL_FEATURES: CONFIG is there only with a configuration space, and refused without', () => {
+  for (const [fields, offered] of [
+    [{ n: le32 }, PROTOCOL_F.CONFIG],
+    [{}, 0n],
+  ] as const) {
+    const device = defineDevice({
+      id: 63,
+      name: 'd',
+      config: { struct: struct(fields) },
+      queues: [{ name: 'q' }],
+    })();
+    const b = new Bench(device);
+    b.say(REQUEST.GET_PROTOCOL_FEATURES);
+    assert.equal(b.frontend.takeU64(REQUEST.GET_PROTOCOL_FEATURES) & PROTOCOL_F.CONFIG, offered);
+    b.say(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(PROTOCOL_F.REPLY_ACK));
+    const taken = b.ask(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(PROTOCOL_F.REPLY_ACK | PROTOCOL_F.CONFIG));
+    assert.equal(taken === 0n, offered !== 0n);
+    finish(b);
+  }
+});
+
+test('GET_FEATURES: bits that the messages have no room for are not offered', () => {
+  const device = defineDevice({ id: 63, name: 'd', features: { LOW: 63, HIGH: 64, TOP: 127 }, queues: [] })();
+  const b = new Bench(device);
+  b.say(REQUEST.GET_FEATURES);
+  assert.equal(b.frontend.takeU64(REQUEST.GET_FEATURES) >> 50n, 1n << 13n);
   finish(b);
 });
 

@@ -10,7 +10,7 @@ import { ProtocolError } from './protocol-error.js';
 import { Refusal } from './refusal.js';
 import { VhostDevice } from './vhost-device.js';
 
-/** What is offered is all there is: QEMU takes whatever bit it sees. */
+/** What is implemented is all that is offered: QEMU takes whatever bit it sees. */
 const PROTOCOL_FEATURES = Object.values(PROTOCOL_F).reduce((all, bit) => all | bit, 0n);
 
 /** VIRTIO 1.3 §2.1: the driver's features were accepted. */
@@ -61,7 +61,7 @@ export class FrontendRequests {
         device.accept(payload.getBigUint64(0, true));
         return;
       case REQUEST.GET_PROTOCOL_FEATURES:
-        return payloads.encodeU64(PROTOCOL_FEATURES);
+        return payloads.encodeU64(this.#offered);
       case REQUEST.SET_PROTOCOL_FEATURES:
         this.#setProtocolFeatures(payload.getBigUint64(0, true));
         return;
@@ -134,8 +134,13 @@ export class FrontendRequests {
     }
   }
 
+  get #offered(): bigint {
+    // A front-end that does not expect a configuration space complains of one.
+    return this.#device.hasConfig ? PROTOCOL_FEATURES : PROTOCOL_FEATURES & ~PROTOCOL_F.CONFIG;
+  }
+
   #setProtocolFeatures(features: bigint): void {
-    const extra = features & ~PROTOCOL_FEATURES;
+    const extra = features & ~this.#offered;
     if (extra !== 0n) throw new Refusal(`bits 0x${extra.toString(16)} were not offered`);
     this.#protocolFeatures = features;
   }

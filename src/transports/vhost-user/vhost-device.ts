@@ -3,7 +3,7 @@ import type { VirtioDevice } from '../../virtio/device.js';
 import { DeviceRunner } from '../../virtio/device-runner.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from '../../virtio/features.js';
 import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
-import { isQueueSize } from '../../virtqueue/split/layout.js';
+import { isQueueSize, MAX_QUEUE_SIZE } from '../../virtqueue/split/layout.js';
 import type { EventPort } from '../ports.js';
 import type { Environment } from '../session.js';
 import { MemoryTable } from './memory-table.js';
@@ -12,6 +12,8 @@ import type { VringAddress } from './payloads.js';
 import { Refusal } from './refusal.js';
 import { Ring } from './ring.js';
 
+/** The messages have room for 64 feature bits. */
+const REACHABLE_FEATURES = (1n << 64n) - 1n;
 /** How long GET_VRING_BASE waits for the requests in flight, in ns. The front-end, and often its guest, stand still meanwhile. */
 const DRAIN_TIMEOUT = 5e9;
 /** How often a ring is looked at whose front-end gave no kick event, in ns. */
@@ -60,7 +62,12 @@ export class VhostDevice {
   }
 
   get offered(): bigint {
-    return this.#runner.offered | F_PROTOCOL_FEATURES;
+    return (this.#runner.offered & REACHABLE_FEATURES) | F_PROTOCOL_FEATURES;
+  }
+
+  /** Whether it has a configuration space. */
+  get hasConfig(): boolean {
+    return this.#runner.device.config.size > 0;
   }
 
   get queueCount(): number {
@@ -98,7 +105,7 @@ export class VhostDevice {
   /** SET_VRING_NUM. */
   setSize(index: number, size: number): void {
     const ring = this.#ring(index);
-    const { name, size: most } = this.#runner.device.queues[index]!;
+    const { name, sizeLimit: most = MAX_QUEUE_SIZE } = this.#runner.device.queues[index]!;
     if (!isQueueSize(size) || size > most) {
       throw new Refusal(
         `ring ${index} (${name}) has a power of two of descriptors, at most ${most}, not ${size}`,

@@ -133,7 +133,28 @@ test('2.7.7.2: with EVENT_IDX a batch interrupts when the element is anywhere in
   }
 });
 
-test('2.7.7: a device that goes on from an earlier one interrupts once in any case', () => {
+test('2.7.7.2: on a new ring not even the first interrupt comes unasked', () => {
+  for (const base of [0, 1, 0x8000, 0xffff]) {
+    const made = make({ eventIdx: true, base });
+    made.ring.usedEvent = (base + 2) & 0xffff;
+    assert.deepEqual([serve(made), serve(made), serve(made)], [false, false, true]);
+  }
+});
+
+test('2.7.7.2: a device that goes on from an earlier one interrupts only for what the driver may still wait for', () => {
+  const made = make({ eventIdx: true, base: 0xfff0, size: 8 });
+  for (let n = 0; n < 20; n++) serve(made);
+  // The driver saw all, and asked for the next but one.
+  made.ring.usedEvent = 5;
+  const seen = new SplitDeviceQueue({ ...made.driver.device, base: made.device.base });
+  assert.deepEqual([serve({ ...made, device: seen }), serve({ ...made, device: seen })], [false, true]);
+  // It has not seen the oldest of all that a ring can hold.
+  made.ring.usedEvent = 6 - 8;
+  const owing = new SplitDeviceQueue({ ...made.driver.device, base: seen.base });
+  assert.deepEqual([serve({ ...made, device: owing }), serve({ ...made, device: owing })], [true, false]);
+});
+
+test('2.7.7: a device that goes on from an earlier one makes up for an interrupt that it may have left out', () => {
   const made = make({ eventIdx: true });
   serve(made);
   // The earlier device died after the element and before the interrupt for it.

@@ -76,7 +76,8 @@ export class SplitDeviceQueue implements Virtqueue {
   #nextUsed: number;
   /** The used index as the driver sees it. */
   #published: number;
-  #interrupted = false;
+  /** Where the used index was at the start; `undefined` once it was published from. */
+  #startedAt: number | undefined;
   #inFlight = 0;
   #segmentsInFlight = 0;
 
@@ -108,6 +109,7 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#nextAvail = base;
     this.#nextUsed = this.#used.load16(VIRTQ_USED.idx);
     this.#published = this.#nextUsed;
+    this.#startedAt = this.#nextUsed;
     if (((base - this.#nextUsed) & 0xffff) > size) {
       const text = `used index ${this.#nextUsed} is more than ${size} behind the next available index ${base}`;
       throw new VirtqueueError('USED_INDEX', '2.7.8', text);
@@ -177,10 +179,8 @@ export class SplitDeviceQueue implements Virtqueue {
       return (this.#avail.load16(VIRTQ_AVAIL.flags) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     }
     const event = this.#avail.load16(this.#usedEvent);
-    // An earlier device on this ring may have died between its last element and the interrupt for it.
-    const first = !this.#interrupted;
-    this.#interrupted = true;
-    return first || passesEvent(event, before, this.#published);
+    const owed = this.#startedAt !== undefined && this.#owes(event);
+    return owed || passesEvent(event, before, this.#published);
   }
 
   disableKicks(): void {
@@ -203,6 +203,16 @@ export class SplitDeviceQueue implements Virtqueue {
     for (const chain of this.#chains) if (chain?.inFlight) chain.end();
     this.#inFlight = 0;
     this.#segmentsInFlight = 0;
+  }
+
+  /**
+   * Whether an earlier device on this ring may have died between an element and the interrupt for it: with the first that is
+   * published, and only if what the driver waits for was there before. The driver asks anew after each that it saw.
+   */
+  #owes(event: number): boolean {
+    const last = this.#startedAt! - 1;
+    this.#startedAt = undefined;
+    return ((last - event) & 0xffff) < this.size;
   }
 
   /** Whether the rings may be touched; takes their views anew when guest memory changed. */

@@ -125,7 +125,7 @@ export class FunctionBench {
   }
 
   setFeatures(features: bigint): void {
-    for (const window of [0, 1]) {
+    for (let window = 0; window < virtio.FEATURE_WINDOWS; window++) {
       this.setCommon('driver_feature_select', window);
       this.setCommon('driver_feature', Number((features >> BigInt(32 * window)) & 0xffff_ffffn));
     }
