@@ -3,6 +3,7 @@ import type { VirtioDevice } from '../../src/virtio/device.js';
 import { echoCases, eventsCases } from './echo-cases.js';
 import { miscCases } from './misc-cases.js';
 import type { Attached, Pairing } from './pairing.js';
+import { ringCases } from './ring-cases.js';
 
 /** Cases for one device. Each gets a device of its own. */
 export interface Cases {
@@ -15,7 +16,7 @@ export interface Cases {
 /** Runs every case on a pairing. What it can't have is reported by name. */
 export function runSuite(pairing: Pairing): void {
   describe(`over ${pairing.name}`, () => {
-    for (const { make, command, cases } of [echoCases, eventsCases, miscCases]) {
+    for (const { make, command, cases } of [echoCases, eventsCases, miscCases, ringCases]) {
       for (const [name, run] of Object.entries(cases)) {
         const why = pairing.without?.[name];
         test(name, why === undefined ? {} : { skip: why }, async () => {

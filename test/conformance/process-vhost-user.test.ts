@@ -1,0 +1,4 @@
+import { processPairing } from './process-pairing.js';
+import { runSuite } from './suite.js';
+
+runSuite(processPairing('vhost-user'));
