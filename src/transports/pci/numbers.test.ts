@@ -88,6 +88,7 @@ test('VIRTIO 1.3 §2.1, §4.1: virtio over PCI', () => {
       size: 0x40,
       minimum: 0x38,
     },
+    FEATURE_WINDOWS: 4,
     PCI_VENDOR_ID_REDHAT_QUMRANET: 0x1af4,
     VIRTIO_CONFIG_S_ACKNOWLEDGE: 1,
     VIRTIO_CONFIG_S_DRIVER: 2,
