@@ -1,9 +1,10 @@
 import type { EventPort } from '../transports/ports.js';
 import { closeFd } from './close-fd.js';
+import { describeDescriptor, eventFdId, isEventFd } from './descriptor.js';
 import { eventfd, write } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import { setNonBlocking } from './non-blocking.js';
-import { check } from './os-failure.js';
+import { check, OsFailure } from './os-failure.js';
 import { EPOLLET, EPOLLIN, type Reactor, type Watch } from './reactor.js';
 
 const EFD_CLOEXEC = 0o2000000;
@@ -14,7 +15,7 @@ one.setLong(0, 1);
 
 /**
  * An eventfd that is signalled or watched, and never read: watched on its edges, it reports each signal whatever its
- * count. In a pipe that a peer handed over instead, the signals end when it is full, which harms that peer alone.
+ * count.
  *
  * One thing is out of our hands: a peer that makes the open file blocking again and fills the count can make `signal`
  * wait: the kernel has no write to an eventfd that can be told not to.
@@ -34,14 +35,17 @@ export class EventFd implements EventPort {
   }
 
   /**
-   * Takes a descriptor over.
+   * Takes a descriptor over. A socket or a file that could be waited for as well is refused: the peer's own end of its connection,
+   * held here, would keep that from ever being seen to end.
    *
-   * @throws OsFailure when it can't be waited for, as a regular file (then it is closed).
+   * @throws OsFailure `EINVAL` when it is no eventfd (then it is closed).
    */
   static adopt(reactor: Reactor, fd: number): EventFd {
     try {
+      if (!isEventFd(fd)) {
+        throw new OsFailure('EINVAL', 'readlink', `use ${describeDescriptor(fd)} as an eventfd`);
+      }
       setNonBlocking(fd);
-      reactor.watch(fd, 0, () => {}).end();
     } catch (error) {
       closeFd(fd);
       throw error;
@@ -62,6 +66,11 @@ export class EventFd implements EventPort {
   watch(ring: () => void): void {
     this.#watch?.end();
     this.#watch = this.#reactor.watch(this.#fd, EPOLLIN | EPOLLET, ring);
+  }
+
+  isSame(other: EventPort): boolean {
+    const id = eventFdId(this.#fd);
+    return id !== undefined && id === eventFdId(other.fd);
   }
 
   close(): void {

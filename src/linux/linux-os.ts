@@ -8,7 +8,7 @@ import { MonotonicClock } from './monotonic-clock.js';
 import { Reactor } from './reactor.js';
 import { UnixChannel } from './unix-channel.js';
 import { UnixListener } from './unix-listener.js';
-import { connectSocket, expectConnected, pairSockets } from './unix-socket.js';
+import { connectSocket, expectConnected, expectPaired, pairSockets } from './unix-socket.js';
 
 /**
  * Linux, for one event loop: all that it hands out is served by one reactor. It keeps the process alive while anything
@@ -32,13 +32,7 @@ export class LinuxOs implements Os {
   }
 
   adoptChannel(fd: number): Channel {
-    try {
-      expectConnected(fd);
-    } catch (error) {
-      closeFd(fd);
-      throw error;
-    }
-    return new UnixChannel(this.#reactor, fd);
+    return this.#adopt(fd, expectPaired);
   }
 
   /**
@@ -66,7 +60,7 @@ export class LinuxOs implements Os {
    * @throws OsFailure when it is neither.
    */
   adoptSocket(fd: number): UnixListener | Channel {
-    return UnixListener.listens(fd) ? this.adoptListener(fd) : this.adoptChannel(fd);
+    return UnixListener.listens(fd) ? this.adoptListener(fd) : this.#adopt(fd, expectConnected);
   }
 
   /**
@@ -98,6 +92,16 @@ export class LinuxOs implements Os {
 
   closeFd(fd: number): void {
     closeFd(fd);
+  }
+
+  #adopt(fd: number, expect: (fd: number) => void): Channel {
+    try {
+      expect(fd);
+    } catch (error) {
+      closeFd(fd);
+      throw error;
+    }
+    return new UnixChannel(this.#reactor, fd);
   }
 
   /** Stops watching whatever is still open; nothing calls back after this. Safe to call twice. */

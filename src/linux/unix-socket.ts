@@ -11,6 +11,8 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_TYPE = 3;
 const SO_DOMAIN = 39;
+/** What a socket without a name has for one. */
+const ADDRESS_FAMILY_SIZE = 2;
 
 /** A unix socket that is neither bound nor connected. */
 export function openSocket(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): number {
@@ -51,11 +53,29 @@ export function pairSockets(): [number, number] {
  * @throws OsFailure `ENOTSOCK`, `EPROTOTYPE` or `ENOTCONN` when it is not.
  */
 export function expectConnected(fd: number): void {
+  peerNameSize(fd);
+}
+
+/**
+ * Makes sure that a descriptor from a peer is one of a connected pair, and not an end of a connection that somebody listened
+ * for: were it one to this process, to hold it would keep that connection from ever being seen to end.
+ *
+ * @throws OsFailure as `expectConnected`, and `EINVAL` when its other end has a name.
+ */
+export function expectPaired(fd: number): void {
+  if (peerNameSize(fd) > ADDRESS_FAMILY_SIZE) {
+    const tried = `use descriptor ${fd} as a channel: it is not one of a pair, but connected to a listener`;
+    throw new OsFailure('EINVAL', 'getpeername', tried);
+  }
+}
+
+function peerNameSize(fd: number): number {
   expectUnixStream(fd);
   const address = new NativeBuffer(128);
   const size = new NativeBuffer(4);
   size.data.setUint32(0, address.bytes.length, true);
   check(getpeername(fd, address.address, size.address), 'getpeername', `use descriptor ${fd} as a channel`);
+  return size.data.getUint32(0, true);
 }
 
 /** @throws OsFailure `ENOTSOCK` or `EPROTOTYPE` */

@@ -44,6 +44,8 @@ export interface EventPort {
   signal(): void;
   /** Calls back (from the event loop, several signals possibly as one) after each signal from now on, and for one already there. */
   watch(ring: () => void): void;
+  /** Whether both are one eventfd, so that a signal to this one rings the other. Neither was closed. */
+  isSame(other: EventPort): boolean;
   /** Stops watching and closes the descriptor. Safe to call twice. */
   close(): void;
 }
@@ -71,7 +73,7 @@ export interface Os {
   /** Makes a connected pair: one end to use, and the other's descriptor, the caller's, to send to a peer. */
   createChannel(): { readonly channel: Channel; readonly fd: number };
   /**
-   * Takes over a descriptor that should be a connected stream socket.
+   * Takes over a descriptor that should be one of a connected pair of stream sockets (which have no names).
    *
    * @throws OsError when it is none (then it is closed).
    */

@@ -188,6 +188,11 @@ export class DeviceRunner {
     this.#queues[index]!.whenDrained(done);
   }
 
+  /** Breaks a queue for what its driver did: it is empty until it is started anew. The driver hears of it, and the log. */
+  breakQueue(index: number, error: Error): void {
+    this.#queues[index]!.fail(error);
+  }
+
   isBroken(index: number): boolean {
     return this.#queues[index]!.broken;
   }

@@ -224,6 +224,10 @@ export class FakeEvent implements EventPort {
     if (this.#file.signals > 0) this.#notice();
   }
 
+  isSame(other: EventPort): boolean {
+    return other instanceof FakeEvent && other.#file === this.#file;
+  }
+
   close(): void {
     if (!this.#open) return;
     this.#open = false;

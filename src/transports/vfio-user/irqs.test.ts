@@ -196,6 +196,52 @@ test('INTx: eventfds of the client’s mask and unmask it without a message, as 
   assert.deepEqual(bench.signals(), [0, 0, 0]);
 });
 
+test('INTx: one eventfd that triggers and unmasks would go round for ever: refused, whichever comes first', () => {
+  for (const slots of [
+    [TRIGGER, UNMASK],
+    [UNMASK, TRIGGER],
+    [TRIGGER, MASK],
+    [MASK, TRIGGER],
+  ] as const) {
+    const bench = new Bench(0);
+    const before = bench.client.os.openFds;
+    const [event, another] = bench.events as [FakeEvent, FakeEvent];
+    assert.equal(bench.set(EVENTFD | slots[0], INTX, 0, 1, [event]), 0);
+    assert.equal(bench.set(EVENTFD | slots[1], INTX, 0, 1, [event]), EINVAL);
+    assert.equal(bench.client.os.openFds, before + 1);
+    assert.equal(bench.set(EVENTFD | slots[1], INTX, 0, 1, [another]), 0);
+    bench.driver.start();
+    bench.use();
+    bench.client.os.run();
+  }
+});
+
+test('INTx: an eventfd that the client ties to the trigger in another way makes it fire 32 times in a ms, no more', () => {
+  const bench = new Bench(0);
+  const [trigger, unmask] = bench.events as [FakeEvent, FakeEvent];
+  bench.set(EVENTFD | TRIGGER, INTX, 0, 1, [trigger]);
+  bench.set(EVENTFD | UNMASK, INTX, 0, 1, [unmask]);
+  trigger.watch(() => unmask.signal());
+  bench.driver.start();
+  bench.use();
+  assert.equal(bench.signals()[0], 1 + 32);
+  bench.client.clock.advance(0.9e6);
+  bench.client.os.run();
+  assert.equal(bench.signals()[0], 0);
+  for (let i = 0; i < 3; i++) {
+    bench.client.clock.advance(1e6);
+    bench.client.os.run();
+    assert.equal(bench.signals()[0], 1 + 32);
+  }
+  // A driver that takes the line down is served as ever.
+  bench.client.read(0, 0x40, 1);
+  bench.client.clock.advance(2e6);
+  bench.client.os.run();
+  bench.signals();
+  bench.use();
+  assert.equal(bench.signals()[0], 1 + 32);
+});
+
 test('error and request eventfds are taken and let go', () => {
   const bench = new Bench();
   const before = bench.client.os.openFds;

@@ -1,7 +1,12 @@
+import type { Alarm, Clock } from '../../virtio/clock.js';
 import type { EventPort, Os } from '../ports.js';
 import type { IrqSet } from './codec.js';
 import * as wire from './messages.js';
 import { VfioUserError } from './vfio-user-error.js';
+
+/** How often INTx may fire again in a period for want of anything but an unmasking eventfd, which a peer can tie to anything. */
+const REFIRES_MOST = 32;
+const REFIRE_PERIOD = 1e6;
 
 /** What an interrupt type can do, as GET_IRQ_INFO tells it. */
 export interface IrqInfo {
@@ -27,11 +32,15 @@ export class Irqs {
   readonly #os: Os;
   readonly #types: readonly (readonly Irq[])[];
   readonly #holdVector: (vector: number, held: boolean) => void;
+  readonly #clock: Clock;
   #line = false;
+  #refires = 0;
+  #refireAlarm: Alarm | undefined;
 
   /** @param holdVector - masks an MSI-X vector in the function; all are held at first. */
-  constructor(os: Os, vectors: number, holdVector: (vector: number, held: boolean) => void) {
+  constructor(os: Os, clock: Clock, vectors: number, holdVector: (vector: number, held: boolean) => void) {
     this.#os = os;
+    this.#clock = clock;
     this.#holdVector = holdVector;
     const irqs = (count: number): Irq[] =>
       Array.from({ length: count }, () => ({
@@ -104,6 +113,8 @@ export class Irqs {
 
   /** Lets go of every eventfd. */
   close(): void {
+    this.#refireAlarm?.close();
+    this.#refireAlarm = undefined;
     for (const [index, type] of this.#types.entries()) {
       for (let i = 0; i < type.length; i++) this.#unbind(index, i);
     }
@@ -123,14 +134,38 @@ export class Irqs {
       throw new VfioUserError('ENOTSUP', `SET_IRQS: only INTx is masked by eventfds`);
     }
     const ports = fds.length === 0 ? undefined : this.#adopt(fds);
+    if (ports !== undefined) this.#checkApart(this.#types[index]![start]!, slot, ports);
     for (let i = 0; i < count; i++) {
       const irq = this.#types[index]![start + i]!;
       irq[slot]?.close();
       const port = ports?.[i];
       irq[slot] = port;
       if (slot === 'trigger') this.#rebound(index, start + i);
-      else port?.watch(() => this.#act(index, start + i, action));
+      else port?.watch(() => this.#event(index, start + i, action));
     }
+  }
+
+  /** Only INTx has masks, and of that there is one. */
+  #checkApart(irq: Irq, slot: 'trigger' | 'mask' | 'unmask', ports: readonly EventPort[]): void {
+    const others = slot === 'trigger' ? [irq.mask, irq.unmask] : [irq.trigger];
+    if (!others.some((other) => other !== undefined && ports[0]?.isSame(other))) return;
+    for (const port of ports) port.close();
+    throw new VfioUserError('EINVAL', 'SET_IRQS: one eventfd to trigger INTx and to mask or unmask it');
+  }
+
+  /** An eventfd of the client's rang. */
+  #event(index: number, i: number, action: number): void {
+    if (action === wire.VFIO_IRQ_SET_ACTION_UNMASK && this.#line) {
+      this.#refireAlarm ??= this.#clock.alarm(() => {
+        const late = this.#refires > REFIRES_MOST;
+        this.#refires = 0;
+        if (late) this.#act(index, i, action);
+      });
+      if (this.#refires === 0) this.#refireAlarm.set(this.#clock.now() + REFIRE_PERIOD);
+      this.#refires += 1;
+      if (this.#refires > REFIRES_MOST) return;
+    }
+    this.#act(index, i, action);
   }
 
   /** All of the descriptors or none. */

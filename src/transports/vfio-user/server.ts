@@ -105,7 +105,7 @@ class ServerSession implements Session {
       // QEMU keeps the MSI-X table to itself: it masks by other means, and nobody would clear the mask bits here.
       { ...options, bar: 0, kind: 'memory', maskedAtReset: false },
     );
-    this.#irqs = new Irqs(environment.os, this.#function.vectors, (vector, held) =>
+    this.#irqs = new Irqs(environment.os, environment.clock, this.#function.vectors, (vector, held) =>
       this.#function.holdVector(vector, held),
     );
     this.#commands = new Commands({

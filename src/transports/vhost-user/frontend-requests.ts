@@ -15,6 +15,8 @@ const PROTOCOL_FEATURES = Object.values(PROTOCOL_F).reduce((all, bit) => all | b
 
 /** VIRTIO 1.3 §2.1: the driver's features were accepted. */
 const VIRTIO_CONFIG_S_FEATURES_OK = 8n;
+/** §2.1.2: it broke a ring. Not to be set by a driver. */
+const VIRTIO_CONFIG_S_NEEDS_RESET = 0x40n;
 
 /** Carries out what one front-end asks for: what each message says, and to whom. */
 export class FrontendRequests {
@@ -81,7 +83,9 @@ export class FrontendRequests {
         this.#setStatus(payload.getBigUint64(0, true));
         return;
       case REQUEST.GET_STATUS:
-        return payloads.encodeU64(this.#status);
+        return payloads.encodeU64(
+          device.needsReset ? this.#status | VIRTIO_CONFIG_S_NEEDS_RESET : this.#status,
+        );
       case REQUEST.SET_MEM_TABLE:
         this.#setMemTable(message);
         return;
@@ -151,7 +155,8 @@ export class FrontendRequests {
    */
   #setStatus(status: bigint): void {
     if (status === 0n) this.#reset();
-    this.#status = this.#device.featuresOk ? status & 0xffn : status & 0xffn & ~VIRTIO_CONFIG_S_FEATURES_OK;
+    this.#status = status & 0xffn & ~VIRTIO_CONFIG_S_NEEDS_RESET;
+    if (!this.#device.featuresOk) this.#status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
   }
 
   #reset(): void {

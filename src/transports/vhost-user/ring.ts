@@ -37,15 +37,21 @@ export class Ring {
     return this.live && this.started && this.enabled;
   }
 
+  /** @throws Refusal when the front-end did not tell all about it. */
+  checkConfigured(table: MemoryTable): void {
+    if (!isQueueSize(this.size)) throw new Refusal(`ring ${this.index} was given no size`);
+    if (this.addresses === undefined) throw new Refusal(`ring ${this.index} was given no addresses`);
+    if (table.memory.regions.length === 0) throw new Refusal('there is no memory');
+  }
+
   /**
    * Where its areas are in guest memory.
    *
-   * @throws Refusal when the front-end did not tell, or told what can't be.
+   * @throws Refusal when the front-end did not tell, or they are not there.
    */
   place(table: MemoryTable): RingPlace {
-    const { size, addresses } = this;
-    if (!isQueueSize(size)) throw new Refusal(`ring ${this.index} was given no size`);
-    if (addresses === undefined) throw new Refusal(`ring ${this.index} was given no addresses`);
+    this.checkConfigured(table);
+    const { size, addresses } = this as { size: number; addresses: VringAddress };
     return {
       size,
       descriptorArea: table.translate(addresses.descriptor, descriptorAreaSize(size)),
@@ -54,8 +60,8 @@ export class Ring {
     };
   }
 
-  /** A queue was put over it. */
-  ran(place: RingPlace): void {
+  /** A queue was put over it, or (without a place) it is broken from the start. */
+  ran(place: RingPlace | undefined): void {
     this.live = true;
     this.#place = place;
     this.#stoppedAt = undefined;

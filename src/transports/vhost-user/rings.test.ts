@@ -562,7 +562,7 @@ test('started before it has a size, addresses or memory: refused when it is to b
   finish(b);
 });
 
-test('areas that are misaligned, or not in memory, are refused when the ring is to be served', () => {
+test('2.7: areas that are misaligned, or not in memory, break that ring only, and a restart elsewhere heals it', () => {
   const good = USER_START;
   const addresses = { index: 0, flags: 0, descriptor: good, available: good, used: good };
   for (const bad of [
@@ -576,12 +576,32 @@ test('areas that are misaligned, or not in memory, are refused when the ring is 
   ]) {
     const { bench: b, device } = bench();
     b.negotiate();
+    const other = b.ring(1);
+    other.start();
+    other.enable();
     const ring = b.ring(0);
     ring.start();
     b.say(REQUEST.SET_VRING_ADDR, encodeVringAddress({ ...addresses, ...(bad as object) }));
-    assert.notEqual(b.ask(REQUEST.SET_VRING_ENABLE, state(0, 1)), 0n);
-    assert.deepEqual(device.calls, []);
+    assert.equal(b.ask(REQUEST.SET_VRING_ENABLE, state(0, 1)), 0n, 'the front-end did nothing wrong');
+    assert.deepEqual([ring.err.signals, other.err.signals], [1, 0]);
     assert.equal(b.warnings.length, 1);
+    assert.match(b.warnings[0] ?? '', /^probe: queue 0 \(q0\) is broken until reset: /);
+    b.say(REQUEST.GET_STATUS);
+    assert.equal(b.frontend.takeU64(REQUEST.GET_STATUS), 0x40n, 'NEEDS_RESET');
+    ring.request(1);
+    other.request(2);
+    assert.deepEqual([ring.answers(), other.answers()], [[], [2]]);
+    ring.stop();
+    assert.equal(ring.takeBase(), 0);
+    const healed = b.ring(0);
+    healed.start();
+    healed.enable();
+    healed.request(3);
+    assert.deepEqual(healed.answers(), [3]);
+    b.say(REQUEST.GET_STATUS);
+    assert.equal(b.frontend.takeU64(REQUEST.GET_STATUS), 0n);
+    assert.deepEqual(device.calls, ['activate 0']);
+    assert.equal(b.ended, undefined);
     finish(b);
   }
 });

@@ -4,6 +4,7 @@ import { DeviceRunner } from '../../virtio/device-runner.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from '../../virtio/features.js';
 import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
 import { isQueueSize, MAX_QUEUE_SIZE } from '../../virtqueue/split/layout.js';
+import { VirtqueueError } from '../../virtqueue/virtqueue-error.js';
 import type { EventPort } from '../ports.js';
 import type { Environment } from '../session.js';
 import { MemoryTable } from './memory-table.js';
@@ -82,6 +83,11 @@ export class VhostDevice {
   /** Whether the driver's features are acceptable. */
   get featuresOk(): boolean {
     return !this.#featuresRefused;
+  }
+
+  /** Whether the driver must reset the device because it broke a ring (VIRTIO 1.3 §2.1.2). */
+  get needsReset(): boolean {
+    return this.#rings.some((ring) => this.#runner.isBroken(ring.index));
   }
 
   /** SET_FEATURES. */
@@ -279,15 +285,22 @@ export class VhostDevice {
     if (ring.kick === undefined) this.#poll();
   }
 
+  /** A ring that can't be is the driver's mistake, not the front-end's: it is broken until the driver's reset, and nothing else is. */
   #putQueue(ring: Ring): void {
     try {
       if (this.#featuresRefused) throw new Refusal('the driver accepted features that were not offered');
+      ring.checkConfigured(this.table);
+    } catch (error) {
+      ring.err?.signal();
+      throw error;
+    }
+    const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
+    if (suspended && this.#rings.some((other) => other.started && other.isFresh(this.table))) {
+      this.#runner.reset();
+      this.#runner.accept(this.#features);
+    }
+    try {
       const place = ring.place(this.table);
-      const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
-      if (suspended && this.#rings.some((other) => other.started && other.isFresh(this.table))) {
-        this.#runner.reset();
-        this.#runner.accept(this.#features);
-      }
       const queue = new SplitDeviceQueue({
         memory: this.table.memory,
         ...place,
@@ -298,8 +311,9 @@ export class VhostDevice {
       this.#runner.startQueue(ring.index, queue);
       ring.ran(place);
     } catch (error) {
-      ring.err?.signal();
-      throw error;
+      if (!(error instanceof Refusal || error instanceof VirtqueueError)) throw error;
+      ring.ran(undefined);
+      this.#runner.breakQueue(ring.index, error);
     }
   }
 
