@@ -31,6 +31,15 @@ test('a copy crosses from one region into the next', () => {
   assert.equal(memory.view(at(0x2000), 2).read16(0), 0x0403);
 });
 
+test('a copy goes through every region on its way', () => {
+  const memory = memoryOf([0x1000, 0x10], [0x1010, 0x10], [0x1020, 0x10], [0x1030, 0x10]);
+  const bytes = Uint8Array.from({ length: 0x34 }, (_, i) => i + 1);
+  memory.write(at(0x1006), bytes);
+  const into = new Uint8Array(0x40);
+  memory.read(at(0x1000), into);
+  assert.deepEqual([...into], [0, 0, 0, 0, 0, 0, ...bytes, 0, 0, 0, 0, 0, 0]);
+});
+
 test('only a part of the array is read or written', () => {
   const memory = memoryOf([0x1000, 0x1000]);
   memory.write(at(0x1000), Uint8Array.of(1, 2, 3, 4, 5), 1, 3);

@@ -22,6 +22,18 @@ export const echoCases: Cases = {
       await driver.close();
     },
 
+    async 'the numbers of `virtio N` have 8 bits each'({ connect, printed }) {
+      const driver = await TestDriver.open(await connect());
+      assert.deepEqual(await driver.write(254), { ret: 355, arg1: 100, arg2: 101 });
+      assert.deepEqual((await printed(4)).slice(0, 4), [
+        'QEMU_BACK_END: >>> get type [ 254 ] form the front end <<<',
+        'QEMU_BACK_END: >>> get arg1 [ 255 ] form the front end <<<',
+        'QEMU_BACK_END: >>> get arg2 [ 0 ] form the front end <<<',
+        'QEMU_BACK_END: >>> get arg3 [ 1 ] form the front end <<<',
+      ]);
+      await driver.close();
+    },
+
     async '10,000 requests, many at a time: each gets its own answer'({ connect }) {
       const driver = await TestDriver.open(await connect());
       const one = async (i: number): Promise<void> => {

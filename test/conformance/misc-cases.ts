@@ -59,6 +59,15 @@ export const miscCases: Cases = {
       await driver.close();
     },
 
+    async 'the expirations of a timer without interval end after one'({ connect }) {
+      const driver = await MiscDriver.open(await connect());
+      const seen: number[] = [];
+      for await (const expirations of driver.expirations({ delay: 1e6 })) seen.push(expirations);
+      assert.deepEqual(seen, [1]);
+      assert.equal(driver.armed, 0);
+      await driver.close();
+    },
+
     async 'the device says what is wrong with a request'({ connect }) {
       const driver = await openDriver(await connect(), {
         id: wire.VIRTIO_ID_MISC,
