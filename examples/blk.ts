@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';
@@ -15,6 +14,7 @@ import {
   u8,
   type VirtioDevice,
 } from 'virtio-misc';
+import { HolePunch } from './hole-punch.js';
 
 // VIRTIO 1.3 §5.2.6.
 const VIRTIO_BLK_T_IN = 0;
@@ -56,7 +56,13 @@ const Range = struct({ sector: le64, num_sectors: le32, flags: le32 });
 
 const SECTOR = 512;
 const ID_SIZE = 20;
-const QUEUE_SIZE = 128;
+/** Queues that a driver finds. It takes one for each of its CPUs, as a rule, or fewer. */
+const QUEUES = 64;
+/**
+ * Data segments of a request, however large the ring is. A chain has no more descriptors than its ring (§2.7.5.3.1), so that a header, a
+ * status and these fit one of 128.
+ */
+const SEGMENTS = 126;
 /** Bytes of a request that are in this process's memory at a time. */
 const PIECE = 128 * 1024;
 const ZEROS = new Uint8Array(PIECE);
@@ -95,14 +101,15 @@ export function blk({ file, readOnly = false, serial }: BlkOptions): () => Virti
         BLK_SIZE: 6,
         FLUSH: 9,
         TOPOLOGY: 10,
+        MQ: 12,
         ...(writable ? { DISCARD: 13, WRITE_ZEROES: 14 } : { RO: 5 }),
       },
       config: {
         struct: Config,
         initial: {
           capacity,
-          // A chain has no more descriptors than its queue (§2.7.5.3.1): so many, a header and a status.
-          seg_max: QUEUE_SIZE - 2,
+          seg_max: SEGMENTS,
+          num_queues: QUEUES,
           blk_size: SECTOR,
           // File systems have blocks of 4 KiB as a rule, and so holes of that size.
           physical_block_exp: 3,
@@ -118,7 +125,10 @@ export function blk({ file, readOnly = false, serial }: BlkOptions): () => Virti
         },
       },
       queues: [
-        { name: 'requestq', size: QUEUE_SIZE, handle: (chain, device) => disk!.handle(chain, device) },
+        {
+          upTo: QUEUES,
+          queues: [{ name: 'requestq', handle: (chain, device) => disk!.handle(chain, device) }],
+        },
       ],
       activate() {
         const opened = ended.then(() => open(file, writable ? 'r+' : 'r'));
@@ -148,6 +158,7 @@ class Disk {
   readonly #options: DiskOptions;
   /** Requests that are being carried out. */
   readonly #running = new Set<Promise<void>>();
+  #holes: HolePunch | undefined;
   #closed = false;
 
   constructor(opened: Promise<FileHandle>, options: DiskOptions) {
@@ -161,6 +172,7 @@ class Disk {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.allSettled(this.#running);
+    await this.#holes?.close();
     await this.#opened.then(
       (file) => file.close(),
       () => {},
@@ -257,20 +269,29 @@ class Disk {
     );
     const allowed = discard ? 0 : UNMAP;
     if (ranges.some(({ flags }) => (flags & ~allowed) !== 0)) return VIRTIO_BLK_S_UNSUPP;
-    const pieces = ranges.map(({ sector, num_sectors }) => [
+    const pieces = ranges.map(({ sector, num_sectors }): [at: number, end: number] => [
       sector * SECTOR,
       (sector + num_sectors) * SECTOR,
     ]);
     const fits = ranges.every(({ num_sectors }) => num_sectors <= MAX_RANGE_SECTORS);
-    if (!fits || !pieces.every(([at, end]) => this.#has(at!, end!))) return VIRTIO_BLK_S_IOERR;
-    for (const [i, { flags }] of ranges.entries()) {
-      const [at, end] = pieces[i] as [number, number];
-      const gone = (discard || flags === UNMAP) && (await punch(file, at, end));
-      // Discarding is a wish, which a file system may not know; zeros are a promise.
-      if (!gone && !discard) await this.#zero(file, at, end);
+    if (!fits || !pieces.every(([at, end]) => this.#has(at, end))) return VIRTIO_BLK_S_IOERR;
+    for (const unmap of [true, false]) {
+      const wanted = pieces.filter((_, i) => (discard || ranges[i]!.flags === UNMAP) === unmap);
+      for (const [at, end] of merged(wanted)) {
+        const gone = unmap && (await this.#punch(file, at, end));
+        // Discarding is a wish, which a file system may not know; zeros are a promise.
+        if (!gone && !discard) await this.#zero(file, at, end);
+      }
     }
     if (!device.has('FLUSH')) await file.datasync();
     return VIRTIO_BLK_S_OK;
+  }
+
+  /** @returns whether it was done: not all file systems have holes. */
+  async #punch(file: FileHandle, at: number, end: number): Promise<boolean> {
+    if (this.#closed) throw new Error('the driver is gone');
+    this.#holes ??= new HolePunch(file.fd);
+    return this.#holes.punch(at, end - at);
   }
 
   async #zero(file: FileHandle, at: number, end: number): Promise<void> {
@@ -292,18 +313,15 @@ async function writeAll(file: FileHandle, from: Uint8Array, length: number, at: 
   }
 }
 
-/**
- * Makes a hole in the file, which reads as zeros and takes no room. Node can't; util-linux's program can.
- *
- * @returns whether it was done: not all file systems have holes.
- */
-function punch(file: FileHandle, at: number, end: number): Promise<boolean> {
-  const args = ['--punch-hole', '--offset', `${at}`, '--length', `${end - at}`, '/dev/fd/3'];
-  const child = spawn('fallocate', args, { stdio: ['ignore', 'ignore', 'ignore', file.fd] });
-  return new Promise((resolve) => {
-    child.on('error', () => resolve(false));
-    child.on('close', (code) => resolve(code === 0));
-  });
+/** Ranges, `end` excluded, in order; those that touch or overlap are one. */
+function merged(ranges: readonly [at: number, end: number][]): [at: number, end: number][] {
+  const all: [at: number, end: number][] = [];
+  for (const [at, end] of ranges.toSorted(([one], [other]) => one - other)) {
+    const last = all.at(-1);
+    if (last !== undefined && at <= last[1]) last[1] = Math.max(last[1], end);
+    else all.push([at, end]);
+  }
+  return all;
 }
 
 function mayWrite(file: string): boolean {

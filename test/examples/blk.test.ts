@@ -98,11 +98,30 @@ describe('the blk example', () => {
     for (let i = 0; i < 60; i++) assert.deepEqual(onDisk(30 * i, 8), pattern(4096, i));
   });
 
+  test('5.2.5: each of its queues is served', async () => {
+    const disk = BlkBench.of(file);
+    assert.equal(disk.runner.device.config.view.getUint16(34, true), 64);
+    assert.equal(disk.drivers.length, 64);
+    for (const [queue, driver] of disk.drivers.entries()) {
+      driver.send([header(OUT, queue), pattern(512, queue)], [1]);
+      disk.kick(queue);
+    }
+    for (const [queue, driver] of disk.drivers.entries()) {
+      let answer = driver.receive();
+      for (; answer === undefined; answer = driver.receive()) await setImmediate();
+      assert.deepEqual([...answer.bytes], [OK]);
+      assert.deepEqual(onDisk(queue, 1), pattern(512, queue));
+    }
+  });
+
   test('5.2.4: the configuration space says how big the disk is and what it takes', () => {
     truncateSync(file, 1000 * 512 + 511);
     const { config, features } = BlkBench.of(file).runner.device;
     const { view } = config;
-    assert.equal(features, (1n << 2n) | (1n << 6n) | (1n << 9n) | (1n << 10n) | (1n << 13n) | (1n << 14n));
+    assert.equal(
+      features,
+      (1n << 2n) | (1n << 6n) | (1n << 9n) | (1n << 10n) | (1n << 12n) | (1n << 13n) | (1n << 14n),
+    );
     assert.equal(config.size, 60);
     assert.deepEqual(
       [view.getUint32(0, true), view.getUint32(12, true), view.getUint32(20, true)],
@@ -214,6 +233,27 @@ describe('the blk example', () => {
       assert.deepEqual(readFileSync(file), before);
     });
   }
+
+  test('5.2.6: ranges that touch are discarded as one, and one process is started for all of them', async (t) => {
+    const log = join(folder, 'log');
+    rmSync(log, { force: true });
+    await withFallocate(t, `echo $PPID "$@" >>${log}; exec ${fallocate} "$@"`);
+    const disk = BlkBench.of(file);
+    const all = Array.from({ length: 16 }, (_, i) => [i * 16, 16] as const).reverse();
+    assert.equal((await disk.ask(DISCARD, 0, { data: ranges(...all) })).status, OK);
+    const apart = ranges([1024, 8], [1040, 8], [1028, 8]);
+    assert.equal((await disk.ask(DISCARD, 0, { data: apart })).status, OK);
+    const lines = readFileSync(log, 'latin1').trim().split('\n');
+    const asked = lines.map((line) => /--offset (\d+) --length (\d+)/.exec(line)!.slice(1).map(Number));
+    assert.deepEqual(asked, [
+      [0, 256 * 512],
+      [1024 * 512, 12 * 512],
+      [1040 * 512, 8 * 512],
+    ]);
+    assert.equal(new Set(lines.map((line) => line.split(' ')[0])).size, 1);
+    assert.deepEqual(onDisk(0, 256), zeros(256));
+    assert.deepEqual(onDisk(1036, 4), before.subarray(1036 * 512, 1040 * 512));
+  });
 
   test('5.2.6.2: discarding does not know the unmap flag', async () => {
     assert.equal((await BlkBench.of(file).ask(DISCARD, 0, { data: ranges([0, 8, 1]) })).status, UNSUPP);
@@ -337,8 +377,9 @@ describe('the blk example', () => {
     assert.deepEqual(readFileSync(file), Buffer.from(before).fill(0, 8 * 512, 608 * 512));
     process.env.PATH = folder;
     rmSync(join(folder, 'fallocate'));
-    assert.equal((await disk.ask(DISCARD, 0, { data: ranges([0, 8]) })).status, OK);
-    assert.deepEqual([onDisk(0, 8), disk.warnings], [before.subarray(0, 4096), []]);
+    const without = BlkBench.of(file);
+    assert.equal((await without.ask(DISCARD, 0, { data: ranges([0, 8]) })).status, OK);
+    assert.deepEqual([onDisk(0, 8), disk.warnings, without.warnings], [before.subarray(0, 4096), [], []]);
   });
 
   test('memory that is gone breaks the queue, not the process', async () => {
