@@ -623,7 +623,10 @@ static void virtio_test_del_chardev(struct virtio_test *vt)
  */
 static int virtio_test_start(struct virtio_test *vt)
 {
-	struct virtqueue_info info[] = { { "print", test_request_done } };
+	bool events = virtio_has_feature(vt->vdev, VIRTIO_TEST_F_EVENTS);
+	struct virtqueue_info info[] = {
+		{ events ? "print" : "virtio_test", test_request_done },
+	};
 	struct virtqueue *vq;
 	int err;
 
@@ -689,11 +692,16 @@ static int virtio_test_validate(struct virtio_device *vdev)
 	return 0;
 }
 
-static int virtio_test_probe(struct virtio_device *vdev)
+static int virttest_probe(struct virtio_device *vdev)
 {
 	bool events = virtio_has_feature(vdev, VIRTIO_TEST_F_EVENTS);
 	struct virtio_test *vt;
 	int err;
+
+	if (events)
+		pr_notice("******create virttest\n");
+	else
+		pr_notice(">>>>>> %s function is called <<<<<<\n", __func__);
 
 	vt = kzalloc(sizeof(*vt), GFP_KERNEL);
 	if (!vt)
@@ -713,8 +721,11 @@ static int virtio_test_probe(struct virtio_device *vdev)
 
 	if (!events) {
 		err = virtio_test_add_chardev(vt);
-		if (err)
+		if (err) {
+			pr_err("misc register is failed\n");
 			goto err_stop;
+		}
+		pr_notice("misc register has succeeded\n");
 	}
 
 	dev_dbg(&vdev->dev, "variant %s\n", events ? "events" : "echo");
@@ -779,7 +790,7 @@ static struct virtio_driver virtio_test_driver = {
 	.driver.owner = THIS_MODULE,
 	.id_table = virtio_test_ids,
 	.validate = virtio_test_validate,
-	.probe = virtio_test_probe,
+	.probe = virttest_probe,
 	.remove = virtio_test_remove,
 	.config_changed = virttest_changed,
 #ifdef CONFIG_PM_SLEEP

@@ -88,7 +88,7 @@ async function findKind(name: string): Promise<DeviceKind> {
     const make = await file.load();
     return { name, options: [], make: () => make(), file };
   }
-  const kind = KINDS.find((k) => k.name === name);
+  const kind = KINDS.find((k) => k.name === name || `virtio-${k.name}` === name);
   if (kind !== undefined) return kind;
   const names = KINDS.map((k) => k.name).join(', ');
   throw new UsageError(

@@ -8,7 +8,7 @@
  * The first serial port is the console: the kernel's messages and the command's output.
  */
 export const GUEST_INIT: string = `#!/bin/busybox sh
-export PATH=/bin HOME=/ TERM=dumb
+export PATH=/bin HOME=/root TERM=dumb
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -25,6 +25,8 @@ for stage in /sys/bus/virtio/devices /sys/class/input; do
   modprobe -aq $(cat $stage/*/modalias 2>/dev/null) 2>/dev/null
 done
 
+# Where the programs are too: ./virtio 10 works.
+cd /root
 exec 3<>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo
 # A shell as process 1 gets these from reboot and poweroff without -f.

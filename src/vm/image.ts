@@ -40,7 +40,7 @@ export async function prepareGuest({
   const built = await buildGuestCode(kernel, code, { cache, progress, signal });
   const buildLog = await readFile(built.log, 'utf8');
   const init = createHash('sha256').update(GUEST_INIT).digest('hex');
-  const recipe = { release: kernel.release, built: path.basename(path.dirname(built.log)), init, version: 1 };
+  const recipe = { release: kernel.release, built: path.basename(path.dirname(built.log)), init, version: 2 };
   const folder = await cache.entry(
     'image',
     recipe,

@@ -42,8 +42,10 @@ export async function makeInitramfs(kernel: Kernel, code: GuestCode | undefined)
   const own = code ? await filesIn(code.modules) : [];
   const stock = await filesIn(kernel.modules);
   entries.push(...(await moduleEntries(kernel.release, [...stock, ...own])));
-  for (const program of code ? await filesIn(code.programs) : [])
-    entries.push(await file(program, `bin/${path.basename(program)}`));
+  for (const program of code ? await filesIn(code.programs) : []) {
+    const name = path.basename(program);
+    entries.push(await file(program, `bin/${name}`), { path: `root/${name}`, link: `/bin/${name}` });
+  }
   return writeCpio(entries);
 }
 

@@ -31,7 +31,7 @@ const FOUR_CYCLES = 'until [ $(dmesg | grep -c "virttest get ack") -ge 4 ]; do s
 const OURS = /^(QEMU_BACK_END|virtio |virttest|=====)/;
 
 for (const transport of ['vhost-user', 'vfio-user']) {
-  test(`virtio 10 over ${transport} prints the first transcript`, async () => {
+  test(`./virtio 10 over ${transport} prints the first transcript`, async () => {
     const { code, lines, stderr } = await virtioMisc(
       'vm',
       '--device',
@@ -39,7 +39,7 @@ for (const transport of ['vhost-user', 'vfio-user']) {
       '--transport',
       transport,
       '--exec',
-      'virtio 10',
+      './virtio 10',
     );
     assert.equal(code, 0, stderr);
     assert.deepEqual(
@@ -62,7 +62,7 @@ for (const transport of ['vhost-user', 'vfio-user']) {
 }
 
 test("the program's exit code is the command's", async () => {
-  const { code, lines } = await virtioMisc('vm', '--device', 'test', '--exec', 'virtio 256; exit 7');
+  const { code, lines } = await virtioMisc('vm', '--device', 'virtio-test', '--exec', 'virtio 256; exit 7');
   assert.equal(code, 7);
   assert.deepEqual(
     withoutTime(lines).filter((line) => line.startsWith('virtio:')),

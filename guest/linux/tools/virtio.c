@@ -3,7 +3,9 @@
  * virtio - send a number to virtio-test
  *
  * The kernel prints the device's response. Exit code: 0 when the device has
- * answered, 1 when it has not, 2 for a wrong command line.
+ * answered, 255 when it has not, or for a wrong command line. What is printed
+ * on the standard output then is the design's; the standard error has the
+ * reason.
  */
 
 #include <errno.h>
@@ -33,37 +35,47 @@ static int parse_number(const char *text, unsigned char *number)
 	return 0;
 }
 
+static void usage(void)
+{
+	printf("ERROR:please enter two parameters!\n");
+	printf("eg: ./virtio number\n");
+	printf("but the number between 0 and 255!\n");
+}
+
 int main(int argc, char *argv[])
 {
 	unsigned char number;
+	const char *why;
 	ssize_t written;
 	int fd;
 
 	if (argc != 2) {
-		fprintf(stderr, "usage: virtio NUMBER\n"
-				"Sends NUMBER, 0 to 255, to the device behind " DEVICE ".\n");
-		return 2;
+		usage();
+		return -1;
 	}
 
 	if (parse_number(argv[1], &number)) {
+		usage();
 		fprintf(stderr, "virtio: '%s' is not a number from 0 to 255\n",
 			argv[1]);
-		return 2;
+		return -1;
 	}
 
 	fd = open(DEVICE, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		fprintf(stderr, "virtio: can't open " DEVICE ": %s\n",
-			strerror(errno));
-		return 1;
+		why = strerror(errno);
+		printf("ERROR:virtio_misc open failed!\n");
+		fprintf(stderr, "virtio: can't open " DEVICE ": %s\n", why);
+		return -1;
 	}
 
 	written = write(fd, &number, sizeof(number));
 	if (written != sizeof(number)) {
-		fprintf(stderr, "virtio: can't write to " DEVICE ": %s\n",
-			written < 0 ? strerror(errno) : "nothing was taken");
+		why = written < 0 ? strerror(errno) : "nothing was taken";
+		printf("ERROR:write failed!\r\n");
+		fprintf(stderr, "virtio: can't write to " DEVICE ": %s\n", why);
 		close(fd);
-		return 1;
+		return -1;
 	}
 
 	close(fd);
