@@ -29,6 +29,8 @@ export interface ServeOptions {
   readonly vfioUser?: string;
   /** vfio-user: how many MSI-X vectors; 0 for INTx. One for each queue and one for the configuration unless told. */
   readonly vectors?: number;
+  /** Bytes of memory that one connection may share. 4 TiB unless told. */
+  readonly maxMemory?: number;
   /** Takes each line that a device prints for its user. To stdout unless told; `false` when nobody reads them. */
   readonly print?: Print | false;
   /** A line about what a peer or the device did wrong. To stderr unless told. */
@@ -142,6 +144,7 @@ class ServedSocket {
       os,
       clock: os.clock,
       defer: setImmediate,
+      maxMemory: options.maxMemory,
       print: options.print === false ? undefined : (options.print ?? toStdout),
       warn: (line, about) => this.#warn(line, { socket: this.#name, transport, ...about }),
     };

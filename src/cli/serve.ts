@@ -12,6 +12,7 @@ import {
 } from './device-options.js';
 import { reloadOnSave } from './live-reload.js';
 import { makeLog } from './log.js';
+import { maxMemoryOption } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
 import { stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
@@ -24,6 +25,7 @@ interface Options extends DeviceOptions {
   readonly fd?: number;
   readonly printCapabilities?: boolean;
   readonly vectors?: number;
+  readonly maxMemory?: number;
   readonly quiet?: boolean;
   readonly watch: boolean;
   readonly trace?: boolean;
@@ -50,6 +52,7 @@ export function serveCommand(): Command {
     )
     .option('--print-capabilities', 'print what the device is, as JSON, and stop')
     .addOption(vectorsOption())
+    .addOption(maxMemoryOption())
     .option('--no-watch', "do not reload a device's file when it is saved")
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .addOption(metricsOption())
@@ -81,6 +84,7 @@ async function run(name: string, options: Options): Promise<void> {
   const server = await serve(() => kind.make(options), {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
+    ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
     ...(options.quiet && { print: false as const }),
     warn: (line, about) => log.warn(about, line),
     connected: (_, connection) => log.info(connection, 'front-end connected'),

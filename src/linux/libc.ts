@@ -54,4 +54,6 @@ export const mmap: Six = declare(
   'int64_t mmap(uintptr_t at, size_t size, int protection, int flags, int fd, int64_t offset)',
 );
 export const munmap: Two = declare('int munmap(uintptr_t at, size_t size)');
+export const madvise: Three = declare('int madvise(uintptr_t at, size_t size, int advice)');
+export const memcpy: Three = declare('uintptr_t memcpy(uintptr_t to, uintptr_t from, size_t size)');
 export const getpagesize: () => number = declare('int getpagesize()');

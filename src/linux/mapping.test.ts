@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { ftruncateSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { test } from 'node:test';
 import { fcntl, ftruncate, memfd_create } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import { freshOs, openDescriptors } from './testing/open-descriptors.js';
@@ -18,10 +16,10 @@ const F_SEAL_WRITE = 8;
 const MFD_ALLOW_SEALING = 2;
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
+const TIB = 2 ** 40;
+const MFD_HUGETLB = 4;
 
 const os = freshOs();
-const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
-after(() => rmSync(folder, { recursive: true }));
 
 function memfd(size: number, flags = MFD_ALLOW_SEALING): number {
   const name = new NativeBuffer(2);
@@ -92,20 +90,29 @@ test('what is no file, or may not be written, is refused and closed', () => {
   const before = openDescriptors();
   const [reader, writer] = openPipe();
   os().closeFd(writer);
-  assert.throws(() => os().map(reader, 0, 4096), { code: 'ENXIO' });
-  assert.throws(() => os().map(os().createEvent().fd, 0, 4096), { code: 'ENXIO' });
-  assert.throws(() => os().map(openSync('/proc/self/exe', 'r'), 0, 4096), {
+  for (const fd of [
+    reader,
+    os().createEvent().fd,
+    openSync('/proc/self/exe', 'r'),
+    openSync(import.meta.filename, 'r+'),
+    openSync('/', 'r'),
+    openSync('/dev/zero', 'r+'),
+  ]) {
+    assert.throws(() => os().map(fd, 0, 4096), { code: 'ENODEV', message: /it is no memory \(a memfd, / });
+  }
+  const readOnly = memfd(4096);
+  assert.throws(() => os().map(openSync(`/proc/self/fd/${readOnly}`, 'r'), 0, 4096), {
     code: 'EACCES',
     syscall: 'mmap',
   });
-  assert.throws(() => os().map(openSync('/', 'r'), 0, 4), { name: 'OsFailure' });
+  os().closeFd(readOnly);
   const sealed = memfd(4096);
   fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE);
   assert.throws(() => os().map(sealed, 0, 4096), { code: 'EPERM', syscall: 'mmap' });
   assert.equal(openDescriptors(), before);
 });
 
-test('a file of absurd size can not make us map more than 4 TiB', () => {
+test('a file of absurd size can not make us map more than 32 TiB', () => {
   const fd = memfd(2 ** 62);
   assert.throws(() => os().map(fd, 0, 2 ** 46), { code: 'ENXIO' });
 });
@@ -120,14 +127,12 @@ test('a memfd can not be shrunk any more once it is mapped, so that no access ca
 });
 
 test('a file that can not be sealed is mapped all the same', () => {
-  const plain = openSync(join(folder, 'plain'), 'w+');
-  writeSync(plain, 'some text');
   const unsealable = memfd(9, 0);
   writeSync(unsealable, 'some text');
   const closed = memfd(9);
   writeSync(closed, 'some text');
   fcntl(closed, F_ADD_SEALS, F_SEAL_SEAL);
-  for (const fd of [plain, unsealable, closed]) {
+  for (const fd of [unsealable, closed]) {
     const mapping = os().map(fd, 4, 5);
     const text = new Uint8Array(5);
     mapping.view.copyOut(0, text, 0, 5);
@@ -271,5 +276,105 @@ test('the addresses are given back when no view is left, released or not', () =>
     slice = undefined;
     console.log(await collect(0));
   `);
-  assert.equal(output, '1 0\n1 1\n0', errors);
+  assert.equal(output, '0 0\n1 1\n0', errors);
+});
+
+test('sparse memory is not counted as if it were used: 4 TiB, and a byte in each of its GiB', () => {
+  const fd = memfd(4 * TIB);
+  const before = process.memoryUsage().arrayBuffers;
+  const mappings = Array.from({ length: 8 }, (_, i) => os().map(dup(fd), (i * TIB) / 2, TIB / 2));
+  const byte = new Uint8Array(1);
+  for (const [i, { view }] of mappings.entries()) {
+    for (let at = 0; at < view.length; at += GIB) {
+      view.copyIn(at + 5, Uint8Array.of(i + 1), 0, 1);
+      view.copyOut(at + 5, byte, 0, 1);
+      assert.equal(byte[0], i + 1);
+      assert.equal(view.read32(at + 4), (i + 1) << 8);
+      view.write16(at + 8, i);
+      assert.equal(view.read16(at + 8), i);
+    }
+  }
+  assert.ok(process.memoryUsage().arrayBuffers - before < 16 * MIB);
+  for (const mapping of mappings) mapping.release();
+  assert.equal(mappings[0]!.view.read32(4), 0);
+  mappings[0]!.view.write32(4, 1);
+  os().closeFd(fd);
+});
+
+test('addresses that nobody looked at are given back at once: more than a process has, one after the other', () => {
+  const fd = memfd(16 * TIB);
+  for (let i = 0; i < 20; i++) {
+    const mapping = os().map(dup(fd), 0, 16 * TIB);
+    mapping.view.write32(i * GIB, 1);
+    mapping.release();
+  }
+  os().closeFd(fd);
+});
+
+test('a window that is used much is opened, and reads the same', () => {
+  const { fd, mapping } = os().createMemory('used', 2 * GIB);
+  const { view } = mapping;
+  for (let i = 0; i < 1000; i++) {
+    view.write32(GIB + 4 * i, i);
+    view.copyIn(i, Uint8Array.of(i), 0, 1);
+  }
+  for (let i = 0; i < 1000; i++) {
+    assert.equal(view.read32(GIB + 4 * i), i);
+    const byte = new Uint8Array(1);
+    view.copyOut(i, byte, 0, 1);
+    assert.equal(byte[0], i & 0xff);
+  }
+  mapping.release();
+  assert.equal(view.read32(GIB + 4), 0);
+  os().closeFd(fd);
+});
+
+test('huge pages that can not be reserved are refused when they are mapped, not when they are touched', (t) => {
+  const name = new NativeBuffer(2);
+  const fd = memfd_create(name.address, MFD_ALLOW_SEALING | MFD_HUGETLB);
+  if (fd === -1) {
+    t.skip('no huge pages in this kernel');
+    return;
+  }
+  const free = Number(/HugePages_Free:\s+(\d+)/.exec(readFileSync('/proc/meminfo', 'latin1'))?.[1]);
+  const size = (free + 1) * GIB;
+  assert.equal(ftruncate(fd, size), 0);
+  assert.throws(() => os().map(fd, 0, size), { name: 'OsFailure', code: 'ENOMEM', syscall: 'mmap' });
+});
+
+test('a page that a full file system does not have is an error, and what it has can be used', (t) => {
+  // In a mount namespace of its own: 64 KiB of tmpfs, and a file there that claims 1 MiB.
+  const { output, errors, status } = runScript(
+    `
+    import { openSync, ftruncateSync } from 'node:fs';
+    const os = new LinuxOs();
+    const fd = openSync('/proc/self/fd/7', 'r+');
+    ftruncateSync(fd, 2 ** 23);
+    const { view } = os.map(fd, 0, 2 ** 23);
+    let touched = 0;
+    let error;
+    while (error === undefined && touched < 2 ** 23) {
+      try {
+        view.write32(touched, 1);
+        touched += 4096;
+      } catch (thrown) {
+        error = thrown;
+      }
+    }
+    const tries = [
+      () => view.read32(touched),
+      () => view.slice(touched, 4096).store16(0, 1),
+      () => view.slice(touched, 4096).load16(0),
+      () => view.copyOut(0, new Uint8Array(2 ** 20), 0, 2 ** 20),
+      () => view.copyIn(touched, new Uint8Array(10), 0, 10),
+    ].map((attempt) => { try { return attempt(); } catch ({ code }) { return code; } });
+    console.log(touched, error.code, view.read32(touched - 4096), tries.join());
+    `,
+    `exec unshare -Urm sh -c 'mount -t tmpfs -o size=64k none /tmp && exec 7<>/tmp/memory && exec "$0" "$@"' "$0" "$@"`,
+  );
+  if (status !== 0 && /unshare|mount/.test(errors)) {
+    t.skip(`no mount namespace here: ${errors.trim()}`);
+    return;
+  }
+  assert.equal(output, `65536 UNBACKED 1 ${Array(5).fill('UNBACKED').join()}`, errors);
 });

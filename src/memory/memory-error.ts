@@ -1,8 +1,12 @@
-/** `UNMAPPED`: no such guest memory. `OVERLAP`, `OUT_OF_RANGE`: a region that can't be. */
-export type MemoryErrorCode = 'UNMAPPED' | 'OVERLAP' | 'OUT_OF_RANGE';
+/**
+ * `UNMAPPED`: no such guest memory. `UNBACKED`: the file that should hold it has no page for it. `OVERLAP`, `OUT_OF_RANGE`: a region that
+ * can't be.
+ */
+export type MemoryErrorCode = 'UNMAPPED' | 'UNBACKED' | 'OVERLAP' | 'OUT_OF_RANGE';
 
 const TEXT: Record<MemoryErrorCode, string> = {
   UNMAPPED: 'is not guest memory',
+  UNBACKED: 'of the shared file can not be had: its file system has no page left for them',
   OVERLAP: 'overlaps another memory region',
   OUT_OF_RANGE: 'is no possible memory region',
 };
@@ -11,7 +15,7 @@ const TEXT: Record<MemoryErrorCode, string> = {
 export class MemoryError extends Error {
   override readonly name = 'MemoryError';
   readonly code: MemoryErrorCode;
-  /** Guest-physical address of the first byte; `NaN` for one above 2^53 - 1. */
+  /** Guest-physical address of the first byte; `NaN` for one above 2^53 - 1. `UNBACKED`: where it is in the file. */
   readonly address: number;
   /** Bytes. */
   readonly length: number;

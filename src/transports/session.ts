@@ -14,6 +14,8 @@ export interface Environment {
   readonly print: Print | undefined;
   /** A line about what a peer or a device did wrong. */
   warn(line: string, about?: LogContext): void;
+  /** Bytes of memory that the connection may share; see `DEFAULT_MAX_MEMORY`. */
+  readonly maxMemory?: number | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
 }

@@ -13,6 +13,7 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['serve test --vhost-user /tmp/x --first 3s', /--first and --every need --variant events/],
   ['serve test --vhost-user /tmp/x --variant events --first soon', /write a time such as 500ms, 3s or 1m/],
   ['serve test --vhost-user /tmp/x --vectors 2', /--vectors needs --vfio-user/],
+  ['serve test --vhost-user /tmp/x --max-memory lots', /write a size such as 512M, 64G or 4T/],
   ['serve test --vhost-user /tmp/x --metrics 70000', /write a port from 0 to 65535/],
   ['serve /no/such.ts --vhost-user /tmp/x', /^virtio-misc: there is no file \/no\/such\.ts$/m],
   ['serve test --vhost-user /no/such/folder/x', /listen at \/no\/such\/folder\/x/],

@@ -1,5 +1,6 @@
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { MemoryError } from '../../memory/memory-error.js';
+import { overLimit } from '../memory-limit.js';
 import type { Mapping, Os, OsError } from '../ports.js';
 import type { DmaMap, DmaUnmap } from './codec.js';
 import * as wire from './messages.js';
@@ -19,9 +20,14 @@ export class Dma {
   readonly #memory: GuestMemory;
   readonly #remote: RemoteMemory;
   readonly #regions = new Map<number, Region>();
+  readonly #most: number | undefined;
+  /** Bytes that are mapped from files. */
+  #shared = 0;
 
-  constructor(os: Os, memory: GuestMemory, remote: RemoteMemory) {
+  /** @param most - bytes that all regions may have together. */
+  constructor(os: Os, memory: GuestMemory, remote: RemoteMemory, most?: number) {
     this.#os = os;
+    this.#most = most;
     this.#memory = memory;
     this.#remote = remote;
   }
@@ -46,7 +52,11 @@ export class Dma {
     const writable = (flags & wire.VFIO_DMA_MAP_FLAG_WRITE) !== 0;
     // Read-only memory holds no ring and no buffer to fill: mapping it for writing, as the port does, might be refused.
     if (fds.length === 0 || !writable) this.#addRemote(request, writable);
-    else this.#addMapping(request, this.#mapFile(fds.pop()!, offset, size));
+    else {
+      const text = overLimit(this.#shared + size, this.#most);
+      if (text !== undefined) throw new VfioUserError('ENOMEM', `DMA_MAP: ${text}`);
+      this.#addMapping(request, this.#mapFile(fds.pop()!, offset, size));
+    }
   }
 
   /** @throws VfioUserError `ENOENT` when it is not exactly a region that was mapped. */
@@ -93,7 +103,14 @@ export class Dma {
       mapping.release();
       throw error;
     }
-    this.#regions.set(address, { size, release: () => mapping.release() });
+    this.#shared += size;
+    this.#regions.set(address, {
+      size,
+      release: () => {
+        this.#shared -= size;
+        mapping.release();
+      },
+    });
   }
 
   #put(start: DmaMap['address'], size: number, view: Mapping['view']): void {

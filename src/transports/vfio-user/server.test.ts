@@ -377,3 +377,15 @@ test('NOTIFY is where the capability says', () => {
   while (config[at] !== pci.PCI_CAP_ID_VNDR || config[at + 3] !== 2) at = config[at + 1]!;
   assert.equal(new DataView(config.buffer, config.byteOffset).getUint32(at + 8, true), NOTIFY);
 });
+
+test('DMA_MAP: a connection may share so much and no more, and is told so', () => {
+  const client = connected();
+  const { fd, mapping } = client.os.createMemory('large', 4096);
+  const huge = dmaMap({ address: 0 as never, size: 2 ** 42 + 4096 });
+  assert.equal(client.refused(wire.VFIO_USER_DMA_MAP, huge, [fd]), ERRNO.ENOMEM);
+  assert.match(client.warnings[0] ?? '', /where a connection may share 4398046511104 \(--max-memory\)/);
+  assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, huge).error, 0, 'what it keeps to itself is not counted');
+  mapping.release();
+  client.os.closeFd(fd);
+  assert.equal(client.os.openMappings, 0);
+});

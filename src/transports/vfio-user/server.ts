@@ -82,7 +82,7 @@ class ServerSession implements Session {
       defer,
       failed: (error) => this.#gone(error),
     });
-    this.#dma = new Dma(environment.os, this.#memory, this.#remote);
+    this.#dma = new Dma(environment.os, this.#memory, this.#remote, environment.maxMemory);
     this.#function = new VirtioPciFunction(
       device,
       this.#memory,

@@ -32,6 +32,25 @@ function byteAt(table: MemoryTable, address: number): number {
   return byte[0]!;
 }
 
+test('a connection may share so much and no more, at once or region by region, and is told so', () => {
+  const os = new FakeOs();
+  const table = new MemoryTable(os, 3 * PAGE);
+  const says = /^16384 bytes of memory in all, where a connection may share 12288 \(--max-memory\)$/;
+  table.add(region(0, 2 * PAGE, 0x7000_0000), file(os, 2));
+  assert.throws(() => table.add(region(2 * PAGE, 2 * PAGE, 0x9000_0000), file(os, 2)), { message: says });
+  table.add(region(2 * PAGE, PAGE, 0x9000_0000), file(os, 1));
+  const two = [region(0, 2 * PAGE, 0x7000_0000), region(2 * PAGE, 2 * PAGE, 0x9000_0000)];
+  assert.throws(() => table.replace(two, [file(os, 2), file(os, 2)]), { message: says });
+  assert.equal(table.memory.regions.length, 2, 'those that were there stay');
+  table.remove(region(0, 2 * PAGE, 0x7000_0000));
+  table.add(region(0, 2 * PAGE, 0x7000_0000), file(os, 2));
+  table.close();
+  const generous = new MemoryTable(os);
+  const huge = region(0, 2 ** 42 + PAGE, 0x7000_0000);
+  assert.throws(() => generous.add(huge, file(os, 1)), { message: /may share 4398046511104/ });
+  assert.deepEqual([os.openFds, os.openMappings], [0, 0]);
+});
+
 test('SET_MEM_TABLE: each region shows its part of its file, and all descriptors are closed', () => {
   const os = new FakeOs();
   const table = new MemoryTable(os);

@@ -1,5 +1,6 @@
 import type { FrontendAddress, GuestAddress } from '../../memory/address.js';
 import { GuestMemory } from '../../memory/guest-memory.js';
+import { overLimit } from '../memory-limit.js';
 import type { Mapping, Os } from '../ports.js';
 import type { RegionDescription } from './payloads.js';
 import { Refusal } from './refusal.js';
@@ -19,10 +20,13 @@ export class MemoryTable {
   /** The regions by guest-physical address. */
   readonly memory: GuestMemory = new GuestMemory();
   readonly #os: Os;
+  readonly #most: number | undefined;
   #regions: MappedRegion[] = [];
 
-  constructor(os: Os) {
+  /** @param most - bytes that all regions may have together. */
+  constructor(os: Os, most?: number) {
     this.#os = os;
+    this.#most = most;
   }
 
   /**
@@ -35,6 +39,7 @@ export class MemoryTable {
     const mapped: MappedRegion[] = [];
     let next = 0;
     try {
+      this.#checkTotal(regions);
       for (const region of regions) {
         check(region, mapped);
         mapped.push({ ...region, mapping: this.#os.map(fds[next++]!, region.mmapOffset, region.size) });
@@ -58,6 +63,7 @@ export class MemoryTable {
       if (this.#regions.length >= MAX_MEM_SLOTS)
         throw new Refusal(`there are ${MAX_MEM_SLOTS} regions already`);
       check(region, this.#regions);
+      this.#checkTotal([...this.#regions, region]);
     } catch (error) {
       this.#os.closeFd(fd);
       throw error;
@@ -101,6 +107,14 @@ export class MemoryTable {
   /** Gives all memory back. */
   close(): void {
     this.#swap([]);
+  }
+
+  #checkTotal(regions: readonly RegionDescription[]): void {
+    const text = overLimit(
+      regions.reduce((sum, { size }) => sum + size, 0),
+      this.#most,
+    );
+    if (text !== undefined) throw new Refusal(text);
   }
 
   #swap(regions: MappedRegion[]): void {

@@ -46,7 +46,7 @@ export class VhostDevice {
   constructor(device: VirtioDevice, environment: Environment, events: VhostDeviceEvents) {
     this.#environment = environment;
     this.#events = events;
-    this.table = new MemoryTable(environment.os);
+    this.table = new MemoryTable(environment.os, environment.maxMemory);
     this.#rings = device.queues.map((_, index) => new Ring(index));
     this.#runner = new DeviceRunner(device, {
       clock: environment.clock,
