@@ -22,10 +22,7 @@ export {
   type DeviceDefinition,
   defineDevice,
   type QueueGroup,
-  type Response,
   type Running,
-  type StructQueue,
-  structQueue,
 } from './virtio/define-device.js';
 export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
 export { type Driver, type DriverOptions, openDriver } from './virtio/driver.js';
@@ -55,6 +52,7 @@ export {
   type Values,
   type ValuesOf,
 } from './virtio/struct.js';
+export { type Response, type StructQueue, structQueue } from './virtio/struct-queue.js';
 export { DeviceBench } from './virtio/testing/device-bench.js';
 export { FakeClock } from './virtio/testing/fake-clock.js';
 export type { Chain } from './virtqueue/chain.js';

@@ -1,11 +1,9 @@
 import type { MemoryView } from './memory-view.js';
+import { copyWords, copyWordsIn, copyWordsOut, isShort, LastArray } from './short-copy.js';
 
 if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
   throw new Error('virtio-misc runs on little-endian hosts only');
 }
-
-/** Up to so many bytes, a copy byte by byte costs less than the subarray that `set` would need. */
-const SHORT_COPY = 64;
 
 /** Guest memory that is mapped into this process (or, in tests and over loopback, simply is an ArrayBuffer). */
 export class MappedView implements MemoryView {
@@ -15,6 +13,8 @@ export class MappedView implements MemoryView {
   readonly #words16: Uint16Array;
   readonly #words32: Uint32Array;
   readonly #unaligned: DataView;
+  readonly #lastOut = new LastArray();
+  readonly #lastIn = new LastArray();
 
   /**
    * @param buffer - the memory; shared with the other side and never copied.
@@ -64,14 +64,24 @@ export class MappedView implements MemoryView {
 
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
     this.#check(offset, into, start, length);
-    if (length <= SHORT_COPY) for (let i = 0; i < length; i++) into[start + i] = this.#bytes[offset + i]!;
-    else into.set(this.#bytes.subarray(offset, offset + length), start);
+    if (!isShort(offset, length)) {
+      into.set(this.#bytes.subarray(offset, offset + length), start);
+      return;
+    }
+    const words = this.#lastOut.wordsOf(into);
+    if (words === undefined) copyWordsOut(this.#unaligned, offset, into, start, length);
+    else copyWords(this.#unaligned, offset, words, start, length);
   }
 
   copyIn(offset: number, from: Uint8Array, start: number, length: number): void {
     this.#check(offset, from, start, length);
-    if (length <= SHORT_COPY) for (let i = 0; i < length; i++) this.#bytes[offset + i] = from[start + i]!;
-    else this.#bytes.set(from.subarray(start, start + length), offset);
+    if (!isShort(offset, length)) {
+      this.#bytes.set(from.subarray(start, start + length), offset);
+      return;
+    }
+    const words = this.#lastIn.wordsOf(from);
+    if (words === undefined) copyWordsIn(this.#unaligned, offset, from, start, length);
+    else copyWords(words, start, this.#unaligned, offset, length);
   }
 
   slice(offset: number, length: number): MappedView {

@@ -1,38 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Chain } from '../virtqueue/chain.js';
-import { defineDevice, structQueue } from './define-device.js';
-import { bytes, le16, le32, le64, le64big, sle32, struct, text, u8 } from './struct.js';
+import { defineDevice } from './define-device.js';
+import { le16, le32, struct, u8 } from './struct.js';
+import { structQueue } from './struct-queue.js';
 import { DeviceBench } from './testing/device-bench.js';
 
 const raw = (...values: number[]): Uint8Array => Uint8Array.from(values);
-
-describe('struct', () => {
-  test('fields lie one after the other, little-endian, and come back as they went', () => {
-    const all = struct({ a: u8, b: le16, c: le32, d: sle32, e: le64, f: le64big, g: bytes(3), h: text(4) });
-    const values = {
-      a: 255,
-      b: 0x0102,
-      c: 0xffff_fffe,
-      d: -2,
-      e: 2 ** 53 - 1,
-      f: 2n ** 64n - 1n,
-      g: raw(1, 2, 3),
-      h: 'hi',
-    };
-    const encoded = all.encode(values);
-    assert.equal(encoded.length, all.size);
-    assert.deepEqual(all.offsets, { a: 0, b: 1, c: 3, d: 7, e: 11, f: 19, g: 27, h: 30 });
-    assert.deepEqual([...encoded.subarray(0, 7)], [255, 2, 1, 254, 255, 255, 255]);
-    assert.deepEqual(all.decode(encoded), values);
-  });
-
-  test('what does not fit is refused', () => {
-    assert.throws(() => struct({ t: text(2) }).encode({ t: 'abc' }), RangeError);
-    assert.throws(() => struct({ t: text(2) }).encode({ t: '\u0100' }), /U\+00FF/);
-    assert.throws(() => struct({ n: le32 }).decode(raw(1, 2, 3)), /4 bytes is not in 3/);
-  });
-});
 
 describe('defineDevice', () => {
   const double = struct({ n: le32 });

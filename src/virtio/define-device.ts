@@ -5,6 +5,7 @@ import { ConfigSpace } from './config-space.js';
 import type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './device.js';
 import { isDeviceFeature } from './features.js';
 import type { Fields, Struct, Values } from './struct.js';
+import { handlerOf } from './struct-queue.js';
 
 /** What a device's handlers reach: its driver, its configuration space, its clock. */
 export interface Running<C extends Fields> extends DeviceHost {
@@ -44,20 +45,6 @@ export interface QueueGroup<C extends Fields> {
   readonly queues: readonly ChainQueue<C>[];
 }
 
-/** A queue with requests (and responses) of one shape. */
-export interface StructQueue<C extends Fields, Q extends Fields, R extends Fields> {
-  readonly name: string;
-  readonly size?: number;
-  readonly sizeLimit?: number;
-  readonly request: Struct<Q>;
-  readonly response?: Struct<R>;
-  /** Handles one request; what it returns is the response. A request that is too short, or has no room, never gets here. */
-  handle(request: Values<Q>, device: Running<C>, queue: DeviceQueue): Response<R> | Promise<Response<R>>;
-}
-
-/** What a handler answers; a queue without a response structure answers nothing. */
-export type Response<R extends Fields> = Values<R> | undefined;
-
 /** What `defineDevice` makes a device of. All but the id and the queues may be left out. */
 export interface DeviceDefinition<C extends Fields> {
   /** The virtio device id (VIRTIO 1.3 §5). */
@@ -91,18 +78,6 @@ export interface DeviceDefinition<C extends Fields> {
   close?(): void;
 }
 
-/** Makes a queue of one with requests of one shape; its handler is typed from the structs. */
-export function structQueue<C extends Fields, Q extends Fields, R extends Fields>(
-  queue: StructQueue<C, Q, R>,
-): ChainQueue<C> {
-  const { request, response, handle: _, ...rest } = queue;
-  return {
-    ...rest,
-    shape: { request, ...(response !== undefined && { response }) } as NonNullable<ChainQueue<C>['shape']>,
-    handle: (chain, device, from) => answer(queue, chain, device, from),
-  };
-}
-
 /** What front-ends take that can't be told, and suits disks and nets. */
 const DEFAULT_SIZE = 256;
 /** What PCI's registers and QEMU have room for. */
@@ -130,6 +105,8 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   readonly #definition: DeviceDefinition<C>;
   readonly #queues: readonly ChainQueue<C>[];
   readonly #fields: Values<C>;
+  /** By queue. */
+  readonly #handlers: readonly (ChainQueue<C>['handle'] | undefined)[];
   #running: Running<C> | undefined;
 
   constructor(definition: DeviceDefinition<C>) {
@@ -157,6 +134,7 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
         throw new RangeError(`queue ${name} has size ${size}, above its limit ${sizeLimit}`);
       return { name, size, sizeLimit, shape };
     });
+    this.#handlers = this.#queues.map((queue) => handlerOf(queue));
     const { struct, initial = {}, writable = [] } = definition.config ?? {};
     const offsets = struct?.offsets as Record<string, number> | undefined;
     const sizes = (name: keyof C): [number, number] => {
@@ -185,13 +163,13 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
   }
 
   queueNotified(queue: DeviceQueue): void {
-    const defined = this.#queues[queue.index]!;
-    if (defined.handle === undefined) {
-      defined.posted?.(this.#running!, queue);
+    const handle = this.#handlers[queue.index];
+    if (handle === undefined) {
+      this.#queues[queue.index]!.posted?.(this.#running!, queue);
       return;
     }
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop())
-      this.#handle(defined, chain, queue);
+      this.#handle(handle, chain, queue);
   }
 
   configWritten(): void {
@@ -215,11 +193,11 @@ class DefinedDevice<C extends Fields> implements VirtioDevice {
     this.#definition.close?.();
   }
 
-  #handle(defined: ChainQueue<C>, chain: Chain, queue: DeviceQueue): void {
+  #handle(handle: NonNullable<ChainQueue<C>['handle']>, chain: Chain, queue: DeviceQueue): void {
     const running = this.#running!;
     let pending: unknown;
     try {
-      pending = defined.handle?.(chain, running, queue);
+      pending = handle(chain, running, queue);
     } catch (error) {
       if (error instanceof MemoryError || error instanceof VirtqueueError) throw error;
       this.#failed(error, queue);
@@ -264,29 +242,4 @@ function checkSize(name: string, size: number): void {
   if (!(size >= 1 && size <= 32768 && Number.isInteger(Math.log2(size)))) {
     throw new RangeError(`queue ${name} has size ${size}: take a power of two up to 32768 (VIRTIO §2.7)`);
   }
-}
-
-/** Reads a request of one shape, has it handled, writes the response. */
-function answer<C extends Fields, Q extends Fields, R extends Fields>(
-  { name, request, response, handle }: StructQueue<C, Q, R>,
-  chain: Chain,
-  device: Running<C>,
-  queue: DeviceQueue,
-): void | Promise<void> {
-  const room = response?.size ?? 0;
-  if (chain.readable < request.size || chain.writable < room) {
-    const had = `${chain.readable} and ${chain.writable}`;
-    device.warn(
-      `a request on ${name} has ${request.size} bytes and room for ${room}, not ${had}: not answered`,
-      { queue: name },
-    );
-    return;
-  }
-  const bytes = new Uint8Array(request.size);
-  chain.read(bytes);
-  const finish = (values: Response<R>): void => {
-    if (response !== undefined && values !== undefined) chain.write(response.encode(values));
-  };
-  const values = handle(request.decode(bytes), device, queue);
-  return values instanceof Promise ? values.then(finish) : finish(values);
 }

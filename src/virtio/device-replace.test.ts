@@ -3,10 +3,11 @@ import { describe, test } from 'node:test';
 import type { Chain } from '../virtqueue/chain.js';
 import type { Alarm } from './clock.js';
 import { ConfigSpace } from './config-space.js';
-import { defineDevice, structQueue } from './define-device.js';
+import { defineDevice } from './define-device.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
 import { ReplaceError } from './replace-error.js';
 import { le32, struct } from './struct.js';
+import { structQueue } from './struct-queue.js';
 import { DeviceBench } from './testing/device-bench.js';
 
 /** Answers each request with its own mark, or keeps it; what is not said here is the same for all. */

@@ -1,3 +1,10 @@
+import { canCompile, compiledCodec } from './compiled-codec.js';
+import { copyOf } from './copy-of.js';
+import { ofKind } from './field-kind.js';
+import { interpretedCodec } from './interpreted-codec.js';
+import { readLatin1, writeLatin1 } from './latin1.js';
+import type { PlacedField, StructCodec } from './struct-codec.js';
+
 /** One field of a struct on the wire: how many bytes, and what value they stand for. */
 export interface Field<T> {
   /** Bytes. */
@@ -19,80 +26,71 @@ export type ValuesOf<S> = S extends Struct<infer F> ? Values<F> : never;
 export type StructOf<T> = Struct<{ readonly [K in keyof T]: Field<T[K]> }>;
 
 /** 0..255. */
-export const u8: Field<number> = {
+export const u8: Field<number> = ofKind('u8', {
   size: 1,
   read: (view, offset) => view.getUint8(offset),
   write: (view, offset, value) => view.setUint8(offset, value),
-};
+});
 
 /** 0..65535. */
-export const le16: Field<number> = {
+export const le16: Field<number> = ofKind('le16', {
   size: 2,
   read: (view, offset) => view.getUint16(offset, true),
   write: (view, offset, value) => view.setUint16(offset, value, true),
-};
+});
 
 /** 0..2^32 - 1; a value outside wraps. */
-export const le32: Field<number> = {
+export const le32: Field<number> = ofKind('le32', {
   size: 4,
   read: (view, offset) => view.getUint32(offset, true),
   write: (view, offset, value) => view.setUint32(offset, value, true),
-};
+});
 
 /** -2^31..2^31 - 1; a value outside wraps. */
-export const sle32: Field<number> = {
+export const sle32: Field<number> = ofKind('sle32', {
   size: 4,
   read: (view, offset) => view.getInt32(offset, true),
   write: (view, offset, value) => view.setInt32(offset, value, true),
-};
+});
 
 /** 0..2^64 - 1 as a number: exact up to 2^53, rounded above. */
-export const le64: Field<number> = {
+export const le64: Field<number> = ofKind('le64', {
   size: 8,
   read: (view, offset) => view.getUint32(offset + 4, true) * 0x1_0000_0000 + view.getUint32(offset, true),
   write(view, offset, value) {
     view.setUint32(offset, value % 0x1_0000_0000, true);
     view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
   },
-};
+});
 
 /** 0..2^64 - 1, exactly. */
-export const le64big: Field<bigint> = {
+export const le64big: Field<bigint> = ofKind('le64big', {
   size: 8,
   read: (view, offset) => view.getBigUint64(offset, true),
   write: (view, offset, value) => view.setBigUint64(offset, value, true),
-};
+});
 
 /** Raw bytes; a shorter value is filled up with zeros. */
 export function bytes(size: number): Field<Uint8Array> {
-  return {
+  return ofKind('bytes', {
     size,
-    read: (view, offset) => new Uint8Array(view.buffer, view.byteOffset + offset, size).slice(),
+    read: (view, offset) => copyOf(new Uint8Array(view.buffer, view.byteOffset + offset, size)),
     write(view, offset, value) {
       if (value.length > size) throw new RangeError(`${value.length} bytes do not fit into ${size}`);
       new Uint8Array(view.buffer, view.byteOffset + offset, size).fill(0).set(value);
     },
-  };
+  });
 }
 
 /** Text of one byte a character (ISO 8859-1), ended by a NUL where it is shorter than the field. */
 export function text(size: number): Field<string> {
-  const raw = bytes(size);
-  return {
+  const all = (view: DataView, offset: number): Uint8Array =>
+    new Uint8Array(view.buffer, view.byteOffset + offset, size);
+  return ofKind('text', {
     size,
-    read(view, offset) {
-      const all = raw.read(view, offset);
-      const end = all.indexOf(0);
-      return String.fromCharCode(...(end === -1 ? all : all.subarray(0, end)));
-    },
-    write(view, offset, value) {
-      const codes = Uint8Array.from(value, (character) => character.charCodeAt(0));
-      if ([...value].some((character) => character.charCodeAt(0) > 0xff)) {
-        throw new RangeError('text on the wire takes characters up to U+00FF');
-      }
-      raw.write(view, offset, codes);
-    },
-  };
+    read: (view, offset) => readLatin1(all(view, offset), 0, size),
+    write: (view, offset, value) => writeLatin1(all(view, offset), 0, size, value),
+  });
 }
 
 /** A struct on the wire, little-endian and packed: written once, typed from that. */
@@ -103,53 +101,71 @@ export class Struct<F extends Fields> {
   readonly offsets: { readonly [K in keyof F]: number };
   /** The fields as they were declared. */
   readonly fields: F;
-  readonly #placed: readonly (readonly [name: string, field: Field<unknown>, offset: number])[];
+  /** The fields in order, with their names and offsets. */
+  readonly placed: readonly PlacedField[];
+  #codec: StructCodec | undefined;
 
   constructor(fields: F) {
     this.fields = fields;
-    let offset = 0;
-    const placed: [string, Field<unknown>, number][] = [];
+    let size = 0;
+    const placed: PlacedField[] = [];
     for (const [name, field] of Object.entries(fields)) {
-      placed.push([name, field as Field<unknown>, offset]);
-      offset += field.size;
+      if (!(Number.isSafeInteger(field.size) && field.size >= 0)) {
+        throw new RangeError(`field ${name} has ${field.size} bytes: take a whole number`);
+      }
+      placed.push({ name, field: field as Field<unknown>, offset: size });
+      size += field.size;
     }
-    this.size = offset;
-    this.#placed = placed;
-    this.offsets = Object.fromEntries(placed.map(([name, , at]) => [name, at])) as { [K in keyof F]: number };
+    this.size = size;
+    this.placed = placed;
+    this.offsets = Object.fromEntries(placed.map(({ name, offset }) => [name, offset])) as {
+      [K in keyof F]: number;
+    };
   }
 
   /** @throws RangeError when there are fewer than `size` bytes; more are ignored. */
   decode(from: Uint8Array): Values<F> {
     if (from.length < this.size)
       throw new RangeError(`a struct of ${this.size} bytes is not in ${from.length}`);
-    const view = new DataView(from.buffer, from.byteOffset, this.size);
-    const values: Record<string, unknown> = {};
-    for (const [name, field, at] of this.#placed) values[name] = field.read(view, at);
-    return values as Values<F>;
+    return (this.#codec ?? this.#make()).decode(from) as Values<F>;
   }
 
   /** Fields that are left out are zeros. */
   encode(values: Partial<Values<F>>): Uint8Array {
     const out = new Uint8Array(this.size);
-    const view = new DataView(out.buffer);
-    for (const [name, field, at] of this.#placed) {
-      const value = values[name];
-      if (value !== undefined) field.write(view, at, value);
-    }
+    (this.#codec ?? this.#make()).encode(values, out);
     return out;
+  }
+
+  /**
+   * As `encode`, over the first `size` bytes of an array that is there already; what was in them is gone.
+   *
+   * @throws RangeError when it has fewer.
+   */
+  encodeInto(values: Partial<Values<F>>, into: Uint8Array): void {
+    if (into.length < this.size)
+      throw new RangeError(`a struct of ${this.size} bytes does not fit into ${into.length}`);
+    (this.#codec ?? this.#make()).encode(values, into);
   }
 
   /** The fields as properties of an object, read and written where they lie in `view`. */
   over(view: DataView): Values<F> {
     const object = {};
-    for (const [name, field, at] of this.#placed) {
+    for (const { name, field, offset } of this.placed) {
       Object.defineProperty(object, name, {
         enumerable: true,
-        get: () => field.read(view, at),
-        set: (value: unknown) => field.write(view, at, value),
+        get: () => field.read(view, offset),
+        set: (value: unknown) => field.write(view, offset, value),
       });
     }
     return object as Values<F>;
+  }
+
+  /** When first used: most structs of a program never are. */
+  #make(): StructCodec {
+    const make = canCompile ? compiledCodec : interpretedCodec;
+    this.#codec = make(this.size, this.placed);
+    return this.#codec;
   }
 }
 

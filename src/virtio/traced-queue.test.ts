@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { defineDevice, structQueue } from './define-device.js';
+import { defineDevice } from './define-device.js';
 import { describeBytes } from './describe-bytes.js';
 import type { VirtioDevice } from './device.js';
 import { combineMonitors, type Monitor } from './monitor.js';
 import { bytes, le32, struct, text } from './struct.js';
+import { structQueue } from './struct-queue.js';
 import { DeviceBench } from './testing/device-bench.js';
 import { type ChainTrace, TracedQueue } from './traced-queue.js';
 

@@ -7,10 +7,11 @@ import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
 import { Config, FEATURES, Request, Response, VIRTIO_ID_TEST } from '../../src/devices/test/wire.js';
 import { type ServeOptions, serve } from '../../src/serve.js';
-import { defineDevice, structQueue } from '../../src/virtio/define-device.js';
+import { defineDevice } from '../../src/virtio/define-device.js';
 import type { VirtioDevice } from '../../src/virtio/device.js';
 import type { DriverTransport } from '../../src/virtio/driver-transport.js';
 import { ReplaceError } from '../../src/virtio/replace-error.js';
+import { structQueue } from '../../src/virtio/struct-queue.js';
 
 /** virtio-test as versions of one file have it: it says its version, and how many requests there were, edits and all. */
 const version = (ret: number, id: number = VIRTIO_ID_TEST): (() => VirtioDevice) =>

@@ -1,5 +1,6 @@
-import { type DeviceDefinition, defineDevice, structQueue } from '../../virtio/define-device.js';
+import { type DeviceDefinition, defineDevice } from '../../virtio/define-device.js';
 import type { VirtioDevice } from '../../virtio/device.js';
+import { structQueue } from '../../virtio/struct-queue.js';
 import { Config, Counter, FEATURES, Request, Response, VIRTIO_ID_TEST } from './wire.js';
 
 /** What `virtioTest` makes. */
