@@ -8,6 +8,7 @@ import { serveVhostUser } from './transports/vhost-user/backend.js';
 import type { VirtioDevice } from './virtio/device.js';
 import type { LogContext } from './virtio/log-context.js';
 import type { Monitor, Print } from './virtio/monitor.js';
+import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
 
 /** One front-end's connection, from `connected` to `gone`. */
@@ -31,6 +32,11 @@ export interface ServeOptions {
   readonly vectors?: number;
   /** Bytes of memory that one connection may share. 4 TiB unless told. */
   readonly maxMemory?: number;
+  /**
+   * Looks at the rings in shared memory instead of waiting for kicks, for so many ns after each request; `true` for as long as requests
+   * come quickly enough that it pays. It takes a processor meanwhile, and is of use where the driver has another. Not unless told.
+   */
+  readonly poll?: boolean | number;
   /** Takes each line that a device prints for its user. To stdout unless told; `false` when nobody reads them. */
   readonly print?: Print | false;
   /** A line about what a peer or the device did wrong. To stderr unless told. */
@@ -41,6 +47,15 @@ export interface ServeOptions {
   connected?(socket: string, connection: Connection): void;
   /** It went; `error` says how it broke the protocol, if it did. The next one may come. */
   gone?(socket: string, error: Error | undefined, connection: Connection): void;
+}
+
+/** One for the process: all that is polled takes turns. */
+const poller = new Poller({ now: () => performance.now() * 1e6, soon: setImmediate });
+
+function polling(poll: boolean | number = false): Environment['poll'] {
+  if (poll === false) return undefined;
+  const window = poll === true ? undefined : poll;
+  return (polled) => poller.spin(polled, window);
 }
 
 /** What became of one front-end's device. */
@@ -79,6 +94,9 @@ export async function serve(make: () => VirtioDevice, options: ServeOptions): Pr
     const { vectors } = options;
     places.push([options.vfioUser, 'vfio-user', vfioUser(vectors === undefined ? {} : { vectors })]);
   }
+  const { poll = false } = options;
+  if (typeof poll === 'number' && !(poll > 0 && poll <= 1e9))
+    throw new RangeError(`a ring is polled for at most 1e9 ns after a request, not ${poll}`);
   if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
   const os = await linuxOs();
   const sockets: ServedSocket[] = [];
@@ -147,6 +165,7 @@ class ServedSocket {
       maxMemory: options.maxMemory,
       print: options.print === false ? undefined : (options.print ?? toStdout),
       warn: (line, about) => this.#warn(line, { socket: this.#name, transport, ...about }),
+      poll: polling(options.poll),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
     this.#transport = transport;

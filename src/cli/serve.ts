@@ -14,6 +14,7 @@ import { reloadOnSave } from './live-reload.js';
 import { makeLog } from './log.js';
 import { maxMemoryOption } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
+import { pollOption } from './poll-option.js';
 import { stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
@@ -27,6 +28,7 @@ interface Options extends DeviceOptions {
   readonly vectors?: number;
   readonly maxMemory?: number;
   readonly quiet?: boolean;
+  readonly poll?: boolean | number;
   readonly watch: boolean;
   readonly trace?: boolean;
   readonly metrics?: number;
@@ -56,6 +58,7 @@ export function serveCommand(): Command {
     .option('--no-watch', "do not reload a device's file when it is saved")
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .addOption(metricsOption())
+    .addOption(pollOption())
     .option('--quiet', 'do not show what the device prints')
     .addOption(
       new Option('--log <format>', 'of the log').choices(['auto', 'pretty', 'json']).default('auto'),
@@ -86,6 +89,7 @@ async function run(name: string, options: Options): Promise<void> {
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
     ...(options.quiet && { print: false as const }),
+    ...(options.poll !== undefined && { poll: options.poll }),
     warn: (line, about) => log.warn(about, line),
     connected: (_, connection) => log.info(connection, 'front-end connected'),
     gone: (_, error, connection) => {

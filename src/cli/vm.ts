@@ -19,6 +19,7 @@ import {
 } from './device-options.js';
 import { reloadOnSave } from './live-reload.js';
 import { makeLog } from './log.js';
+import { pollOption } from './poll-option.js';
 import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
 import { stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
@@ -38,6 +39,7 @@ interface Options extends DeviceOptions {
   readonly trace?: boolean;
   readonly verbose?: boolean;
   readonly quiet?: boolean;
+  readonly poll?: boolean | number;
 }
 
 /** `virtio-misc vm`: a guest with devices, and a command in it. */
@@ -76,6 +78,7 @@ export function vmCommand(): Command {
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .option('--verbose', "show the kernel's boot messages too")
+    .addOption(pollOption())
     .option('--quiet', 'do not show what the devices print');
   return addDeviceOptions(command).action(run);
 }
@@ -141,6 +144,7 @@ async function runGuest(
         ...vectors,
         ...monitor,
         print: options.quiet ? false : print,
+        ...(options.poll !== undefined && { poll: options.poll }),
         warn,
       });
       servers.push(server);

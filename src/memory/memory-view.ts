@@ -10,6 +10,8 @@
 export interface MemoryView {
   /** Bytes in this view. */
   readonly length: number;
+  /** Each access is a message to the peer. Absent where the memory is shared. */
+  readonly remote?: boolean;
   read16(offset: number): number;
   read32(offset: number): number;
   write16(offset: number, value: number): void;

@@ -2,6 +2,7 @@ import type { Clock } from '../virtio/clock.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import type { LogContext } from '../virtio/log-context.js';
 import type { Monitor, Print } from '../virtio/monitor.js';
+import type { Polled, Spin } from '../virtio/poller.js';
 import type { Channel, Os } from './ports.js';
 
 /** What a session needs of the process around it. */
@@ -18,6 +19,8 @@ export interface Environment {
   readonly maxMemory?: number | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
+  /** Looks at queues instead of waiting for kicks, if that is wished. */
+  readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
 
 /** One connection of a front-end or client, which gets a device of its own. */

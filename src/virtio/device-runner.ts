@@ -8,6 +8,7 @@ import { FeatureError } from './feature-error.js';
 import { RING_FEATURES } from './features.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor, Print } from './monitor.js';
+import type { Look, Polled, Spin } from './poller.js';
 import { QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
@@ -27,6 +28,8 @@ export interface RunnerPorts {
   readonly print: Print | undefined;
   warn(line: string, about?: LogContext): void;
   readonly monitor?: Monitor | undefined;
+  /** Looks at queues after they were kicked, so that the next kick is not needed. */
+  readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
 
 /**
@@ -36,6 +39,8 @@ export interface RunnerPorts {
 export class DeviceRunner {
   readonly #ports: RunnerPorts;
   readonly #queues: readonly QueueRunner[];
+  /** By queue, when it is polled. */
+  readonly #spins: readonly Spin[];
   #resident: Resident;
   /** Replaced devices that still hold chains, by their numbers as takers. */
   readonly #retired = new Map<number, Resident>();
@@ -69,6 +74,17 @@ export class DeviceRunner {
       released: () => ports.defer(() => this.#sweep()),
     };
     this.#queues = device.queues.map((_, index) => new QueueRunner(index, events));
+    const { poll } = ports;
+    this.#spins =
+      poll === undefined
+        ? []
+        : this.#queues.map((queue) =>
+            poll({
+              begin: () => queue.poll(),
+              look: () => this.#look(queue),
+              rest: () => queue.rest(),
+            }),
+          );
     this.#resident = this.#settle(device);
   }
 
@@ -200,12 +216,10 @@ export class DeviceRunner {
   /** The driver kicked this queue, or may have meant to. */
   kick(index: number): void {
     const queue = this.#queues[index];
-    if (queue === undefined || !queue.running || this.#state !== 'active') return;
+    if (queue === undefined || !this.#serves(queue)) return;
     this.#ports.monitor?.kicked?.(index);
-    this.#enter(() => {
-      queue.quiet();
-      this.device.queueNotified(this.#resident.queues[index]!);
-    });
+    this.#serve(queue);
+    this.#spins[index]?.worked();
   }
 
   readConfig(offset: number, length: number): Uint8Array {
@@ -237,6 +251,7 @@ export class DeviceRunner {
   /** Resets the device and lets it go. */
   close(): void {
     this.reset();
+    for (const spin of this.#spins) spin.end();
     this.#guard(() => this.device.close?.());
   }
 
@@ -288,6 +303,52 @@ export class DeviceRunner {
     else this.#configPending = this.#state === 'paused';
   }
 
+  #serves(queue: QueueRunner): boolean {
+    return queue.running && this.#state === 'active';
+  }
+
+  /**
+   * Has the device serve a queue, and again at once for as long as the driver adds to it meanwhile: both may share a processor, and then
+   * each of the driver's requests comes while the interrupt for the last one is on its way. In all a turn takes no more than one
+   * call may.
+   */
+  #serve(queue: QueueRunner): void {
+    if (this.#busy) {
+      this.#ports.defer(() => this.#serve(queue));
+      return;
+    }
+    for (const each of this.#queues) each.open();
+    for (;;) {
+      this.#busy = true;
+      this.#serving = undefined;
+      queue.quiet();
+      const { device } = this.#resident;
+      try {
+        // Memory that is reached by messages may have been waited for, and much have happened meanwhile.
+        if (this.#serves(queue)) device.queueNotified(this.#resident.queues[queue.index]!);
+      } catch (error) {
+        this.#failed(error, device);
+      }
+      this.#busy = false;
+      const brisk = queue.brisk;
+      let again = false;
+      for (const each of this.#queues) {
+        if (!each.settle()) continue;
+        if (each === queue && brisk) again = true;
+        else this.#kickLater(each.index);
+      }
+      if (!again) return;
+      for (const each of this.#queues) each.reopen();
+    }
+  }
+
+  /** Looks at a queue without having been told to. */
+  #look(queue: QueueRunner): Look {
+    if (this.#busy || this.#state !== 'active' || !queue.waiting) return 'nothing';
+    this.#serve(queue);
+    return queue.hungry ? 'served' : 'enough';
+  }
+
   /** Calls into the device, then shows the driver what came of it. */
   #enter(call: () => void, device: VirtioDevice = this.device): void {
     if (this.#busy) {
@@ -327,14 +388,18 @@ export class DeviceRunner {
     try {
       call();
     } catch (error) {
-      if (this.#serving !== undefined && (error instanceof MemoryError || error instanceof VirtqueueError)) {
-        this.#serving.fail(error);
-        return;
-      }
-      this.#ports.warn(`${device.name}: the device failed: ${text(error)}`);
-      // One that is not in place has no say in it.
-      if (device === this.device) this.#broke(undefined);
+      this.#failed(error, device);
     }
+  }
+
+  #failed(error: unknown, device: VirtioDevice): void {
+    if (this.#serving !== undefined && (error instanceof MemoryError || error instanceof VirtqueueError)) {
+      this.#serving.fail(error);
+      return;
+    }
+    this.#ports.warn(`${device.name}: the device failed: ${text(error)}`);
+    // One that is not in place has no say in it.
+    if (device === this.device) this.#broke(undefined);
   }
 }
 

@@ -25,6 +25,9 @@ export class QueueRunner {
   #held = false;
   #open = false;
   #budget = 0;
+  /** What was left of it when the device was called last. */
+  #before = 0;
+  #polled = false;
   #touched = false;
   /** The device's last `pop` found nothing: it would have taken more. */
   #hungry = false;
@@ -56,6 +59,8 @@ export class QueueRunner {
     this.#takers = new Uint32Array(ring.size);
     this.#broken = false;
     this.#held = false;
+    this.#polled = false;
+    this.#hungry = false;
   }
 
   /** From now on another device takes chains. @param taker - its number. */
@@ -102,7 +107,7 @@ export class QueueRunner {
     if (this.#open && this.#budget === 0) return undefined;
     try {
       // Outside of a call into the device nobody settles after it, so an empty queue asks for kicks at once.
-      const chain = ring.pop() ?? (!this.#open && ring.enableKicks() ? ring.pop() : undefined);
+      const chain = ring.pop() ?? (!this.#open && this.#askForKicks(ring) ? ring.pop() : undefined);
       if (chain !== undefined) {
         this.#takers[chain.head] = this.#taker;
         this.#budget -= 1;
@@ -159,16 +164,26 @@ export class QueueRunner {
 
   /** Before a call into the device: it may pop so many chains, so that a driver that never stops can't keep the process to itself. */
   open(): void {
-    this.#open = true;
     this.#budget = Math.min(this.#ring?.size ?? 0, POPPED_MOST);
-    this.#hungry = false;
+    this.reopen();
+  }
+
+  /** Before a further call of the same turn: it may pop what is left. */
+  reopen(): void {
+    this.#open = true;
+    this.#before = this.#budget;
     this.#touched = false;
   }
 
   /** For a device that serves this queue now: kicks are not needed meanwhile. */
   quiet(): void {
-    this.#ring?.disableKicks();
     this.#touched = true;
+    this.#hungry = false;
+    try {
+      this.#ring?.disableKicks();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   /**
@@ -181,11 +196,54 @@ export class QueueRunner {
     this.flush();
     if (!this.#touched || this.#ring === undefined || this.#broken) return false;
     try {
-      return this.#ring.enableKicks() && this.#hungry;
+      return this.#askForKicks(this.#ring) && this.#hungry;
     } catch (error) {
       this.fail(error);
       return false;
     }
+  }
+
+  /**
+   * Whether the device may be called again in the same turn: it took something, may take more, and owes nothing. One that answers later
+   * does so from the event loop, which must have its turn.
+   */
+  get brisk(): boolean {
+    return this.#budget > 0 && this.#budget < this.#before && this.#ring?.inFlight === 0;
+  }
+
+  /** Whether the device found nothing more when it looked last. One that leaves buffers where they are wants to hear of new ones only. */
+  get hungry(): boolean {
+    return this.#hungry;
+  }
+
+  /** Whether there is something for a device that would take it. */
+  get waiting(): boolean {
+    return this.#hungry && this.running && this.#ring!.waiting;
+  }
+
+  /** Somebody looks at `waiting` from now on, and kicks are not asked for. @returns `false` when that is of no use. */
+  poll(): boolean {
+    if (!this.#hungry || !this.running || this.#ring!.remote) return false;
+    this.#polled = true;
+    this.#ring!.disableKicks();
+    return true;
+  }
+
+  /** Nobody looks any more. @returns `true` when something came in before kicks were asked for: then somebody must look on. */
+  rest(): boolean {
+    if (this.running) {
+      try {
+        if (this.#ring!.enableKicks() && this.#hungry) return true;
+      } catch (error) {
+        this.fail(error);
+      }
+    }
+    this.#polled = false;
+    return false;
+  }
+
+  #askForKicks(ring: Virtqueue): boolean {
+    return this.#polled ? false : ring.enableKicks();
   }
 
   #returned(taker: number): void {

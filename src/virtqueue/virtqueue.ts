@@ -12,6 +12,11 @@ export interface Virtqueue {
   /** What a later `Virtqueue` over the same ring must start from; for a split ring the next available index, 0..65535. */
   readonly base: number;
 
+  /** Whether the driver made chains available that were not popped. A look at guest memory, cheap enough to be repeated. */
+  readonly waiting: boolean;
+  /** Whether each look at the ring is a message to the peer, so that waiting for a kick costs less than looking. */
+  readonly remote: boolean;
+
   /**
    * Takes the next chain that the driver made available, read once and checked; `undefined` when there is none.
    * The queue owns the chain; it is valid until it is pushed.

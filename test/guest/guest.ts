@@ -27,6 +27,7 @@ export type GuestOptions = Partial<
   Pick<BootOptions, 'load' | 'files' | 'cpus' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
 > & {
   readonly vectors?: number;
+  readonly poll?: boolean | number;
   /** More kernel modules: C files. What the compiler says of them must be nothing. */
   readonly modules?: readonly string[];
 };
@@ -61,7 +62,7 @@ export async function runGuest(
   make: () => VirtioDevice,
   transport: TransportName,
   exec: string | readonly string[],
-  { vectors, ...options }: GuestOptions = {},
+  { vectors, poll, ...options }: GuestOptions = {},
 ): Promise<GuestOutcome> {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
@@ -70,6 +71,7 @@ export async function runGuest(
   const server = await serve(make, {
     ...(transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket }),
     ...(vectors !== undefined && { vectors }),
+    ...(poll !== undefined && { poll }),
     print: (line) => device.push(line),
     warn: (line) => warnings.push(line),
   });

@@ -26,6 +26,22 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
   });
 }
 
+for (const transport of ['vhost-user', 'vfio-user'] as const) {
+  test(`polled over ${transport}, as long as it pays: the same`, async () => {
+    const { exitCode, console, device, warnings } = await runGuest(
+      () => virtioTest(),
+      transport,
+      `${QUIET}; virtio-stress 16 2000`,
+      { poll: true },
+    );
+    const all = console.join('\n');
+    assert.equal(exitCode, 0, all);
+    assert.match(all, /^2000 answered, 0 wrong, 0 failed/m);
+    assert.equal(device.length, 10_000);
+    assert.deepEqual(warnings, []);
+  });
+}
+
 test('the driver is removed and loaded again under that load, and the guest rebooted', async () => {
   // Taking the device from the driver first makes the writers let go of its file, which holds the module.
   const load = `${QUIET}

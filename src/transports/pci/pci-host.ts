@@ -1,6 +1,7 @@
 import type { Clock } from '../../virtio/clock.js';
 import type { LogContext } from '../../virtio/log-context.js';
 import type { Monitor, Print } from '../../virtio/monitor.js';
+import type { Polled, Spin } from '../../virtio/poller.js';
 
 /** What the function needs of the process around it. */
 export interface FunctionEnvironment {
@@ -13,6 +14,8 @@ export interface FunctionEnvironment {
   warn(line: string, about?: LogContext): void;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
+  /** Looks at queues instead of waiting for kicks, if that is wished. */
+  readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
 
 /** What a virtio-pci function needs of whatever puts it on a bus: a VMM over vfio-user, an emulator in the same process. */

@@ -65,6 +65,7 @@ export class VirtioRegisters {
       print: environment.print,
       warn: (line, about) => environment.warn(line, about),
       monitor: environment.monitor,
+      poll: environment.poll,
     });
     this.#kicks = device.queues.map((_, index) => () => {
       this.#kicked.delete(index);

@@ -16,6 +16,7 @@ export interface RemoteRegion {
 
 /** Guest memory that a client did not share: each access is a message and its answer, in order, so none needs a barrier. */
 export class RemoteView implements MemoryView {
+  readonly remote = true;
   readonly length: number;
   readonly #memory: RemoteMemory;
   readonly #region: RemoteRegion;

@@ -95,6 +95,7 @@ class ServerSession implements Session {
           if (!this.#resetting && !this.#over) environment.warn(line, about);
         },
         monitor: environment.monitor,
+        poll: environment.poll,
       },
       {
         raise: (vector) => this.#irqs.raise(vector),

@@ -59,6 +59,7 @@ export class VhostDevice {
       print: environment.print,
       warn: environment.warn,
       monitor: environment.monitor,
+      poll: environment.poll,
     });
   }
 

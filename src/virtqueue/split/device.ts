@@ -124,6 +124,14 @@ export class SplitDeviceQueue implements Virtqueue {
     return this.#nextAvail;
   }
 
+  get waiting(): boolean {
+    return this.#usable() && this.#avail.load16(VIRTQ_AVAIL.idx) !== this.#nextAvail;
+  }
+
+  get remote(): boolean {
+    return this.#avail.remote === true;
+  }
+
   pop(): Chain | undefined {
     if (!this.#usable()) {
       if (this.#broken !== undefined) throw this.#broken;
