@@ -1,5 +1,5 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from './usage-error.js';
 
@@ -71,8 +71,23 @@ export function writeStarter(folder: string, { name, id }: Starter): string[] {
   return named;
 }
 
-/** Where npm finds this package for a project in `folder`: a version of the registry's, or a clone. */
+/** Where npm finds this package for a project in `folder`: a version of the registry's, a tarball, or a clone. */
 function packageSource(folder: string): string {
-  const { version } = JSON.parse(readFileSync(join(PACKAGE, 'package.json'), 'utf8')) as { version: string };
-  return PACKAGE.includes('/node_modules/') ? `^${version}` : `file:${relative(folder, PACKAGE)}`;
+  const file = (path: string): string => `file:${relative(folder, path)}`;
+  const [root] = PACKAGE.split('/node_modules/virtio-misc/');
+  if (root === PACKAGE) return file(PACKAGE);
+  const { name, version } = readJson(join(PACKAGE, 'package.json')) as { name: string; version: string };
+  // npm's own note of where it had it from.
+  const note = join(root!, 'node_modules/.package-lock.json');
+  const { packages } = (existsSync(note) ? readJson(note) : {}) as {
+    packages?: Record<string, { resolved?: string }>;
+  };
+  const resolved = packages?.[`node_modules/${name}`]?.resolved;
+  if (!resolved?.startsWith('file:')) return `^${version}`;
+  const tarball = resolve(root!, resolved.slice('file:'.length));
+  return file(existsSync(tarball) ? tarball : PACKAGE);
+}
+
+function readJson(file: string): unknown {
+  return JSON.parse(readFileSync(file, 'utf8'));
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -31,7 +31,7 @@ before(() => {
   ];
   files = listed.map(({ path }) => path);
   writeFileSync(join(folder, 'package.json'), '{"private": true, "type": "module"}');
-  npm(folder, 'install', '--ignore-scripts', '--no-save', join(folder, filename));
+  npm(folder, 'install', '--ignore-scripts', join(folder, filename));
 });
 
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -45,15 +45,53 @@ test('the tarball has what users need and no file of development', () => {
     'templates/starter/device.ts',
     'README.md',
     'LICENSE',
+    'CHANGELOG.md',
+    'docs/first-device.md',
+    'examples/rng.ts',
+    'src/index.ts',
   ]) {
     assert.ok(files.includes(needed), `${needed} is missing`);
   }
   const odd = files.filter((file) =>
-    /^(?!templates).*\.test\.|tsbuildinfo|(transports|linux)\/.*testing|^(src|test|bench|examples|dist\/(test|bench|examples))\/|biome|tsconfig/.test(
+    /^(?!templates).*\.test\.|tsbuildinfo|(transports|linux)\/.*testing|^(test|bench|scripts|dist\/(test|bench|examples|scripts))\/|node_modules|docs\/site|biome|tsconfig/.test(
       file,
     ),
   );
   assert.deepEqual(odd, []);
+});
+
+test('every page in the tarball links to what is in it', () => {
+  for (const page of files.filter((file) => file.endsWith('.md'))) {
+    const text = readFileSync(join(ROOT, page), 'utf8').replace(/^```[\s\S]*?^```$/gm, '');
+    for (const [, link] of text.matchAll(/\]\(([^)\s#]+)[^)]*\)/g)) {
+      if (/^https?:/.test(link!)) continue;
+      assert.ok(files.includes(join(dirname(page), link!)), `${page}: ${link} is not in the tarball`);
+    }
+  }
+});
+
+test('a device of its own is made from the tarball, before the package is published', () => {
+  // A test runner that finds itself in another one's test runs nothing.
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const command = join(folder, 'node_modules/.bin/virtio-misc');
+  execFileSync(command, ['init', 'egg-timer', '--dir', folder], { env });
+  const made = join(folder, 'egg-timer');
+  const { dependencies } = JSON.parse(readFileSync(join(made, 'package.json'), 'utf8')) as {
+    dependencies: Record<string, string>;
+  };
+  assert.match(dependencies['virtio-misc']!, /^file:\.\.\/virtio-misc-[\d.]+\.tgz$/);
+  npm(made, 'install', '--ignore-scripts', '--no-audit');
+  const said = execFileSync('npm', ['test'], { cwd: made, env, encoding: 'utf8' });
+  assert.match(said, /^. pass 3\n. fail 0$/mu);
+});
+
+test('the examples in the tarball are devices that load', () => {
+  const place = join(folder, 'node_modules/virtio-misc/examples');
+  for (const example of ['rng', 'console', 'input']) {
+    const command = ['qemu-args', join(place, `${example}.ts`), '--vfio-user', '/tmp/example.sock'];
+    const said = execFileSync(join(folder, 'node_modules/.bin/virtio-misc'), command, { encoding: 'utf8' });
+    assert.match(said, /vfio-user-pci/);
+  }
 });
 
 test('a program in plain JavaScript runs the example of the README', () => {
