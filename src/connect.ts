@@ -1,3 +1,4 @@
+import { toStderr, toStdout } from './bounded-stream.js';
 import type { LinuxOs } from './linux/linux-os.js';
 import { linuxOs } from './linux-only.js';
 import { Loopback } from './transports/loopback/loopback.js';
@@ -56,15 +57,13 @@ export interface LoopbackOptions {
   warn?(line: string): void;
 }
 
-const toStdout: Print = (line) => void process.stdout.write(`${line}\n`);
-
 /** Reaches a device in this process, with no socket, on any operating system. */
 export function loopback(device: VirtioDevice, options: LoopbackOptions = {}): DriverTransport {
   const environment = {
     clock: new EventLoopClock(),
     defer: setImmediate,
     print: options.print === false ? undefined : (options.print ?? toStdout),
-    warn: options.warn ?? ((line: string) => void process.stderr.write(`${line}\n`)),
+    warn: options.warn ?? toStderr,
   };
   return new Loopback(device, environment, options.memorySize);
 }

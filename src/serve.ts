@@ -1,3 +1,6 @@
+import { toStderr, toStdout } from './bounded-stream.js';
+import { type LineLimiter, ONCE } from './lines/line-limiter.js';
+import { processLimiter } from './lines/process-limiter.js';
 import type { LinuxOs } from './linux/linux-os.js';
 import type { UnixListener } from './linux/unix-listener.js';
 import { linuxOs } from './linux-only.js';
@@ -39,7 +42,10 @@ export interface ServeOptions {
   readonly poll?: boolean | number;
   /** Takes each line that a device prints for its user. To stdout unless told; `false` when nobody reads them. */
   readonly print?: Print | false;
-  /** A line about what a peer or the device did wrong. To stderr unless told. */
+  /**
+   * A line about what a peer or the device did wrong, to stderr unless told. However many a peer causes: of each kind the first ten
+   * come, then one a second, with how many there were.
+   */
   warn?(line: string, about?: LogContext & Partial<Connection>): void;
   /** Who looks on while this device is run for this connection. */
   monitor?(device: VirtioDevice, connection: Connection): Monitor | undefined;
@@ -127,8 +133,6 @@ function replaceAll(sockets: readonly ServedSocket[], make: () => VirtioDevice):
   return done;
 }
 
-const toStdout: Print = (line) => void process.stdout.write(`${line}\n`);
-
 type Transport = Connection['transport'];
 
 class ServedSocket {
@@ -138,6 +142,8 @@ class ServedSocket {
   readonly #number: () => number;
   readonly #environment: Environment;
   readonly #options: ServeOptions;
+  /** One for the socket: who connects again and again starts no new count. */
+  readonly #limiter: LineLimiter<LogContext & Partial<Connection>>;
   /** None for a connection. */
   readonly #listener: UnixListener | undefined;
   /** For the next front-end. */
@@ -164,7 +170,7 @@ class ServedSocket {
       defer: setImmediate,
       maxMemory: options.maxMemory,
       print: options.print === false ? undefined : (options.print ?? toStdout),
-      warn: (line, about) => this.#warn(line, { socket: this.#name, transport, ...about }),
+      warn: (line, about) => this.#limiter.say(line, { socket: this.#name, transport, ...about }),
       poll: polling(options.poll),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
@@ -173,6 +179,8 @@ class ServedSocket {
     this.#number = number;
     this.#environment = environment;
     this.#options = options;
+    const warn = options.warn ?? toStderr;
+    this.#limiter = processLimiter((line, about) => warn(line, about));
     this.make = make;
     const socket = typeof place === 'string' ? os.listen(place) : os.adoptSocket(place);
     if ('send' in socket) {
@@ -182,7 +190,7 @@ class ServedSocket {
     this.#listener = socket;
     socket.accept({
       accepted: (channel) => this.#serve(channel),
-      failed: (error) => environment.warn(error.message),
+      failed: (error) => this.#limiter.say(error.message, { socket: this.#name, transport }, ONCE),
     });
   }
 
@@ -203,10 +211,14 @@ class ServedSocket {
       transport: this.#transport,
     };
     this.#options.connected?.(this.#name, connection);
+    const monitor = this.#options.monitor?.(device, connection);
     const environment: Environment = {
       ...this.#environment,
-      warn: (line, about) => this.#warn(line, { ...connection, ...about }),
-      monitor: this.#options.monitor?.(device, connection),
+      warn: (line, about) => {
+        monitor?.warned?.();
+        this.#limiter.say(line, { ...connection, ...about });
+      },
+      monitor,
     };
     this.#session = this.#start(channel, device, environment, (error) => {
       this.#session = undefined;
@@ -214,11 +226,6 @@ class ServedSocket {
       this.#listener?.resume();
       if (this.#listener === undefined) this.#finish();
     });
-  }
-
-  #warn(line: string, about: LogContext & Partial<Connection>): void {
-    if (this.#options.warn !== undefined) this.#options.warn(line, about);
-    else process.stderr.write(`${line}\n`);
   }
 
   /** Whether it has a front-end. */
@@ -239,5 +246,6 @@ class ServedSocket {
   close(): void {
     this.#listener?.close();
     this.#session?.close();
+    this.#limiter.flush();
   }
 }

@@ -1,24 +1,52 @@
 import { type Logger, pino } from 'pino';
-import pretty from 'pino-pretty';
+import { prettyFactory } from 'pino-pretty';
+import { printable } from '../lines/printable.js';
+import type { Connection } from '../serve.js';
+import type { LogContext } from '../virtio/log-context.js';
+import type { Output } from './output.js';
 
 export type { Logger } from 'pino';
 
-/** The program's log on stderr: lines for people on a terminal (or when asked), JSON otherwise. */
+/** What a line of the log is about. */
+export interface LineContext extends LogContext, Partial<Connection> {
+  readonly device?: string;
+}
+
+/**
+ * The program's log: lines for people on a terminal (or when asked), JSON otherwise. What would steer a terminal is escaped in all of
+ * it, because peers have their say in it.
+ */
 export function makeLog(
+  output: Output,
   format: 'auto' | 'pretty' | 'json' = 'auto',
   level: 'info' | 'trace' = 'info',
 ): Logger {
   const people = format === 'pretty' || (format === 'auto' && process.stderr.isTTY);
-  const stream = people
-    ? pretty({
-        destination: 2,
-        sync: true,
-        colorize: process.stderr.isTTY,
-        translateTime: 'SYS:HH:MM:ss.l',
-        // What a chain's own line says already.
-        ignore: 'pid,hostname,head,readable,writable,written,request,response,us',
-        singleLine: true,
-      })
-    : pino.destination({ dest: 2, sync: true });
-  return pino({ base: null, level }, stream);
+  const encode = people ? forPeople() : forPrograms;
+  output.notice = (dropped, why) => {
+    const msg = `${dropped} ${dropped === 1 ? 'line was' : 'lines were'} dropped: ${why}`;
+    return encode(`${JSON.stringify({ level: 40, time: Date.now(), dropped, msg })}\n`);
+  };
+  return pino({ base: null, level }, { write: (json) => output.write(encode(json)) });
+}
+
+function forPeople(): (json: string) => string {
+  const pretty = prettyFactory({
+    colorize: process.stderr.isTTY,
+    translateTime: 'SYS:HH:MM:ss.l',
+    // What a line says in words already.
+    ignore: 'pid,hostname,head,readable,writable,written,request,response,us,dropped',
+    singleLine: true,
+  });
+  const shown = (_: string, value: unknown): unknown =>
+    typeof value === 'string' ? printable(value) : value;
+  return (json) => pretty(JSON.parse(json, shown));
+}
+
+/** C0 controls are escaped already. What is left of the others can only be inside of strings. */
+function forPrograms(json: string): string {
+  return json.replace(
+    /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

@@ -1,41 +1,30 @@
 #!/usr/bin/env node
+// Loads nothing but Node's own modules: what is wrong with the rest can then be said in words.
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
-import { doctorCommand } from './doctor.js';
-import { initCommand } from './init.js';
-import { qemuArgsCommand } from './qemu-args-command.js';
-import { serveCommand } from './serve.js';
-import { vmCommand } from './vm.js';
 
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+// Node would open its inspector, which lets anybody on this machine who can connect run code in here.
+process.on('SIGUSR1', () => {});
 
-const program: Command = new Command('virtio-misc')
-  .description('virtio devices in TypeScript for a stock QEMU, and a guest to try them in')
-  .version(version)
-  .showSuggestionAfterError()
-  .showHelpAfterError('(--help says more)')
-  .exitOverride();
-for (const command of [initCommand(), serveCommand(), vmCommand(), qemuArgsCommand(), doctorCommand()]) {
-  program.addCommand(command.copyInheritedSettings(program));
+/** How many files this process may have open. */
+function fileLimit(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8');
+    return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EMFILE' ? 0 : Number.POSITIVE_INFINITY;
+  }
 }
 
-// A reader that had enough (`| head`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
+/** Files open at a time while the program is loaded, and some for what it is to do. */
+const ENOUGH = 64;
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode;
-  } else {
-    process.stderr.write(`virtio-misc: ${error instanceof Error ? error.message : String(error)}\n`);
-    if (process.env.VIRTIO_MISC_DEBUG !== undefined && error instanceof Error)
-      process.stderr.write(`${error.stack}\n`);
-    process.exitCode = 1;
-  }
+const limit = fileLimit();
+if (limit < ENOUGH) {
+  process.stderr.write(
+    `virtio-misc: this process may have only ${limit} files open at a time: allow it ${ENOUGH} or more (ulimit -n ${ENOUGH})\n`,
+  );
+  process.exitCode = 1;
+} else {
+  const { runProgram } = await import('./program.js');
+  await runProgram();
 }

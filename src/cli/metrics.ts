@@ -39,6 +39,7 @@ export class Metrics {
   readonly #connections: Gauge;
   readonly #connectionsTotal: Counter;
   readonly #reloads: Counter;
+  readonly #warnings: Counter;
 
   constructor() {
     const registers = [this.#registry];
@@ -59,6 +60,12 @@ export class Metrics {
       name: 'virtio_misc_reloads_total',
       help: 'Saves of a device file: reloaded, refused (the guest would notice) or failed.',
       labelNames: ['result'],
+      registers,
+    });
+    this.#warnings = new Counter({
+      name: 'virtio_misc_warnings_total',
+      help: 'What there was to warn of, also where the log only has the count.',
+      labelNames,
       registers,
     });
     for (const [key, [name, help]] of Object.entries(HELP)) {
@@ -96,6 +103,7 @@ export class Metrics {
     this.#connected.set(connection, labels);
     this.#connections.inc(labels);
     this.#connectionsTotal.inc(labels);
+    const warnings = this.#warnings.labels(labels);
     const counts = queues.map((queue) => this.#counts(name, queue.name));
     const whole = this.#counts(name, '');
     const of = (queue: number | undefined): QueueCounts => (queue === undefined ? whole : counts[queue]!);
@@ -110,6 +118,7 @@ export class Metrics {
       broke(queue) {
         of(queue).broken += 1;
       },
+      warned: () => warnings.inc(),
     };
   }
 

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { serve } from '../serve.js';
+import { processLimiter } from '../lines/process-limiter.js';
+import { type Connection, serve } from '../serve.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import { capabilities } from './capabilities.js';
 import {
@@ -11,11 +12,13 @@ import {
   vectorsOption,
 } from './device-options.js';
 import { reloadOnSave } from './live-reload.js';
-import { makeLog } from './log.js';
+import { type LineContext, makeLog } from './log.js';
 import { maxMemoryOption } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
+import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
-import { stopSignal } from './stop-signal.js';
+import { printTo, takeOverStreams } from './standard-streams.js';
+import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
 
@@ -67,6 +70,7 @@ export function serveCommand(): Command {
 }
 
 async function run(name: string, options: Options): Promise<void> {
+  const { stdout, stderr } = takeOverStreams();
   const kind = await findDevice(name, options);
   if (options.printCapabilities) {
     console.log(JSON.stringify(capabilities(kind.make(options))));
@@ -82,33 +86,39 @@ async function run(name: string, options: Options): Promise<void> {
   }
   if (options.vectors !== undefined && options.vfioUser === undefined)
     throw new UsageError('--vectors needs --vfio-user');
-  const log = makeLog(options.log, options.trace ? 'trace' : 'info');
+  const log = makeLog(stderr, options.log, options.trace ? 'trace' : 'info');
   const metrics = options.metrics === undefined ? undefined : new Metrics();
+  // Not those of a connection: who connects again and again would start a new count each time.
+  const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
+  const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
+  const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
+  const stopped = stopSignal();
+  endWithNpm();
   const server = await serve(() => kind.make(options), {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
-    ...(options.quiet && { print: false as const }),
     ...(options.poll !== undefined && { poll: options.poll }),
+    print: options.quiet ? false : printTo(stdout),
     warn: (line, about) => log.warn(about, line),
-    connected: (_, connection) => log.info(connection, 'front-end connected'),
+    connected: (_, connection) => comings.say('front-end connected', connection),
     gone: (_, error, connection) => {
       metrics?.gone(connection);
-      if (error === undefined) log.info(connection, 'front-end left');
-      else log.warn(connection, `front-end dropped: ${error.message}`);
+      if (error === undefined) comings.say('front-end left', connection);
+      else troubles.say(`front-end dropped: ${error.message}`, connection);
     },
     monitor: (device, connection) => {
       const monitors: Monitor[] = [];
       if (metrics !== undefined) monitors.push(metrics.monitor(device, connection));
-      if (options.trace) monitors.push(traceTo(log.child(connection)));
+      if (options.trace) monitors.push(traceTo(log, traces, connection));
       return monitors.length > 0 ? combineMonitors(monitors) : undefined;
     },
   });
+  process.once('exit', () => server.close());
   const page = await metrics?.listen(options.metrics!).catch((error: unknown) => {
     server.close();
     throw error;
   });
-  const stopped = stopSignal();
   const stopReloading =
     kind.file !== undefined && options.watch
       ? reloadOnSave(kind.file, server, log, (result) => metrics?.reloaded(result))
@@ -120,6 +130,8 @@ async function run(name: string, options: Options): Promise<void> {
   stopReloading?.();
   server.close();
   page?.close();
+  for (const limiter of [comings, troubles, traces]) limiter.flush();
+  if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
 }
 
 /** Where to serve vhost-user: a path, or a descriptor. */

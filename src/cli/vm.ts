@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { printable } from '../lines/printable.js';
+import { processLimiter } from '../lines/process-limiter.js';
 import { type Server, serve } from '../serve.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { bootGuest } from '../vm/boot.js';
@@ -18,9 +20,11 @@ import {
   vectorsOption,
 } from './device-options.js';
 import { reloadOnSave } from './live-reload.js';
-import { makeLog } from './log.js';
+import { type LineContext, makeLog } from './log.js';
+import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
 import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
+import { endStreams, printTo, type StandardStreams, takeOverStreams } from './standard-streams.js';
 import { stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
@@ -41,6 +45,9 @@ interface Options extends DeviceOptions {
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
 }
+
+/** What the guest prints that waits for a slow reader, UTF-16 units. */
+const ROOM = 1 << 26;
 
 /** `virtio-misc vm`: a guest with devices, and a command in it. */
 export function vmCommand(): Command {
@@ -91,6 +98,7 @@ interface Attachment {
 }
 
 async function run(options: Options): Promise<void> {
+  const streams = takeOverStreams(ROOM);
   const attachments = (await findDevices(options.device, options)).map((kind): Attachment => {
     const device = kind.make(options);
     return { kind, device, transport: options.transport ?? bestTransport(device) };
@@ -102,34 +110,36 @@ async function run(options: Options): Promise<void> {
   // Every process and download that is under way listens.
   setMaxListeners(0, stop.signal);
   let stopped: NodeJS.Signals | undefined;
-  void stopSignal().then((signal) => {
+  const stopping = stopSignal().then((signal) => {
     stopped = signal;
     stop.abort();
   });
+  endWithNpm();
   try {
-    process.exitCode = await runGuest(attachments, options, stop.signal);
+    process.exitCode = await runGuest(attachments, options, streams, stop.signal);
   } catch (error) {
     if (stopped === undefined) throw error;
     process.stderr.write(`virtio-misc: stopped by ${stopped}\n`);
     process.exitCode = 128 + constants.signals[stopped];
   }
+  // Whoever reads slowly, in a pager for example, gets it all.
+  await Promise.race([endStreams(Number.POSITIVE_INFINITY), stopping]);
 }
 
 async function runGuest(
   attachments: readonly Attachment[],
   options: Options,
+  { stdout, stderr }: StandardStreams,
   signal: AbortSignal,
 ): Promise<number> {
-  const log = makeLog('pretty', options.trace ? 'trace' : 'info');
+  const log = makeLog(stderr, 'pretty', options.trace ? 'trace' : 'info');
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
   const servers: Server[] = [];
   const stopReloading: (() => void)[] = [];
   // What the guest printed before it touched a device comes before what the device prints.
   let drainConsole = (): void => {};
-  const print = (line: string): void => {
-    drainConsole();
-    process.stdout.write(`${line}\n`);
-  };
+  const print = printTo(stdout, () => drainConsole());
+  const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
   try {
     const args: string[] = [];
     for (const [index, { kind, device, transport }] of attachments.entries()) {
@@ -138,7 +148,7 @@ async function runGuest(
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
       const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
       const warn = (line: string): void => log.warn(line);
-      const monitor = options.trace ? { monitor: () => traceTo(log.child({ device: device.name })) } : {};
+      const monitor = options.trace ? { monitor: () => traceTo(log, traces, { device: device.name }) } : {};
       const server = await serve(() => kind.make(options), {
         ...place,
         ...vectors,
@@ -172,7 +182,7 @@ async function runGuest(
       cpus: options.cpus,
       verbose: options.verbose ?? false,
       signal,
-      onConsole: (line) => process.stdout.write(`${line}\n`),
+      onConsole: (line) => stdout.write(`${process.stdout.isTTY ? shown(line) : line}\n`),
       onReady: ready,
     });
     drainConsole = guest.drainConsole;
@@ -183,8 +193,19 @@ async function runGuest(
   } finally {
     for (const stop of stopReloading) stop();
     for (const server of servers) server.close();
+    traces.flush();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** A line of the guest's console on a terminal: colours and tabs may pass, nothing else that steers it. */
+function shown(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+  const harmless = /(\x1b\[[\d;]*m|\t)/;
+  return line
+    .split(harmless)
+    .map((piece) => (harmless.test(piece) ? piece : printable(piece)))
+    .join('');
 }
 
 function oneMore(value: string, before: readonly string[] = []): string[] {

@@ -56,4 +56,8 @@ export const mmap: Six = declare(
 export const munmap: Two = declare('int munmap(uintptr_t at, size_t size)');
 export const madvise: Three = declare('int madvise(uintptr_t at, size_t size, int advice)');
 export const memcpy: Three = declare('uintptr_t memcpy(uintptr_t to, uintptr_t from, size_t size)');
+// Variadic in C, as fcntl.
+export const prctl: Two = declare('int prctl(int option, uintptr_t argument)');
+export const flock: Two = declare('int flock(int fd, int operation)');
+
 export const getpagesize: () => number = declare('int getpagesize()');

@@ -1,6 +1,7 @@
 import { lstatSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { closeFd } from './close-fd.js';
+import { withFileLock } from './file-lock.js';
 import { bind, connect } from './libc.js';
 import { check, lastError, OsFailure } from './os-failure.js';
 import { socketAddress } from './socket-address.js';
@@ -26,8 +27,12 @@ export class SocketFile {
     const address = socketAddress(path, 'bind');
     let result = bind(fd, address.address, address.bytes.length);
     if (result === -1 && lastError() === 'EADDRINUSE') {
-      removeStale(path);
-      result = bind(fd, address.address, address.bytes.length);
+      // Of several that find it stale, one must not remove what another has put there meanwhile.
+      withFileLock(`${resolve(path)}.lock`, () => {
+        removeStale(path);
+        result = bind(fd, address.address, address.bytes.length);
+        check(result, 'bind', `listen at ${path}`);
+      });
     }
     check(result, 'bind', `listen at ${path}`);
     return new SocketFile(path);

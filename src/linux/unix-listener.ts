@@ -10,8 +10,12 @@ import { expectUnixStream, openSocket, SOCK_STREAM, socketOption } from './unix-
 const SOCK_CLOEXEC = 0o2000000;
 const SO_ACCEPTCONN = 30;
 const BACKLOG = 128;
-/** How long to leave the listener alone when no connection can be taken for want of descriptors or memory. */
+/**
+ * How long to leave the listener alone when no connection can be taken for want of descriptors or memory: twice as long each time, up to
+ * the longest.
+ */
 const RETRY_MS = 100;
+const LONGEST_RETRY_MS = 5000;
 
 /** Gets the connections, and hears of what goes wrong between them. */
 export interface ListenHandler {
@@ -31,6 +35,7 @@ export class UnixListener {
   #handler: ListenHandler | undefined;
   #watch: Watch | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #retryMs = RETRY_MS;
   #paused = false;
   #closed = false;
 
@@ -125,6 +130,7 @@ export class UnixListener {
   #acceptOne(): void {
     const fd = accept4(this.#fd, 0, 0, SOCK_CLOEXEC);
     if (fd !== -1) {
+      this.#retryMs = RETRY_MS;
       this.#handler?.accepted(new UnixChannel(this.#reactor, fd));
       return;
     }
@@ -132,7 +138,8 @@ export class UnixListener {
     if (code === 'EAGAIN' || code === 'EINTR' || code === 'ECONNABORTED') return;
     this.#watch?.end();
     this.#watch = undefined;
-    this.#retry = setTimeout(() => this.#update(), RETRY_MS);
+    this.#retry = setTimeout(() => this.#update(), this.#retryMs);
+    this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
     this.#handler?.failed(new OsFailure(code, 'accept4', 'take a connection'));
   }
 }

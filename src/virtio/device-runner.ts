@@ -1,3 +1,4 @@
+import { printable } from '../lines/printable.js';
 import { MemoryError } from '../memory/memory-error.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
@@ -405,10 +406,4 @@ export class DeviceRunner {
 
 function text(error: unknown): string {
   return printable(error instanceof Error ? error.message : String(error));
-}
-
-/** What a guest wrote must not steer the terminal it is shown on. */
-function printable(line: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-  return line.replace(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }

@@ -10,6 +10,8 @@ export interface Monitor {
   interrupted?(queue: number | undefined): void;
   /** This queue broke; `undefined` for the whole device. */
   broke?(queue: number | undefined): void;
+  /** There was something to warn of. Called for each, also for those that are only counted in the log. */
+  warned?(): void;
 }
 
 /** Takes the lines that devices print for their user. */
@@ -34,6 +36,9 @@ export function combineMonitors(monitors: readonly Monitor[]): Monitor {
     },
     broke(queue) {
       for (const monitor of monitors) monitor.broke?.(queue);
+    },
+    warned() {
+      for (const monitor of monitors) monitor.warned?.();
     },
   };
 }

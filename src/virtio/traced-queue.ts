@@ -31,16 +31,27 @@ export class TracedQueue implements DeviceQueue {
   readonly #queue: DeviceQueue;
   readonly #shape: QueueSpec['shape'];
   readonly #now: () => number;
+  readonly #wanted: () => boolean;
   readonly #report: (trace: ChainTrace) => void;
 
-  /** @param now - ns. */
-  constructor(queue: DeviceQueue, spec: QueueSpec, now: () => number, report: (trace: ChainTrace) => void) {
+  /**
+   * @param now - ns.
+   * @param wanted - asked for each chain that is taken: whether it is to be reported.
+   */
+  constructor(
+    queue: DeviceQueue,
+    spec: QueueSpec,
+    now: () => number,
+    report: (trace: ChainTrace) => void,
+    wanted: () => boolean = () => true,
+  ) {
     this.index = queue.index;
     this.name = queue.name;
     this.#queue = queue;
     this.#shape = spec.shape;
     this.#now = now;
     this.#report = report;
+    this.#wanted = wanted;
   }
 
   get ready(): boolean {
@@ -49,7 +60,7 @@ export class TracedQueue implements DeviceQueue {
 
   pop(): Chain | undefined {
     const chain = this.#queue.pop();
-    return chain && new TracedChain(chain, this.#now());
+    return chain !== undefined && this.#wanted() ? new TracedChain(chain, this.#now()) : chain;
   }
 
   push(chain: Chain): void {

@@ -16,9 +16,6 @@ import { ConnectionError, ERRNO, VfioUserError } from './vfio-user-error.js';
 /** How a device is served over vfio-user. */
 export interface VfioUserOptions extends Pick<PciOptions, 'vectors'> {}
 
-/** Lines about refused messages of one client, which could send them by the million. */
-const REFUSALS_LOGGED = 20;
-
 /** Register writes that may wait while the device is in the middle of something; kicks count once for each queue. */
 const WORK_MOST = 65_536;
 
@@ -55,7 +52,6 @@ class ServerSession implements Session {
   #running = false;
   #resetting = false;
   #negotiated = false;
-  #refusals = 0;
   /** Nothing more is served: the peer went, or made no sense. */
   #over = false;
   #closed = false;
@@ -282,11 +278,7 @@ class ServerSession implements Session {
   }
 
   #refuse(message: Message, error: VfioUserError): void {
-    this.#refusals += 1;
-    if (this.#refusals <= REFUSALS_LOGGED) {
-      const last = this.#refusals === REFUSALS_LOGGED ? ' (more of this client are not logged)' : '';
-      this.#environment.warn(`${this.#name}: vfio-user: ${error.message}${last}`);
-    }
+    this.#environment.warn(`${this.#name}: vfio-user: ${error.message}`);
     this.#replyError(message, ERRNO[error.code]);
   }
 

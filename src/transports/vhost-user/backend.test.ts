@@ -370,12 +370,11 @@ test('close ends the session, once, and is no end of its own', () => {
   finish(b);
 });
 
-test('a front-end that does wrong again and again does not fill the log', () => {
+test('a front-end that does wrong again and again is warned of each time, and served on', () => {
   const { bench: b } = bench();
   for (let i = 0; i < 1000; i++) b.frontend.send(1000 + i);
   b.os.run();
-  assert.equal(b.warnings.length, 100);
-  assert.match(b.warnings[99] ?? '', /no more will be said/);
+  assert.equal(b.warnings.length, 1000);
   assert.equal(b.ask(REQUEST.SET_OWNER), 0n);
   finish(b);
 });

@@ -7,9 +7,6 @@ import { ANSWERED_ELSEWHERE, FAILURE, FLAGS, requestName } from './messages.js';
 import { encodeU64 } from './payloads.js';
 import { ProtocolError } from './protocol-error.js';
 
-/** Lines about what one front-end did wrong, so that a hostile one can't fill a disk. */
-const MAX_WARNINGS = 100;
-
 /** Serves a device to a vhost-user front-end, such as QEMU (docs/interop/vhost-user.rst). */
 export const serveVhostUser: StartSession = (channel, device, environment, ended) =>
   new BackendSession(channel, device, environment, ended);
@@ -24,7 +21,6 @@ class BackendSession implements Session {
   /** A ring is stopping: what comes in meanwhile waits, because answers are given in order. */
   #waiting = false;
   #closed = false;
-  #warnings = 0;
 
   constructor(
     channel: Channel,
@@ -122,10 +118,7 @@ class BackendSession implements Session {
   }
 
   #warn(line: string): void {
-    this.#warnings += 1;
-    if (this.#warnings > MAX_WARNINGS) return;
-    const last = this.#warnings === MAX_WARNINGS ? ' (no more will be said of this front-end)' : '';
-    this.#environment.warn(`${this.#name}: vhost-user: ${line}${last}`);
+    this.#environment.warn(`${this.#name}: vhost-user: ${line}`);
   }
 
   #closeFds(fds: readonly number[]): void {

@@ -1,0 +1,46 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { doctorCommand } from './doctor.js';
+import { initCommand } from './init.js';
+import { qemuArgsCommand } from './qemu-args-command.js';
+import { serveCommand } from './serve.js';
+import { endStreams, FLUSH } from './standard-streams.js';
+import { vmCommand } from './vm.js';
+
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** Runs the program with the arguments of this process, to its end. */
+export async function runProgram(): Promise<void> {
+  const program: Command = new Command('virtio-misc')
+    .description('virtio devices in TypeScript for a stock QEMU, and a guest to try them in')
+    .version(version)
+    .showSuggestionAfterError()
+    .showHelpAfterError('(--help says more)')
+    .exitOverride();
+  for (const command of [initCommand(), serveCommand(), vmCommand(), qemuArgsCommand(), doctorCommand()]) {
+    program.addCommand(command.copyInheritedSettings(program));
+  }
+
+  // A reader that had enough (`| head`) is no error. Commands that go on without a reader take the streams over.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode;
+    } else {
+      process.stderr.write(`virtio-misc: ${error instanceof Error ? error.message : String(error)}\n`);
+      if (process.env.VIRTIO_MISC_DEBUG !== undefined && error instanceof Error)
+        process.stderr.write(`${error.stack}\n`);
+      process.exitCode = 1;
+    }
+  }
+  // What a device of somebody's own left running, such as a timer, must not keep a program alive that was told to stop.
+  if (await endStreams(FLUSH)) process.exit();
+}
