@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * virtio_misc timers for user space: /dev/virtio_misc_timerN
+ * virtio_misc timers for user space: /dev/virtio-timerN
  */
 
 #include <linux/compat.h>
 #include <linux/fs.h>
 #include <linux/idr.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/overflow.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -19,6 +21,8 @@ static DEFINE_IDA(vmisc_ida);
 /**
  * struct vmisc_file - an open character device
  * @vm: device data
+ * @read_lock: held while an expiry is on its way to user space: it is taken off
+ *	       only when it is there, and not cancelled meanwhile
  * @node: entry in vm->files
  * @timers: its timers, protected by vm->lock as all below
  * @num_timers: how many
@@ -27,6 +31,7 @@ static DEFINE_IDA(vmisc_ida);
  */
 struct vmisc_file {
 	struct vmisc *vm;
+	struct mutex read_lock; /* taken before vm->lock */
 	struct list_head node;
 	struct list_head timers;
 	unsigned int num_timers;
@@ -44,6 +49,7 @@ struct vmisc_file {
  * @cookie: user's name for it
  * @expirations: not read yet
  * @time: CLOCK_MONOTONIC of the last of them
+ * @error: why there will be no more of them, or 0; comes after them
  */
 struct vmisc_file_timer {
 	struct vmisc_timer timer;
@@ -53,6 +59,7 @@ struct vmisc_file_timer {
 	u64 cookie;
 	u64 expirations;
 	ktime_t time;
+	int error;
 };
 
 static_assert(!offsetof(struct vmisc_file_timer, timer));
@@ -62,19 +69,39 @@ static struct vmisc_file_timer *to_file_timer(struct vmisc_timer *timer)
 	return container_of(timer, struct vmisc_file_timer, timer);
 }
 
-static void vmisc_file_expired(struct vmisc_timer *timer, u64 expirations,
-			       ktime_t now)
+static void vmisc_file_tell(struct vmisc_file_timer *ft)
 {
-	struct vmisc_file_timer *ft = to_file_timer(timer);
 	struct vmisc_file *file = ft->file;
 
-	ft->expirations += expirations;
-	ft->time = now;
 	if (list_empty(&ft->expired_node)) {
 		list_add_tail(&ft->expired_node, &file->expired);
 		wake_up_interruptible_poll(&file->wait, EPOLLIN | EPOLLRDNORM);
 	}
 }
+
+static void vmisc_file_expired(struct vmisc_timer *timer, u64 expirations,
+			       ktime_t now)
+{
+	struct vmisc_file_timer *ft = to_file_timer(timer);
+
+	if (check_add_overflow(ft->expirations, expirations, &ft->expirations))
+		ft->expirations = U64_MAX;
+	ft->time = now;
+	vmisc_file_tell(ft);
+}
+
+static void vmisc_file_lost(struct vmisc_timer *timer, int err)
+{
+	struct vmisc_file_timer *ft = to_file_timer(timer);
+
+	ft->error = err;
+	vmisc_file_tell(ft);
+}
+
+static const struct vmisc_owner_ops vmisc_file_ops = {
+	.expired = vmisc_file_expired,
+	.lost = vmisc_file_lost,
+};
 
 /**
  * vmisc_file_drop() - take a timer from its file
@@ -119,6 +146,7 @@ static int vmisc_open(struct inode *inode, struct file *filp)
 	if (!file)
 		return -ENOMEM;
 
+	mutex_init(&file->read_lock);
 	INIT_LIST_HEAD(&file->timers);
 	INIT_LIST_HEAD(&file->expired);
 	init_waitqueue_head(&file->wait);
@@ -139,16 +167,14 @@ static int vmisc_release(struct inode *inode, struct file *filp)
 	struct vmisc_file *file = filp->private_data;
 	struct vmisc *vm = file->vm;
 	struct vmisc_file_timer *ft;
+	unsigned int steps = 0;
 
 	spin_lock_irq(&vm->lock);
 	list_del(&file->node);
 	while ((ft = list_first_entry_or_null(&file->timers,
 					      struct vmisc_file_timer, node))) {
 		vmisc_file_drop(ft);
-		/* There may be thousands */
-		spin_unlock_irq(&vm->lock);
-		cond_resched();
-		spin_lock_irq(&vm->lock);
+		vmisc_breathe(vm, &steps);
 	}
 	spin_unlock_irq(&vm->lock);
 
@@ -159,19 +185,24 @@ static int vmisc_release(struct inode *inode, struct file *filp)
 }
 
 /**
- * vmisc_take_event() - take the oldest expiry that was not read
+ * vmisc_peek_event() - look at the oldest expiry that was not read
  * @file: open file
  * @event: where it goes
+ * @first: nothing was read before by this call, so that it can give an error
  *
- * Context: Process context. Takes and releases vm->lock.
- * Return: 0, -EAGAIN when there is none, or why there never will be one.
+ * A timer that was lost is told of once, by the error.
+ *
+ * Context: Process context, file->read_lock held. Takes and releases vm->lock.
+ * Return: timer with a reference; or -EAGAIN when there is none, why there
+ * never will be one, or why one was lost.
  */
-static int vmisc_take_event(struct vmisc_file *file,
-			    struct virtio_misc_timer_event *event)
+static struct vmisc_file_timer *
+vmisc_peek_event(struct vmisc_file *file, struct virtio_misc_timer_event *event,
+		 bool first)
 {
 	struct vmisc *vm = file->vm;
 	struct vmisc_file_timer *ft;
-	int err = 0;
+	int err;
 
 	memset(event, 0, sizeof(*event));
 
@@ -179,22 +210,81 @@ static int vmisc_take_event(struct vmisc_file *file,
 	ft = list_first_entry_or_null(&file->expired, struct vmisc_file_timer,
 				      expired_node);
 	if (!ft) {
-		err = vm->error ? vm->error : -EAGAIN;
-		goto out_unlock;
+		ft = ERR_PTR(vm->error ? vm->error : -EAGAIN);
+	} else if (!ft->expirations) {
+		err = ft->error;
+		if (first)
+			vmisc_file_drop(ft);
+		ft = ERR_PTR(err);
+	} else {
+		refcount_inc(&ft->timer.ref);
+		event->cookie = ft->cookie;
+		event->expirations = ft->expirations;
+		event->time_ns = ktime_to_ns(ft->time);
+		event->id = ft->timer.id;
 	}
+	spin_unlock_irq(&vm->lock);
 
-	event->cookie = ft->cookie;
-	event->expirations = ft->expirations;
-	event->time_ns = ktime_to_ns(ft->time);
-	event->id = ft->timer.id;
+	return ft;
+}
 
-	ft->expirations = 0;
-	list_del_init(&ft->expired_node);
+/**
+ * vmisc_take_event() - an expiry was read
+ * @file: open file
+ * @ft: timer, from vmisc_peek_event(); its reference is dropped
+ * @event: what was read of it; not more, as it may have expired again since
+ *
+ * Context: Process context, file->read_lock held. Takes and releases vm->lock.
+ */
+static void vmisc_take_event(struct vmisc_file *file,
+			     struct vmisc_file_timer *ft,
+			     const struct virtio_misc_timer_event *event)
+{
+	struct vmisc *vm = file->vm;
+
+	spin_lock_irq(&vm->lock);
+	ft->expirations -= event->expirations;
 	if (!ft->timer.interval_ns)
 		vmisc_file_drop(ft);
-
-out_unlock:
+	else if (ft->expirations || ft->error)
+		list_move_tail(&ft->expired_node, &file->expired);
+	else
+		list_del_init(&ft->expired_node);
+	vmisc_timer_put(&ft->timer);
 	spin_unlock_irq(&vm->lock);
+}
+
+/**
+ * vmisc_read_one() - read one event
+ * @file: open file
+ * @buf: where it goes
+ * @first: nothing was read before by this call
+ *
+ * What can't be copied stays where it is.
+ *
+ * Context: Process context.
+ * Return: 0 or negative errno, -EAGAIN when there is none.
+ */
+static int vmisc_read_one(struct vmisc_file *file, char __user *buf, bool first)
+{
+	struct virtio_misc_timer_event event;
+	struct vmisc_file_timer *ft;
+	int err = 0;
+
+	if (mutex_lock_interruptible(&file->read_lock))
+		return -ERESTARTSYS;
+
+	ft = vmisc_peek_event(file, &event, first);
+	if (IS_ERR(ft)) {
+		err = PTR_ERR(ft);
+	} else if (copy_to_user(buf, &event, sizeof(event))) {
+		err = -EFAULT;
+		vmisc_timer_put(&ft->timer);
+	} else {
+		vmisc_take_event(file, ft, &event);
+	}
+
+	mutex_unlock(&file->read_lock);
 
 	return err;
 }
@@ -203,15 +293,15 @@ static ssize_t vmisc_read(struct file *filp, char __user *buf, size_t count,
 			  loff_t *ppos)
 {
 	struct vmisc_file *file = filp->private_data;
-	struct virtio_misc_timer_event event;
+	size_t size = sizeof(struct virtio_misc_timer_event);
 	size_t done = 0;
 	int err;
 
-	if (count < sizeof(event))
+	if (count < size)
 		return -EINVAL;
 
-	while (count - done >= sizeof(event)) {
-		err = vmisc_take_event(file, &event);
+	while (count - done >= size) {
+		err = vmisc_read_one(file, buf + done, !done);
 		if (err == -EAGAIN && !done && !(filp->f_flags & O_NONBLOCK)) {
 			err = wait_event_freezable(file->wait,
 						   !list_empty(&file->expired) ||
@@ -223,9 +313,7 @@ static ssize_t vmisc_read(struct file *filp, char __user *buf, size_t count,
 		if (err)
 			return done ? done : err;
 
-		if (copy_to_user(buf + done, &event, sizeof(event)))
-			return -EFAULT;
-		done += sizeof(event);
+		done += size;
 	}
 
 	return done;
@@ -267,7 +355,7 @@ static int vmisc_add_timer(struct vmisc_file *file,
 	ft = kzalloc(sizeof(*ft), GFP_KERNEL_ACCOUNT);
 	if (!ft)
 		return -ENOMEM;
-	err = vmisc_timer_init(&ft->timer, vm, vmisc_file_expired,
+	err = vmisc_timer_init(&ft->timer, vm, &vmisc_file_ops,
 			       GFP_KERNEL_ACCOUNT);
 	if (err) {
 		kfree(ft);
@@ -277,7 +365,6 @@ static int vmisc_add_timer(struct vmisc_file *file,
 	INIT_LIST_HEAD(&ft->expired_node);
 	ft->file = file;
 	ft->cookie = arg->cookie;
-	ft->timer.awaited = true;
 
 	spin_lock_irq(&vm->lock);
 	if (file->num_timers >= vm->max_timers) {
@@ -291,12 +378,10 @@ static int vmisc_add_timer(struct vmisc_file *file,
 	refcount_inc(&ft->timer.ref);
 	spin_unlock_irq(&vm->lock);
 
-	err = vmisc_timer_set(&ft->timer, arg->delay_ns, arg->interval_ns);
-	if (!err) {
-		/* It may have expired, been read and given up its id by now */
-		arg->id = ft->timer.id;
-		err = vmisc_timer_await(&ft->timer);
-	}
+	err = vmisc_timer_set_and_wait(&ft->timer, arg->delay_ns,
+				       arg->interval_ns);
+	/* It may have expired, been read and given up its id by now */
+	arg->id = ft->timer.id;
 	if (err) {
 		spin_lock_irq(&vm->lock);
 		if (!list_empty(&ft->node))
@@ -314,7 +399,8 @@ static int vmisc_add_timer(struct vmisc_file *file,
  * @id: timer
  *
  * Context: Process context.
- * Return: 0, -ENOENT when the file has no such timer, or why it has none.
+ * Return: 0, -ENOENT when the file has no such timer, -EINTR when there is a
+ * signal, or why it has none.
  */
 static int vmisc_cancel_timer(struct vmisc_file *file, u32 id)
 {
@@ -322,9 +408,13 @@ static int vmisc_cancel_timer(struct vmisc_file *file, u32 id)
 	struct vmisc_timer *timer;
 	int err = -ENOENT;
 
+	/* Not while it is being read: then it was, or it was not */
+	if (mutex_lock_interruptible(&file->read_lock))
+		return -EINTR;
+
 	spin_lock_irq(&vm->lock);
 	timer = xa_load(&vm->timers, id);
-	if (timer && !timer->closed && timer->expired == vmisc_file_expired &&
+	if (timer && !timer->closed && timer->ops == &vmisc_file_ops &&
 	    to_file_timer(timer)->file == file) {
 		vmisc_file_drop(to_file_timer(timer));
 		err = 0;
@@ -332,6 +422,8 @@ static int vmisc_cancel_timer(struct vmisc_file *file, u32 id)
 		err = vm->error;
 	}
 	spin_unlock_irq(&vm->lock);
+
+	mutex_unlock(&file->read_lock);
 
 	return err;
 }
@@ -411,7 +503,7 @@ int vmisc_chardev_add(struct vmisc *vm)
 	if (vm->index < 0)
 		return vm->index;
 
-	snprintf(vm->name, sizeof(vm->name), "virtio_misc_timer%d", vm->index);
+	snprintf(vm->name, sizeof(vm->name), "virtio-timer%d", vm->index);
 	vm->misc.minor = MISC_DYNAMIC_MINOR;
 	vm->misc.name = vm->name;
 	vm->misc.fops = &vmisc_fops;

@@ -6,9 +6,10 @@
  * them and notifies when they expire.
  */
 
-#include <linux/list_sort.h>
 #include <linux/math64.h>
 #include <linux/module.h>
+#include <linux/overflow.h>
+#include <linux/rculist.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/virtio.h>
@@ -17,11 +18,19 @@
 #include "virtio_compat.h"
 #include "virtio_misc_internal.h"
 
-/* Bound devices */
+/* Resets in a row that bring nothing, after which a device is given up */
+#define VMISC_MAX_RESETS	8
+
+/* Bound devices; they leave the list, and then all readers of it, before us */
 static LIST_HEAD(vmisc_devices);
 static DEFINE_SPINLOCK(vmisc_devices_lock);
 
 static bool notify_hold;
+
+static unsigned int answer_timeout = 30;
+module_param(answer_timeout, uint, 0644);
+MODULE_PARM_DESC(answer_timeout,
+		 "Longest time to wait for the device's answer [s] (default: 30)");
 
 static void vmisc_free(struct kref *ref)
 {
@@ -46,47 +55,60 @@ void vmisc_put(struct vmisc *vm)
 }
 
 /**
- * vmisc_get() - find the device data of a virtio device
+ * vmisc_find() - find the device data of a virtio device
  * @vdev: virtio device, of any kind, with any driver
  *
- * Context: Any context.
+ * Context: Any context but NMI. RCU read lock held.
+ * Return: device data, good until the RCU read lock is released, or NULL if we
+ * do not drive it.
+ */
+struct vmisc *vmisc_find(struct virtio_device *vdev)
+{
+	struct vmisc *vm;
+
+	list_for_each_entry_rcu(vm, &vmisc_devices, node)
+		if (vm->vdev == vdev)
+			return vm;
+
+	return NULL;
+}
+
+/**
+ * vmisc_get() - find the device data of a virtio device, and keep it
+ * @vdev: virtio device, of any kind, with any driver
+ *
+ * Context: Any context but NMI.
  * Return: device data with a reference, or NULL if we do not drive it.
  */
 struct vmisc *vmisc_get(struct virtio_device *vdev)
 {
-	struct vmisc *vm, *found = NULL;
-	unsigned long flags;
+	struct vmisc *vm;
 
-	spin_lock_irqsave(&vmisc_devices_lock, flags);
-	list_for_each_entry(vm, &vmisc_devices, node) {
-		if (vm->vdev == vdev) {
-			kref_get(&vm->ref);
-			found = vm;
-			break;
-		}
-	}
-	spin_unlock_irqrestore(&vmisc_devices_lock, flags);
+	rcu_read_lock();
+	vm = vmisc_find(vdev);
+	if (vm)
+		kref_get(&vm->ref);
+	rcu_read_unlock();
 
-	return found;
+	return vm;
 }
 
 /**
  * vmisc_get_index() - find device data by the number of the character device
- * @index: N of /dev/virtio_misc_timerN
+ * @index: N of /dev/virtio-timerN
  *
  * The virtio device gets a reference, too: without it, it might go before the
  * caller had its own.
  *
- * Context: Any context.
+ * Context: Any context but NMI.
  * Return: device data with a reference, or NULL.
  */
 struct vmisc *vmisc_get_index(unsigned int index)
 {
 	struct vmisc *vm, *found = NULL;
-	unsigned long flags;
 
-	spin_lock_irqsave(&vmisc_devices_lock, flags);
-	list_for_each_entry(vm, &vmisc_devices, node) {
+	rcu_read_lock();
+	list_for_each_entry_rcu(vm, &vmisc_devices, node) {
 		if (vm->index == index) {
 			kref_get(&vm->ref);
 			get_device(&vm->vdev->dev);
@@ -94,7 +116,7 @@ struct vmisc *vmisc_get_index(unsigned int index)
 			break;
 		}
 	}
-	spin_unlock_irqrestore(&vmisc_devices_lock, flags);
+	rcu_read_unlock();
 
 	return found;
 }
@@ -103,16 +125,14 @@ struct vmisc *vmisc_get_index(unsigned int index)
  * vmisc_timer_init() - initialize a timer in its owner's structure
  * @timer: timer, zeroed; gets one reference
  * @vm: device data
- * @expired: tells the owner of expiries
+ * @ops: of the owner
  * @gfp: for the memory it needs
  *
  * Context: Any context that @gfp allows.
  * Return: 0 or -ENOMEM.
  */
 int vmisc_timer_init(struct vmisc_timer *timer, struct vmisc *vm,
-		     void (*expired)(struct vmisc_timer *timer, u64 expirations,
-				     ktime_t now),
-		     gfp_t gfp)
+		     const struct vmisc_owner_ops *ops, gfp_t gfp)
 {
 	timer->dma = kzalloc(sizeof(*timer->dma), gfp);
 	if (!timer->dma)
@@ -120,11 +140,11 @@ int vmisc_timer_init(struct vmisc_timer *timer, struct vmisc *vm,
 
 	refcount_set(&timer->ref, 1);
 	timer->vm = vm;
-	timer->expired = expired;
+	timer->ops = ops;
 	timer->state = VMISC_IDLE;
 	timer->status = -EINPROGRESS;
+	timer->link.timer = timer;
 	INIT_LIST_HEAD(&timer->request_node);
-	init_completion(&timer->answered);
 
 	return 0;
 }
@@ -143,37 +163,124 @@ void vmisc_timer_put(struct vmisc_timer *timer)
 	}
 }
 
+/* Two timers with one deadline keep the order of their ids, any order will do */
+static bool vmisc_timer_before(const struct vmisc_timer *timer,
+			       ktime_t deadline, u32 id)
+{
+	if (timer->deadline != deadline)
+		return timer->deadline < deadline;
+
+	return timer->id < id;
+}
+
+static bool vmisc_order_less(struct rb_node *a, const struct rb_node *b)
+{
+	const struct vmisc_timer *second =
+		rb_entry(b, struct vmisc_timer, order_node);
+
+	return vmisc_timer_before(rb_entry(a, struct vmisc_timer, order_node),
+				  second->deadline, second->id);
+}
+
+/**
+ * vmisc_first_from() - find a timer by its place in the order of deadlines
+ * @vm: device data
+ * @deadline: deadline
+ * @id: the timer sought is not before a timer with this @deadline and id
+ *
+ * Context: Any context. vm->lock held.
+ * Return: timer, or NULL.
+ */
+static struct vmisc_timer *vmisc_first_from(struct vmisc *vm, ktime_t deadline,
+					    u32 id)
+{
+	struct rb_node *node = vm->by_deadline.rb_root.rb_node;
+	struct vmisc_timer *timer, *found = NULL;
+
+	while (node) {
+		timer = rb_entry(node, struct vmisc_timer, order_node);
+		if (vmisc_timer_before(timer, deadline, id)) {
+			node = node->rb_right;
+		} else {
+			found = timer;
+			node = node->rb_left;
+		}
+	}
+
+	return found;
+}
+
 /**
  * vmisc_queue_set() - queue the request to set a timer
  * @timer: timer, its request idle or queued already
- * @delay_ns: time to its next expiry [ns]
- *
- * What fits into the request that every device has goes there.
+ * @delay_ns: time from @asked_at to its next expiry [ns]
+ * @asked_at: CLOCK_MONOTONIC
  *
  * Context: Any context. vm->lock held. vmisc_send() has to follow.
  */
-static void vmisc_queue_set(struct vmisc_timer *timer, u64 delay_ns)
+static void vmisc_queue_set(struct vmisc_timer *timer, u64 delay_ns,
+			    ktime_t asked_at)
 {
 	struct vmisc *vm = timer->vm;
-	struct vmisc_dma *dma = timer->dma;
-	u64 delay_ms = DIV_ROUND_UP_ULL(delay_ns, NSEC_PER_MSEC);
-	bool whole_ms = delay_ms * NSEC_PER_MSEC == delay_ns &&
-			delay_ms <= U32_MAX && !timer->interval_ns;
 
-	if (whole_ms || !virtio_has_feature(vm->vdev, VIRTIO_MISC_F_NSEC)) {
-		dma->set.type = cpu_to_le32(VIRTIO_MISC_SET_TIMER);
-		dma->set.delay_ms = cpu_to_le32(min_t(u64, delay_ms, U32_MAX));
-		dma->set.request_id = cpu_to_le32(timer->id);
-	} else {
-		dma->set_ns.type = cpu_to_le32(VIRTIO_MISC_SET_TIMER_NS);
-		dma->set_ns.request_id = cpu_to_le32(timer->id);
-		dma->set_ns.delay_ns = cpu_to_le64(delay_ns);
-		dma->set_ns.interval_ns = cpu_to_le64(timer->interval_ns);
-	}
-
+	timer->delay_ns = delay_ns;
+	timer->asked_at = asked_at;
+	timer->epoch = vm->epoch;
 	timer->request = VMISC_SET;
 	timer->state = VMISC_QUEUED;
 	list_move_tail(&timer->request_node, &vm->backlog);
+}
+
+/**
+ * vmisc_fill_set() - write the request to set a timer
+ * @timer: timer
+ *
+ * What fits into the request that every device has goes there. The time that
+ * the request had to wait is taken off, unless it is less than one that is
+ * worth a request in ns.
+ *
+ * Return: size of the request in bytes.
+ */
+static size_t vmisc_fill_set(struct vmisc_timer *timer)
+{
+	u64 waited = ktime_to_ns(ktime_sub(ktime_get(), timer->asked_at));
+	struct virtio_device *vdev = timer->vm->vdev;
+	struct vmisc_dma *dma = timer->dma;
+	u64 delay_ns = timer->delay_ns;
+	u64 delay_ms;
+	bool whole_ms;
+
+	if (waited >= NSEC_PER_MSEC)
+		delay_ns -= min(waited, delay_ns);
+	delay_ms = DIV_ROUND_UP_ULL(delay_ns, NSEC_PER_MSEC);
+	whole_ms = delay_ms * NSEC_PER_MSEC == delay_ns &&
+		   delay_ms <= U32_MAX && !timer->interval_ns;
+
+	if (whole_ms || !virtio_has_feature(vdev, VIRTIO_MISC_F_NSEC)) {
+		dma->set.type = cpu_to_le32(VIRTIO_MISC_SET_TIMER);
+		dma->set.delay_ms = cpu_to_le32(min_t(u64, delay_ms, U32_MAX));
+		dma->set.request_id = cpu_to_le32(timer->id);
+
+		return sizeof(dma->set);
+	}
+
+	dma->set_ns.type = cpu_to_le32(VIRTIO_MISC_SET_TIMER_NS);
+	dma->set_ns.request_id = cpu_to_le32(timer->id);
+	dma->set_ns.delay_ns = cpu_to_le64(delay_ns);
+	dma->set_ns.interval_ns = cpu_to_le64(timer->interval_ns);
+
+	return sizeof(dma->set_ns);
+}
+
+static size_t vmisc_fill_cancel(struct vmisc_timer *timer)
+{
+	struct vmisc_dma *dma = timer->dma;
+
+	dma->cancel.type = cpu_to_le32(VIRTIO_MISC_CANCEL_TIMER);
+	dma->cancel.reserved = 0;
+	dma->cancel.request_id = cpu_to_le32(timer->id);
+
+	return sizeof(dma->cancel);
 }
 
 /**
@@ -184,15 +291,15 @@ static void vmisc_queue_set(struct vmisc_timer *timer, u64 delay_ns)
  */
 static void vmisc_queue_cancel(struct vmisc_timer *timer)
 {
-	struct vmisc_dma *dma = timer->dma;
-
-	dma->cancel.type = cpu_to_le32(VIRTIO_MISC_CANCEL_TIMER);
-	dma->cancel.reserved = 0;
-	dma->cancel.request_id = cpu_to_le32(timer->id);
-
 	timer->request = VMISC_CANCEL;
 	timer->state = VMISC_QUEUED;
 	list_add_tail(&timer->request_node, &timer->vm->backlog);
+}
+
+/* A device that was reset has forgotten it */
+static bool vmisc_timer_forgotten(const struct vmisc_timer *timer)
+{
+	return timer->gone || timer->epoch != timer->vm->epoch;
 }
 
 /**
@@ -214,7 +321,7 @@ void vmisc_timer_settle(struct vmisc_timer *timer)
 		return;
 
 	if (timer->state == VMISC_QUEUED &&
-	    (timer->request == VMISC_SET || timer->gone)) {
+	    (timer->request == VMISC_SET || vmisc_timer_forgotten(timer))) {
 		list_del_init(&timer->request_node);
 		timer->state = VMISC_IDLE;
 		timer->gone = true;
@@ -222,9 +329,11 @@ void vmisc_timer_settle(struct vmisc_timer *timer)
 	if (timer->state != VMISC_IDLE)
 		return;
 
-	if (timer->gone) {
+	if (vmisc_timer_forgotten(timer)) {
 		timer->listed = false;
 		xa_erase(&vm->timers, timer->id);
+		rb_erase_cached(&timer->order_node, &vm->by_deadline);
+		list_del(&timer->link.node);
 		vmisc_timer_put(timer);
 	} else if (virtio_has_feature(vm->vdev, VIRTIO_MISC_F_CANCEL) &&
 		   !timer->uncancellable) {
@@ -254,17 +363,27 @@ void vmisc_timer_close(struct vmisc_timer *timer)
  */
 static void vmisc_set_answered(struct vmisc_timer *timer, int err)
 {
+	struct vmisc *vm = timer->vm;
+	bool again = !timer->status;
+
+	if (!err)
+		vm->resets = 0;
+
 	if (err && !timer->gone) {
 		timer->gone = true;
 		timer->closed = true;
-		if (!timer->awaited)
-			dev_warn_ratelimited(&timer->vm->vdev->dev,
+		if (again && timer->ops->lost)
+			timer->ops->lost(timer, err);
+		else if (!timer->waiter)
+			dev_warn_ratelimited(&vm->vdev->dev,
 					     "timer %u was refused: %d\n",
 					     timer->id, err);
 	}
 
-	timer->status = err;
-	complete(&timer->answered);
+	if (!again)
+		WRITE_ONCE(timer->status, err);
+	if (timer->waiter)
+		wake_up(&timer->waiter->answered);
 	vmisc_timer_settle(timer);
 }
 
@@ -295,6 +414,32 @@ static void vmisc_post_notes(struct vmisc *vm)
 }
 
 /**
+ * vmisc_timer_advance() - a periodic timer expired
+ * @timer: timer
+ * @expirations: how often, if the device is to be believed
+ * @now: CLOCK_MONOTONIC
+ *
+ * Whatever that says, the next expiry is at most an interval away.
+ *
+ * Context: Any context. vm->lock held.
+ */
+static void vmisc_timer_advance(struct vmisc_timer *timer, u64 expirations,
+				ktime_t now)
+{
+	struct vmisc *vm = timer->vm;
+	ktime_t latest = ktime_add_safe(now, ns_to_ktime(timer->interval_ns));
+	u64 time;
+
+	rb_erase_cached(&timer->order_node, &vm->by_deadline);
+	if (check_mul_overflow(expirations, timer->interval_ns, &time) ||
+	    time > KTIME_MAX)
+		time = KTIME_MAX;
+	timer->deadline = min(ktime_add_safe(timer->deadline, ns_to_ktime(time)),
+			      latest);
+	rb_add_cached(&timer->order_node, &vm->by_deadline, vmisc_order_less);
+}
+
+/**
  * vmisc_notified() - handle one notification
  * @vm: device data
  * @note: copy that the device can no longer change
@@ -308,6 +453,7 @@ static void vmisc_notified(struct vmisc *vm,
 {
 	struct vmisc_timer *timer;
 	u64 expirations = 1;
+	ktime_t now;
 
 	if (len < offsetofend(struct virtio_misc_notification, request_id) ||
 	    len > sizeof(*note) ||
@@ -319,17 +465,21 @@ static void vmisc_notified(struct vmisc *vm,
 	}
 
 	timer = xa_load(&vm->timers, le32_to_cpu(note->request_id));
-	if (!timer || timer->gone) {
+	/* Nor can it have expired before the device has heard of it */
+	if (!timer || vmisc_timer_forgotten(timer) ||
+	    (timer->state == VMISC_QUEUED && timer->request == VMISC_SET)) {
 		dev_warn_ratelimited(&vm->vdev->dev,
 				     "notification for unknown timer %u: ignored\n",
 				     le32_to_cpu(note->request_id));
 		return;
 	}
 
+	vm->resets = 0;
+	now = ktime_get();
 	if (timer->interval_ns) {
 		if (len == sizeof(*note))
 			expirations = max(le64_to_cpu(note->expirations), 1ULL);
-		timer->deadline += expirations * timer->interval_ns;
+		vmisc_timer_advance(timer, expirations, now);
 	} else {
 		timer->gone = true;
 	}
@@ -337,7 +487,7 @@ static void vmisc_notified(struct vmisc *vm,
 	if (timer->closed)
 		vmisc_timer_settle(timer);
 	else
-		timer->expired(timer, expirations, ktime_get());
+		timer->ops->expired(timer, expirations, now);
 }
 
 /**
@@ -411,6 +561,24 @@ static void vmisc_answered(struct vmisc_timer *timer, int err)
 }
 
 /**
+ * vmisc_check_later() - look soon whether the device needs a reset
+ * @vm: device data
+ *
+ * At most once a second: a device that always needs one must not keep us busy.
+ *
+ * Context: Any context. vm->lock held.
+ */
+static void vmisc_check_later(struct vmisc *vm)
+{
+	unsigned long now = jiffies;
+	unsigned long next = vm->resets ? vm->reset_at + HZ : now;
+
+	if (!vm->removing)
+		queue_delayed_work(system_freezable_wq, &vm->reset_work,
+				   time_after(next, now) ? next - now : 0);
+}
+
+/**
  * vmisc_send() - send queued requests, as far as there is room
  * @vm: device data
  *
@@ -429,9 +597,10 @@ void vmisc_send(struct vmisc *vm)
 							   request_node))) {
 		struct vmisc_dma *dma = timer->dma;
 
-		size = sizeof(dma->set);
-		if (dma->set.type == cpu_to_le32(VIRTIO_MISC_SET_TIMER_NS))
-			size = sizeof(dma->set_ns);
+		if (timer->request == VMISC_SET)
+			size = vmisc_fill_set(timer);
+		else
+			size = vmisc_fill_cancel(timer);
 		sg_init_one(&out_sg, dma, size);
 		sg_init_one(&in_sg, &dma->status, sizeof(dma->status));
 
@@ -439,6 +608,10 @@ void vmisc_send(struct vmisc *vm)
 					GFP_ATOMIC);
 		if (err == -ENOSPC)
 			break;
+		if (err && virtqueue_is_broken(vm->controlq)) {
+			vmisc_check_later(vm);
+			break;
+		}
 
 		list_del_init(&timer->request_node);
 		timer->state = VMISC_SENT;
@@ -458,84 +631,98 @@ void vmisc_send(struct vmisc *vm)
  * @timer: timer, initialized
  * @delay_ns: time to its expiry [ns]
  * @interval_ns: time between later expiries [ns], 0 if it expires once
+ * @asked_at: CLOCK_MONOTONIC from which @delay_ns counts
  *
- * Does not wait for the device's answer. The timer may have expired when this
- * returns.
+ * Does not wait for the device's answer.
  *
- * Context: Any context. Takes and releases vm->lock.
+ * Context: Any context. vm->lock held.
  * Return: 0 or negative errno.
  */
-int vmisc_timer_set(struct vmisc_timer *timer, u64 delay_ns, u64 interval_ns)
+int vmisc_timer_set(struct vmisc_timer *timer, u64 delay_ns, u64 interval_ns,
+		    ktime_t asked_at)
 {
 	struct vmisc *vm = timer->vm;
 	struct virtio_device *vdev = vm->vdev;
-	unsigned long flags;
 	int err;
 
 	if (delay_ns > KTIME_MAX || interval_ns > KTIME_MAX ||
 	    (interval_ns && interval_ns < VIRTIO_MISC_MIN_INTERVAL_NS))
 		return -EINVAL;
 
-	spin_lock_irqsave(&vm->lock, flags);
-
 	/* Once the driver is unbound, @vdev may be gone */
-	err = vm->error;
-	if (err)
-		goto out_unlock;
+	if (vm->error)
+		return vm->error;
 
 	/* A periodic timer that can't be cancelled would never end */
 	if (interval_ns && !(virtio_has_feature(vdev, VIRTIO_MISC_F_PERIODIC) &&
 			     virtio_has_feature(vdev, VIRTIO_MISC_F_CANCEL) &&
-			     virtio_has_feature(vdev, VIRTIO_MISC_F_NSEC))) {
-		err = -EOPNOTSUPP;
-		goto out_unlock;
-	}
+			     virtio_has_feature(vdev, VIRTIO_MISC_F_NSEC)))
+		return -EOPNOTSUPP;
 	if (!virtio_has_feature(vdev, VIRTIO_MISC_F_NSEC) &&
-	    delay_ns > (u64)U32_MAX * NSEC_PER_MSEC) {
-		err = -EINVAL;
-		goto out_unlock;
-	}
+	    delay_ns > (u64)U32_MAX * NSEC_PER_MSEC)
+		return -EINVAL;
 
 	err = xa_alloc_cyclic(&vm->timers, &timer->id, timer, xa_limit_31b,
 			      &vm->next_id, GFP_ATOMIC);
 	if (err < 0)
-		goto out_unlock;
-	err = 0;
+		return err;
 
 	refcount_inc(&timer->ref);
 	timer->listed = true;
 	timer->interval_ns = interval_ns;
-	timer->deadline = ktime_add_safe(ktime_get(), ns_to_ktime(delay_ns));
-	vmisc_queue_set(timer, delay_ns);
+	timer->deadline = ktime_add_safe(asked_at, ns_to_ktime(delay_ns));
+	list_add_tail(&timer->link.node, &vm->all);
+	rb_add_cached(&timer->order_node, &vm->by_deadline, vmisc_order_less);
+	vmisc_queue_set(timer, delay_ns, asked_at);
 	vmisc_send(vm);
 
-out_unlock:
-	spin_unlock_irqrestore(&vm->lock, flags);
-
-	return err;
+	return 0;
 }
 
 /**
- * vmisc_timer_await() - wait for the device's answer to a new timer
- * @timer: timer, set, @awaited
+ * vmisc_timer_set_and_wait() - set a timer and wait for the device's answer
+ * @timer: timer, initialized
+ * @delay_ns: time to its expiry [ns]
+ * @interval_ns: time between later expiries [ns], 0 if it expires once
  *
- * On error the caller has to close the timer.
+ * The timer may have expired when this returns. On error the caller has to
+ * close it.
  *
  * Context: Process context.
- * Return: 0 when it is set, -EINTR when the task was killed, or another
- * negative errno.
+ * Return: 0 when it is set, -EINTR when there is a signal, -ETIMEDOUT, or
+ * another negative errno.
  */
-int vmisc_timer_await(struct vmisc_timer *timer)
+int vmisc_timer_set_and_wait(struct vmisc_timer *timer, u64 delay_ns,
+			     u64 interval_ns)
 {
-	unsigned long flags;
+	unsigned long timeout = READ_ONCE(answer_timeout) * (unsigned long)HZ;
+	struct vmisc_waiter waiter = { .timer = timer };
+	struct vmisc *vm = timer->vm;
+	long left = 0;
 	int err;
 
-	err = wait_for_completion_state(&timer->answered, VMISC_WAIT);
+	init_waitqueue_head(&waiter.answered);
 
-	spin_lock_irqsave(&timer->vm->lock, flags);
-	timer->awaited = false;
-	err = err ? -EINTR : timer->status;
-	spin_unlock_irqrestore(&timer->vm->lock, flags);
+	spin_lock_irq(&vm->lock);
+	timer->waiter = &waiter;
+	list_add_tail(&waiter.node, &vm->waiters);
+	err = vmisc_timer_set(timer, delay_ns, interval_ns, ktime_get());
+	spin_unlock_irq(&vm->lock);
+
+	if (!err)
+		left = wait_event_freezable_timeout(waiter.answered,
+						    READ_ONCE(timer->status) != -EINPROGRESS,
+						    clamp(timeout, 1UL, LONG_MAX / 2UL));
+
+	spin_lock_irq(&vm->lock);
+	list_del(&waiter.node);
+	timer->waiter = NULL;
+	if (!err)
+		err = timer->status;
+	spin_unlock_irq(&vm->lock);
+
+	if (err == -EINPROGRESS)
+		err = left < 0 ? -EINTR : -ETIMEDOUT;
 
 	return err;
 }
@@ -551,15 +738,15 @@ int vmisc_timer_await(struct vmisc_timer *timer)
  */
 static void vmisc_fail_all(struct vmisc *vm, int error)
 {
-	struct vmisc_timer *timer;
-	unsigned long flags, id;
+	struct vmisc_waiter *waiter;
+	unsigned long flags;
 
 	spin_lock_irqsave(&vm->lock, flags);
-	vm->error = error;
-	xa_for_each(&vm->timers, id, timer) {
-		if (timer->status == -EINPROGRESS) {
-			timer->status = error;
-			complete(&timer->answered);
+	WRITE_ONCE(vm->error, error);
+	list_for_each_entry(waiter, &vm->waiters, node) {
+		if (waiter->timer->status == -EINPROGRESS) {
+			WRITE_ONCE(waiter->timer->status, error);
+			wake_up(&waiter->answered);
 		}
 	}
 	vmisc_chardev_wake(vm);
@@ -612,14 +799,6 @@ static void vmisc_take_answers(struct vmisc *vm)
 		vmisc_answered(timer, vmisc_status_to_errno(timer, len));
 }
 
-static void vmisc_check_broken(struct vmisc *vm, struct virtqueue *vq)
-{
-	if (virtqueue_is_broken(vq)) {
-		dev_err(&vm->vdev->dev, "%s is broken\n", vq->name);
-		vmisc_fail_all(vm, -EIO);
-	}
-}
-
 /**
  * vmisc_controlq_done() - the device has answered requests
  * @vq: virtqueue
@@ -639,10 +818,10 @@ static void vmisc_controlq_done(struct virtqueue *vq)
 		} while (!virtqueue_enable_cb(vq));
 		vmisc_post_notes(vm);
 		vmisc_send(vm);
+		if (virtqueue_is_broken(vq))
+			vmisc_check_later(vm);
 	}
 	spin_unlock_irqrestore(&vm->lock, flags);
-
-	vmisc_check_broken(vm, vq);
 }
 
 /**
@@ -664,24 +843,28 @@ static void vmisc_notifyq_done(struct virtqueue *vq)
 		} while (!virtqueue_enable_cb(vq));
 		vmisc_post_notes(vm);
 		vmisc_send(vm);
+		if (virtqueue_is_broken(vq))
+			vmisc_check_later(vm);
 	}
 	spin_unlock_irqrestore(&vm->lock, flags);
-
-	vmisc_check_broken(vm, vq);
 }
 
 /**
  * vmisc_config_changed() - the device reports a change
  * @vdev: virtio device
  *
+ * Reading the status may sleep on some transports.
+ *
  * Context: Interrupt, config_lock held.
  */
 static void vmisc_config_changed(struct virtio_device *vdev)
 {
-	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET) {
-		dev_err(&vdev->dev, "device needs a reset\n");
-		vmisc_fail_all(vdev->priv, -EIO);
-	}
+	struct vmisc *vm = vdev->priv;
+	unsigned long flags;
+
+	spin_lock_irqsave(&vm->lock, flags);
+	vmisc_check_later(vm);
+	spin_unlock_irqrestore(&vm->lock, flags);
 }
 
 static int vmisc_set_notify_hold(const char *val, const struct kernel_param *kp)
@@ -715,22 +898,68 @@ module_param_cb(notify_hold, &vmisc_notify_hold_ops, &notify_hold, 0644);
 MODULE_PARM_DESC(notify_hold,
 		 "Post no notification buffers while set, to test the device (default: N)");
 
-static int vmisc_compare_deadlines(void *priv, const struct list_head *a,
-				   const struct list_head *b)
+/**
+ * vmisc_breathe() - let interrupts in now and then in a long loop
+ * @vm: device data
+ * @steps: of the loop since it did so last
+ *
+ * Context: Process context. Called with vm->lock held, may release it meanwhile.
+ */
+void vmisc_breathe(struct vmisc *vm, unsigned int *steps)
 {
-	ktime_t first = list_entry(a, struct vmisc_timer, request_node)->deadline;
-	ktime_t second = list_entry(b, struct vmisc_timer, request_node)->deadline;
+	if (++*steps < VMISC_BATCH)
+		return;
 
-	return ktime_compare(first, second);
+	*steps = 0;
+	spin_unlock_irq(&vm->lock);
+	cond_resched();
+	spin_lock_irq(&vm->lock);
+}
+
+/**
+ * vmisc_set_again() - set the timers that there are, after a reset
+ * @vm: device data, up
+ *
+ * Each with the time that is left of it, and in the order of their deadlines:
+ * those that are overdue, too, expire in order.
+ *
+ * Context: Process context. vm->lock held, released meanwhile.
+ */
+static void vmisc_set_again(struct vmisc *vm)
+{
+	struct vmisc_timer *timer;
+	unsigned int steps = 0;
+	ktime_t deadline = KTIME_MIN, now;
+	u32 id = 0;
+
+	while ((timer = vmisc_first_from(vm, deadline, id))) {
+		deadline = timer->deadline;
+		id = timer->id + 1;
+
+		if (timer->epoch != vm->epoch) {
+			/* Its request was for the device as it was before */
+			list_del_init(&timer->request_node);
+			timer->state = VMISC_IDLE;
+			timer->uncancellable = false;
+			if (timer->closed) {
+				vmisc_timer_settle(timer);
+			} else if (!timer->gone) {
+				now = ktime_get();
+				vmisc_queue_set(timer,
+						max_t(s64, ktime_sub(deadline, now), 0),
+						now);
+				vmisc_send(vm);
+			}
+		}
+		vmisc_breathe(vm, &steps);
+	}
 }
 
 /**
  * vmisc_start() - set up the virtqueues and let the device go
  * @vm: device data
  *
- * Timers that there are, from before a suspend, are set again: each with the
- * time that was left of it. Those that are overdue, too, expire in order.
- *
+ * Context: Process context.
  * Return: 0 or negative errno.
  */
 static int vmisc_start(struct vmisc *vm)
@@ -740,8 +969,7 @@ static int vmisc_start(struct vmisc *vm)
 		{ "notifyq", vmisc_notifyq_done },
 	};
 	struct virtqueue *vqs[ARRAY_SIZE(info)];
-	struct vmisc_timer *timer;
-	unsigned long id;
+	LIST_HEAD(outdated);
 	int err;
 
 	err = virtio_compat_find_vqs(vm->vdev, ARRAY_SIZE(info), vqs, info);
@@ -754,20 +982,15 @@ static int vmisc_start(struct vmisc *vm)
 	vm->controlq = vqs[0];
 	vm->notifyq = vqs[1];
 	vm->up = true;
-	vm->error = 0;
+	vm->epoch++;
+	WRITE_ONCE(vm->error, 0);
 	vmisc_post_notes(vm);
-	xa_for_each(&vm->timers, id, timer) {
-		if (timer->closed) {
-			timer->gone = true;
-			vmisc_timer_settle(timer);
-		} else if (!timer->gone) {
-			vmisc_queue_set(timer,
-					max_t(s64, timer->deadline - ktime_get(), 0));
-		}
-	}
-	list_sort(NULL, &vm->backlog, vmisc_compare_deadlines);
-	vmisc_send(vm);
+	/* Nothing of it is sent: vmisc_set_again() takes one after the other */
+	list_splice_init(&vm->backlog, &outdated);
+	vmisc_set_again(vm);
 	spin_unlock_irq(&vm->lock);
+
+	WARN_ON_ONCE(!list_empty(&outdated));
 
 	return 0;
 }
@@ -777,12 +1000,13 @@ static int vmisc_start(struct vmisc *vm)
  * @vm: device data
  *
  * No request is on its way after this, and the device has no timers.
+ *
+ * Context: Process context.
  */
 static void vmisc_stop(struct vmisc *vm)
 {
 	struct virtio_misc_notification *note;
 	struct vmisc_timer *timer;
-	unsigned long id;
 
 	spin_lock_irq(&vm->lock);
 	vm->up = false;
@@ -804,13 +1028,7 @@ static void vmisc_stop(struct vmisc *vm)
 		vm->notes[vm->num_notes++] = note;
 	vm->controlq = NULL;
 	vm->notifyq = NULL;
-
-	xa_for_each(&vm->timers, id, timer) {
-		if (timer->closed) {
-			timer->gone = true;
-			vmisc_timer_settle(timer);
-		}
-	}
+	vm->epoch++;
 	spin_unlock_irq(&vm->lock);
 
 	vm->vdev->config->del_vqs(vm->vdev);
@@ -819,18 +1037,73 @@ static void vmisc_stop(struct vmisc *vm)
 /**
  * vmisc_drop_timers() - give up all timers, at the end
  * @vm: device data, stopped
+ *
+ * Context: Process context. Nobody sets timers any more.
  */
 static void vmisc_drop_timers(struct vmisc *vm)
 {
 	struct vmisc_timer *timer;
-	unsigned long id;
+	unsigned int steps = 0;
+	unsigned long id = 0;
 
 	spin_lock_irq(&vm->lock);
-	xa_for_each(&vm->timers, id, timer) {
+	while ((timer = xa_find(&vm->timers, &id, ULONG_MAX, XA_PRESENT))) {
+		id++;
 		timer->gone = true;
 		vmisc_timer_close(timer);
+		vmisc_breathe(vm, &steps);
 	}
 	spin_unlock_irq(&vm->lock);
+}
+
+#ifdef CONFIG_PM_SLEEP
+/* As if the system was suspended and resumed: nobody has to know */
+static int vmisc_reset(struct vmisc *vm)
+{
+	int err = virtio_device_freeze(vm->vdev);
+
+	return err ? err : virtio_device_restore(vm->vdev);
+}
+#else
+static int vmisc_reset(struct vmisc *vm)
+{
+	return -EIO;
+}
+#endif
+
+/**
+ * vmisc_reset_work() - reset the device if it needs that
+ * @work: work of the device
+ *
+ * Context: Freezable workqueue: the system is not being suspended.
+ */
+static void vmisc_reset_work(struct work_struct *work)
+{
+	struct vmisc *vm = container_of(to_delayed_work(work), struct vmisc,
+					reset_work);
+	struct virtio_device *vdev = vm->vdev;
+	unsigned int resets;
+	int err = -EIO;
+
+	if (!vm->controlq ||
+	    !(vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET ||
+	      virtqueue_is_broken(vm->controlq) ||
+	      virtqueue_is_broken(vm->notifyq)))
+		return;
+
+	spin_lock_irq(&vm->lock);
+	resets = vm->resets++;
+	vm->reset_at = jiffies;
+	spin_unlock_irq(&vm->lock);
+
+	if (resets < VMISC_MAX_RESETS) {
+		dev_warn(&vdev->dev, "device needs a reset\n");
+		err = vmisc_reset(vm);
+	}
+	if (err) {
+		dev_err(&vdev->dev, "device is given up: %d\n", err);
+		vmisc_fail_all(vm, err);
+	}
 }
 
 static int vmisc_validate(struct virtio_device *vdev)
@@ -862,6 +1135,24 @@ static int vmisc_alloc_notes(struct vmisc *vm)
 	return 0;
 }
 
+/**
+ * vmisc_end() - have done with the device
+ * @vm: device data
+ *
+ * Context: Process context.
+ */
+static void vmisc_end(struct vmisc *vm)
+{
+	spin_lock_irq(&vm->lock);
+	vm->removing = true;
+	spin_unlock_irq(&vm->lock);
+	cancel_delayed_work_sync(&vm->reset_work);
+
+	/* First, as a callback that runs now may be waiting for an answer */
+	vmisc_fail_all(vm, -ENODEV);
+	vmisc_stop(vm);
+}
+
 static int vmisc_probe(struct virtio_device *vdev)
 {
 	struct vmisc *vm;
@@ -877,10 +1168,11 @@ static int vmisc_probe(struct virtio_device *vdev)
 	spin_lock_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->backlog);
 	xa_init_flags(&vm->timers, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_IRQ);
-	INIT_WORK(&vm->call_work, vmisc_call_work);
-	INIT_LIST_HEAD(&vm->calls);
-	init_waitqueue_head(&vm->call_done);
+	INIT_LIST_HEAD(&vm->all);
+	vm->by_deadline = RB_ROOT_CACHED;
+	INIT_LIST_HEAD(&vm->waiters);
 	INIT_LIST_HEAD(&vm->files);
+	INIT_DELAYED_WORK(&vm->reset_work, vmisc_reset_work);
 	vdev->priv = vm;
 
 	virtio_cread_le(vdev, struct virtio_misc_config, max_timers,
@@ -891,34 +1183,29 @@ static int vmisc_probe(struct virtio_device *vdev)
 	if (err)
 		goto err_put;
 
-	vm->wq = alloc_ordered_workqueue("virtio_misc/%s",
-					 WQ_HIGHPRI | WQ_FREEZABLE,
-					 dev_name(&vdev->dev));
-	if (!vm->wq) {
-		err = -ENOMEM;
+	err = vmisc_api_init(vm);
+	if (err)
 		goto err_put;
-	}
 
 	err = vmisc_start(vm);
 	if (err)
-		goto err_destroy_wq;
+		goto err_api_exit;
 
 	err = vmisc_chardev_add(vm);
 	if (err)
 		goto err_stop;
 
 	spin_lock_irq(&vmisc_devices_lock);
-	list_add_tail(&vm->node, &vmisc_devices);
+	list_add_tail_rcu(&vm->node, &vmisc_devices);
 	spin_unlock_irq(&vmisc_devices_lock);
 
 	return 0;
 
 err_stop:
-	vmisc_fail_all(vm, -ENODEV);
-	vmisc_stop(vm);
+	vmisc_end(vm);
 	vmisc_drop_timers(vm);
-err_destroy_wq:
-	destroy_workqueue(vm->wq);
+err_api_exit:
+	vmisc_api_exit(vm);
 err_put:
 	vdev->priv = NULL;
 	vmisc_put(vm);
@@ -932,19 +1219,20 @@ static void vmisc_remove(struct virtio_device *vdev)
 
 	vmisc_chardev_del(vm);
 
-	/* First, as a callback that runs now may be waiting for an answer */
-	vmisc_fail_all(vm, -ENODEV);
-	vmisc_stop(vm);
-
-	vmisc_calls_drop(vm);
-	destroy_workqueue(vm->wq);
+	vmisc_end(vm);
+	vmisc_api_drop_calls(vm);
 	vmisc_drop_timers(vm);
 
-	/* Last: until here, whoever cancels has to wait for callbacks that run */
+	/*
+	 * Now that no callback runs: until here, whoever cancels has to wait for
+	 * those that do.
+	 */
 	spin_lock_irq(&vmisc_devices_lock);
-	list_del(&vm->node);
+	list_del_rcu(&vm->node);
 	spin_unlock_irq(&vmisc_devices_lock);
+	synchronize_rcu();
 
+	vmisc_api_exit(vm);
 	vdev->priv = NULL;
 	vmisc_put(vm);
 }

@@ -57,6 +57,23 @@ static atomic_t many_calls;
 	_good;								\
 })
 
+static void count_call(void *context);
+static void count_and_free(void *context);
+static void count_and_cancel(void *context);
+static void count_and_set_again(void *context);
+
+/*
+ * Ends each test, whatever came of it: what is still set has contexts on its
+ * stack, and callbacks in this module.
+ */
+static void end_test(void)
+{
+	virtio_misc_cancel_callback(vdev, count_call);
+	virtio_misc_cancel_callback(vdev, count_and_free);
+	virtio_misc_cancel_callback(vdev, count_and_cancel);
+	virtio_misc_cancel_callback(vdev, count_and_set_again);
+}
+
 static void count_call(void *context)
 {
 	struct call *call = context;
@@ -105,14 +122,19 @@ static bool test_order(void)
 	good &= check(calls[1].order < calls[2].order);
 	good &= check(calls[2].order < calls[0].order);
 
-	virtio_misc_cancel_callback(vdev, count_call);
+	end_test();
 
 	return good;
 }
 
+static void *many_contexts[MANY];
+
 static void count_and_free(void *context)
 {
-	kfree(context);
+	void **place = context;
+
+	kfree(*place);
+	*place = NULL;
 	atomic_inc(&many_calls);
 }
 
@@ -122,24 +144,26 @@ static bool test_many_from_atomic_context(void)
 	static DEFINE_SPINLOCK(lock);
 	unsigned long flags;
 	int i, set = 0, ms;
-	void *context;
 
 	atomic_set(&many_calls, 0);
+	for (i = 0; i < MANY; i++)
+		many_contexts[i] = kmalloc(64, GFP_KERNEL);
 
 	spin_lock_irqsave(&lock, flags);
-	for (i = 0; i < MANY; i++) {
-		context = kmalloc(64, GFP_ATOMIC);
-		if (context && !virtio_misc_set_timer(vdev, 1 + i % 20,
-						      count_and_free, context))
-			set++;
-		else
-			kfree(context);
-	}
+	for (i = 0; i < MANY; i++)
+		set += !virtio_misc_set_timer(vdev, 1 + i % 20, count_and_free,
+					      &many_contexts[i]);
 	spin_unlock_irqrestore(&lock, flags);
 
 	for (ms = 0; ms < LONG_MS && atomic_read(&many_calls) < set; ms += 20)
 		msleep(20);
 	msleep(QUIET_MS);
+
+	end_test();
+	for (i = 0; i < MANY; i++) {
+		kfree(many_contexts[i]);
+		many_contexts[i] = NULL;
+	}
 
 	return check(set == MANY) & check(atomic_read(&many_calls) == set);
 }
@@ -159,6 +183,8 @@ static bool test_cancel(void)
 	good &= check(!atomic_read(&call.calls));
 	good &= check(virtio_misc_cancel_timer(vdev, 0) == -ENOENT);
 	good &= check(virtio_misc_cancel_timer(vdev, U32_MAX) == -ENOENT);
+
+	end_test();
 
 	return good;
 }
@@ -191,8 +217,7 @@ static bool test_cancel_waits(void)
 	virtio_misc_cancel_callback(vdev, count_call);
 	good &= check(atomic_read(&other.calls) == 1);
 
-	/* If one of these failed, the callback still uses our stack */
-	msleep(2 * call.sleep_ms);
+	end_test();
 
 	return good;
 }
@@ -213,6 +238,8 @@ static bool test_cancel_races(void)
 		delay_us = get_random_u32() % 3000;
 		usleep_range(delay_us, delay_us + 1);
 		err = virtio_misc_cancel_timer(vdev, id);
+		/* If that failed, it still uses our stack */
+		end_test();
 		called = atomic_read(&call.calls);
 		good &= check(err == (called ? -ENOENT : 0));
 		good &= check(called <= 1);
@@ -264,6 +291,8 @@ static bool test_periodic(void)
 	good &= check(!own.error);
 	virtio_misc_cancel_callback(vdev, count_and_cancel);
 
+	end_test();
+
 	return good;
 }
 
@@ -296,6 +325,8 @@ static bool test_set_from_callback(void)
 	good &= check(atomic_read(&endless.calls) == calls);
 	good &= check(atomic_read(&call.calls) == 10);
 
+	end_test();
+
 	return good;
 }
 
@@ -319,6 +350,8 @@ static bool test_cancel_callback(void)
 	good &= check(atomic_read(&call.calls) == calls);
 	virtio_misc_cancel_callback(vdev, count_and_cancel);
 
+	end_test();
+
 	return good;
 }
 
@@ -336,6 +369,8 @@ static bool test_arguments(void)
 	good &= check(!virtio_misc_get_device(UINT_MAX));
 	msleep(QUIET_MS);
 	good &= check(!atomic_read(&call.calls));
+
+	end_test();
 
 	return good;
 }

@@ -46,8 +46,14 @@ MODULE_PARM_DESC(quiet, "Do not print responses and events (default: N)");
  */
 static DEFINE_RATELIMIT_STATE(print_limit, HZ, 100);
 
-/* A writer can always be killed, and does not keep the system from suspending */
-#define VIRTIO_TEST_WAIT (TASK_KILLABLE | TASK_FREEZABLE)
+/* A signal ends the wait of a writer, and it does not keep us from suspending */
+#define VIRTIO_TEST_WAIT (TASK_INTERRUPTIBLE | TASK_FREEZABLE)
+
+/* When to try again what there was no memory for */
+#define VIRTIO_TEST_RETRY msecs_to_jiffies(100)
+
+/* Resets in a row that bring no answer, after which a device is given up */
+#define VIRTIO_TEST_MAX_RESETS 8
 
 static DEFINE_IDA(virtio_test_ida);
 
@@ -62,7 +68,12 @@ static DEFINE_IDA(virtio_test_ida);
  * @room: woken when the virtqueue may have room, or is gone
  * @event_work: sends one counter for each of @events
  * @events: reported changes of the configuration that are not counted yet
- * @counter: last counter sent, used by @event_work alone
+ * @event: counter that found no room, used by @event_work alone as is @counter
+ * @counter: last counter made
+ * @reset_work: looks whether the device needs a reset, and resets it
+ * @resets: resets since the device last answered, protected by @lock as are
+ * @reset_at: jiffies of the last of them
+ * @removing: the driver is being unbound
  * @misc: character device, variant echo only
  * @index: which of the character devices it is
  * @name: its name
@@ -70,14 +81,19 @@ static DEFINE_IDA(virtio_test_ida);
 struct virtio_test {
 	struct kref ref;
 	struct virtio_device *vdev;
-	spinlock_t lock; /* vq, error, in_flight */
+	spinlock_t lock; /* vq, error, in_flight, resets, reset_at, removing */
 	struct virtqueue *vq;
 	int error;
 	struct list_head in_flight;
 	wait_queue_head_t room;
-	struct work_struct event_work;
+	struct delayed_work event_work;
 	atomic_t events;
+	struct virtio_test_op *event;
 	u32 counter;
+	struct delayed_work reset_work;
+	unsigned int resets;
+	unsigned long reset_at;
+	bool removing;
 	struct miscdevice misc;
 	int index;
 	char name[24];
@@ -301,6 +317,24 @@ static void print_response(const struct virtio_test_response *answer)
 	pr_notice("virtio response arg2 is %d\n", le32_to_cpu(answer->arg2));
 }
 
+/* At most once a second: a device that always needs a reset gets few of them */
+static void virtio_test_check_later(struct virtio_test *vt)
+{
+	unsigned long flags, now = jiffies, next;
+
+	spin_lock_irqsave(&vt->lock, flags);
+	next = vt->resets ? vt->reset_at + HZ : now;
+	if (!vt->removing)
+		queue_delayed_work(system_freezable_wq, &vt->reset_work,
+				   time_after(next, now) ? next - now : 0);
+	spin_unlock_irqrestore(&vt->lock, flags);
+}
+
+static void virtio_test_send_events(struct virtio_test *vt, unsigned long delay)
+{
+	queue_delayed_work(system_freezable_wq, &vt->event_work, delay);
+}
+
 /**
  * test_request_done() - the device is done with buffers of queue 0
  * @vq: virtqueue
@@ -326,6 +360,9 @@ static void test_request_done(struct virtqueue *vq)
 		virtqueue_disable_cb(vq);
 		while ((op = virtqueue_get_buf(vq, &len))) {
 			int err = virtio_test_take_answer(vt, op, len);
+
+			if (!err)
+				vt->resets = 0;
 
 			/* A writer may only go on when its lines are printed */
 			if (!op->finished)
@@ -354,11 +391,13 @@ static void test_request_done(struct virtqueue *vq)
 	}
 
 	if (virtqueue_is_broken(vq)) {
-		dev_err(&vt->vdev->dev, "virtqueue is broken\n");
 		virtio_test_fail_all(vt, -EIO);
+		virtio_test_check_later(vt);
 	}
 
 	wake_up(&vt->room);
+	if (atomic_read(&vt->events))
+		virtio_test_send_events(vt, 0);
 }
 
 /**
@@ -369,26 +408,87 @@ static void test_request_done(struct virtqueue *vq)
  */
 static void virtio_test_event_work(struct work_struct *work)
 {
-	struct virtio_test *vt = container_of(work, struct virtio_test,
-					      event_work);
+	struct virtio_test *vt = container_of(to_delayed_work(work),
+					      struct virtio_test, event_work);
 	struct virtio_test_op *op;
 	int err;
 
-	while (atomic_dec_if_positive(&vt->events) >= 0) {
-		op = virtio_test_op_new(true);
-		if (!op)
+	while (atomic_read(&vt->events)) {
+		op = vt->event;
+		if (!op) {
+			op = virtio_test_op_new(true);
+			if (!op) {
+				virtio_test_send_events(vt, VIRTIO_TEST_RETRY);
+				return;
+			}
+
+			if (!quiet)
+				pr_notice("virttest get config change\n");
+
+			op->dma->counter = cpu_to_le32(++vt->counter);
+			vt->event = op;
+		}
+
+		err = virtio_test_submit(vt, op);
+		/* test_request_done() has us come back */
+		if (err == -ENOSPC)
 			return;
 
-		if (!quiet)
-			pr_notice("virttest get config change\n");
-
-		op->dma->counter = cpu_to_le32(++vt->counter);
-
-		wait_event(vt->room,
-			   (err = virtio_test_submit(vt, op)) != -ENOSPC);
+		atomic_dec(&vt->events);
+		vt->event = NULL;
 		virtio_test_op_put(op);
 		if (err)
 			return;
+	}
+}
+
+#ifdef CONFIG_PM_SLEEP
+/* As if the system was suspended and resumed, but for requests in flight */
+static int virtio_test_reset(struct virtio_test *vt)
+{
+	int err = virtio_device_freeze(vt->vdev);
+
+	return err ? err : virtio_device_restore(vt->vdev);
+}
+#else
+static int virtio_test_reset(struct virtio_test *vt)
+{
+	return -EIO;
+}
+#endif
+
+/**
+ * virtio_test_reset_work() - reset the device if it needs that
+ * @work: work of the device
+ *
+ * Context: Freezable workqueue: reading the status may sleep on some
+ * transports.
+ */
+static void virtio_test_reset_work(struct work_struct *work)
+{
+	struct virtio_test *vt = container_of(to_delayed_work(work),
+					      struct virtio_test, reset_work);
+	struct virtio_device *vdev = vt->vdev;
+	unsigned int resets;
+	int err = -EIO;
+
+	if (!vt->vq || !(vdev->config->get_status(vdev) &
+			 VIRTIO_CONFIG_S_NEEDS_RESET ||
+			 virtqueue_is_broken(vt->vq)))
+		return;
+
+	spin_lock_irq(&vt->lock);
+	resets = vt->resets++;
+	vt->reset_at = jiffies;
+	spin_unlock_irq(&vt->lock);
+
+	if (resets < VIRTIO_TEST_MAX_RESETS) {
+		dev_warn(&vdev->dev, "device needs a reset\n");
+		err = virtio_test_reset(vt);
+	}
+	if (err) {
+		dev_err(&vdev->dev, "device is given up: %d\n", err);
+		virtio_test_fail_all(vt, err);
 	}
 }
 
@@ -402,11 +502,7 @@ static void virttest_changed(struct virtio_device *vdev)
 {
 	struct virtio_test *vt = vdev->priv;
 
-	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET) {
-		dev_err(&vdev->dev, "device needs a reset\n");
-		virtio_test_fail_all(vt, -EIO);
-		return;
-	}
+	virtio_test_check_later(vt);
 
 	if (!virtio_has_feature(vdev, VIRTIO_TEST_F_EVENTS))
 		return;
@@ -415,7 +511,7 @@ static void virttest_changed(struct virtio_device *vdev)
 		pr_notice("virttest %s\n", __func__);
 
 	atomic_inc(&vt->events);
-	queue_work(system_freezable_wq, &vt->event_work);
+	virtio_test_send_events(vt, 0);
 }
 
 static int virtio_test_open(struct inode *inode, struct file *filp)
@@ -514,9 +610,11 @@ static ssize_t virtio_test_write(struct file *filp, const char __user *buf,
 	if (err)
 		goto out;
 
-	err = wait_for_completion_state(&op->done, VIRTIO_TEST_WAIT);
-	if (err)
+	if (wait_for_completion_state(&op->done, VIRTIO_TEST_WAIT)) {
+		/* The request is made: writing again would be another one */
+		err = -EINTR;
 		goto out;
+	}
 
 	err = op->status;
 	if (err)
@@ -712,7 +810,8 @@ static int virttest_probe(struct virtio_device *vdev)
 	spin_lock_init(&vt->lock);
 	INIT_LIST_HEAD(&vt->in_flight);
 	init_waitqueue_head(&vt->room);
-	INIT_WORK(&vt->event_work, virtio_test_event_work);
+	INIT_DELAYED_WORK(&vt->event_work, virtio_test_event_work);
+	INIT_DELAYED_WORK(&vt->reset_work, virtio_test_reset_work);
 	vdev->priv = vt;
 
 	err = virtio_test_start(vt);
@@ -747,8 +846,16 @@ static void virtio_test_remove(struct virtio_device *vdev)
 
 	if (!virtio_has_feature(vdev, VIRTIO_TEST_F_EVENTS))
 		virtio_test_del_chardev(vt);
+
+	spin_lock_irq(&vt->lock);
+	vt->removing = true;
+	spin_unlock_irq(&vt->lock);
+	cancel_delayed_work_sync(&vt->reset_work);
+
 	virtio_test_stop(vt, -ENODEV);
-	cancel_work_sync(&vt->event_work);
+	cancel_delayed_work_sync(&vt->event_work);
+	if (vt->event)
+		virtio_test_op_put(vt->event);
 	vdev->priv = NULL;
 	kref_put(&vt->ref, virtio_test_free);
 }
@@ -768,7 +875,16 @@ static int virtio_test_freeze(struct virtio_device *vdev)
 
 static int virtio_test_restore(struct virtio_device *vdev)
 {
-	return virtio_test_start(vdev->priv);
+	struct virtio_test *vt = vdev->priv;
+	int err;
+
+	err = virtio_test_start(vt);
+	if (err)
+		virtio_test_fail_all(vt, err);
+	else if (atomic_read(&vt->events))
+		virtio_test_send_events(vt, 0);
+
+	return err;
 }
 #endif
 

@@ -25,7 +25,7 @@
 
 #include "../include/uapi/linux/virtio_misc.h"
 
-#define DEFAULT_DEVICE "/dev/virtio_misc_timer0"
+#define DEFAULT_DEVICE "/dev/virtio-timer0"
 #define NS_PER_MS UINT64_C(1000000)
 
 struct timer {

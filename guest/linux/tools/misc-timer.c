@@ -21,7 +21,7 @@
 
 #include "../include/uapi/linux/virtio_misc.h"
 
-#define DEFAULT_DEVICE "/dev/virtio_misc_timer0"
+#define DEFAULT_DEVICE "/dev/virtio-timer0"
 #define MAX_TIMERS 1000
 #define NS_PER_MS UINT64_C(1000000)
 

@@ -3,7 +3,9 @@
  * Timers of a virtio-misc device, for other modules.
  *
  * All functions take the virtio device and may be called at any time: without
- * a driver bound to it they give -ENODEV.
+ * a driver bound to it they give -ENODEV. From which contexts is said at each of
+ * them: virtio_misc_set_timer() from any but NMI, those that wait from process
+ * context.
  *
  * Callbacks run in process context, on a workqueue of the device, one at a
  * time and in the order in which the timers expired. A callback may sleep (the
@@ -17,7 +19,9 @@
  * that are left once virtio_misc_cancel_callback() has returned.
  *
  * While the system is suspended no time passes for timers, as for those of the
- * kernel; then they go on.
+ * kernel; then they go on. So they do when the device had to be reset. Only if
+ * it then refuses a timer that it took before, that one is lost, and a warning
+ * logged.
  */
 #ifndef _LINUX_VIRTIO_MISC_H
 #define _LINUX_VIRTIO_MISC_H

@@ -76,12 +76,17 @@ struct virtio_misc_notification {
 };
 
 /*
- * The character device, /dev/virtio_misc_timerN.
+ * The character device, /dev/virtio-timerN.
  *
  * Timers belong to the open file that set them and end with it. read() gives
  * whole struct virtio_misc_timer_event, in the order of expiry; it sleeps when
- * there is none (-EAGAIN with O_NONBLOCK). poll() tells when there is one. All
- * calls give -ENODEV when the device is gone.
+ * there is none (-EAGAIN with O_NONBLOCK). What it can't copy (-EFAULT) stays.
+ * poll() tells when there is one. All calls give -ENODEV when the device is
+ * gone. Whatever sleeps, a signal ends.
+ *
+ * After a suspend, and when the device had to be reset, timers are set again
+ * with what was left of them. For each that the device then refuses, read()
+ * fails once, with the reason as its error; the timer is no more (-ENOENT).
  */
 
 /**
@@ -96,7 +101,8 @@ struct virtio_misc_notification {
  *
  * Returns 0 when the device has armed the timer. Errors: EINVAL; EOPNOTSUPP
  * when the device has no such timers; ENOSPC when it, or this file, has no
- * room for another; ENODEV, EIO.
+ * room for another; EINTR when there was a signal and ETIMEDOUT when the device
+ * did not answer: then there is no such timer; ENODEV, EIO.
  */
 struct virtio_misc_timer_set {
 	__aligned_u64 delay_ns;
