@@ -6,6 +6,7 @@ import { virtioMisc, virtioTest } from '../src/index.js';
 import { PROTOCOL_F } from '../src/transports/vhost-user/messages.js';
 import * as features from '../src/virtio/features.js';
 import { featureBits, RING_FEATURES, VIRTIO_F_RING_RESET } from '../src/virtio/features.js';
+import { STOCK_KERNELS } from '../src/vm/stock-kernel.js';
 
 // README.md must not promise what the code does not do, nor keep quiet about what it does.
 
@@ -61,4 +62,14 @@ test('Node.js', () => {
     engines: { node: string };
   };
   assert.equal(`>=${table.get('Node.js')!.split(',')[0]}`, engines.node);
+});
+
+test('guest kernels', () => {
+  const [kernels, flavours] = table.get('guest')!.split(': ') as [string, string];
+  const names = [...kernels.matchAll(/\b(\d+\.\d+|newest)\b/g)].map(([name]) => name);
+  const suffixes = flavours.includes('cloud and standard') ? ['', '-standard'] : [''];
+  assert.deepEqual(
+    names.flatMap((name) => suffixes.map((suffix) => `${name}${suffix}`)),
+    Object.keys(STOCK_KERNELS),
+  );
 });

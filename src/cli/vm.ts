@@ -9,8 +9,10 @@ import { type Server, serve } from '../serve.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { bootGuest } from '../vm/boot.js';
 import { prepareGuest } from '../vm/image.js';
+import { KERNEL_NAMES } from '../vm/kernel.js';
 import { progressTo } from '../vm/progress.js';
 import { findQemu } from '../vm/qemu.js';
+import { DEFAULT_KERNEL } from '../vm/stock-kernel.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
@@ -38,6 +40,7 @@ interface Options extends DeviceOptions {
   readonly vectors?: number;
   readonly accel: string;
   readonly machine: 'q35' | 'pc';
+  readonly kernel: string;
   readonly memory: number;
   readonly cpus: number;
   readonly trace?: boolean;
@@ -54,7 +57,7 @@ export function vmCommand(): Command {
   const command = new Command('vm')
     .summary('boot a guest with a device and run a command in it')
     .description(
-      `Boots a stock Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nDevices:\n${DEVICE_LIST}`,
+      `Boots a Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nDevices:\n${DEVICE_LIST}`,
     )
     .addOption(
       new Option('--device <name>', 'which device, or its file; may be given several times')
@@ -81,6 +84,7 @@ export function vmCommand(): Command {
     .addOption(vectorsOption())
     .option('--accel <name>', "QEMU's accelerator, such as kvm", 'tcg')
     .addOption(new Option('--machine <type>', "QEMU's machine").choices(['q35', 'pc']).default('q35'))
+    .option('--kernel <name>', `the guest's kernel: ${KERNEL_NAMES.join(', ')}, or a path`, DEFAULT_KERNEL)
     .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
@@ -164,7 +168,13 @@ async function runGuest(
     const progress = progressTo(process.stderr);
     const [qemu, image] = await Promise.all([
       findQemu({ progress, signal }),
-      prepareGuest({ progress, signal, modules: options.module, tools: options.tool }),
+      prepareGuest({
+        progress,
+        signal,
+        modules: options.module,
+        tools: options.tool,
+        kernel: options.kernel,
+      }),
     ]);
     let ready: () => void = () => {};
     const booted = new Promise<void>((resolve) => {

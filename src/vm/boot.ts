@@ -125,10 +125,11 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
     devices = [],
     machine = 'q35',
     accel = 'tcg',
-    memory = 256,
+    memory: asked = 256,
     cpus = 1,
     verbose = false,
   } = options;
+  const memory = Math.max(asked, image.needs?.memory ?? 0);
   const kernel = [
     'console=ttyS0',
     ...(verbose ? [] : ['quiet']),

@@ -19,6 +19,9 @@ mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 exec </dev/console >/dev/console 2>&1
 
+# What the timer device was called before.
+for n in 0 1 2 3; do ln -s virtio-timer$n /dev/virtio_misc_timer$n; done
+
 # A driver may bring devices for another one: the bus, then what is on it, then what that provides.
 modprobe -a virtio_pci
 for stage in /sys/bus/virtio/devices /sys/class/input; do

@@ -50,7 +50,7 @@ export class GuestRun {
     this.#control = control;
     this.#host = host;
     control.setEncoding('utf8').on('data', (text: string) => this.#receive(text));
-    this.#limit('boot', this.#options.bootTimeout ?? BOOT_TIMEOUT);
+    this.#limit('boot', this.#bootTimeout);
   }
 
   /** No timer of ours runs any more. */
@@ -128,10 +128,7 @@ export class GuestRun {
     // All that the command printed is in the console's pipe by now, and its last line may have no end.
     this.#host?.drainConsole(true);
     const last = this.#started === this.#commands.length || status !== 0;
-    this.#limit(
-      last ? 'power-off' : 'reboot',
-      last ? POWEROFF_TIMEOUT : (this.#options.bootTimeout ?? BOOT_TIMEOUT),
-    );
+    this.#limit(last ? 'power-off' : 'reboot', last ? POWEROFF_TIMEOUT * this.#slowness : this.#bootTimeout);
     this.#running = false;
     this.#send(last ? 'poweroff' : 'reboot');
   }
@@ -141,11 +138,19 @@ export class GuestRun {
   }
 
   #heard(): void {
-    const silence = this.#options.silence ?? SILENCE;
+    const silence = this.#options.silence ?? SILENCE * this.#slowness;
     clearTimeout(this.#alive);
     this.#alive = setTimeout(() => {
       this.fail(this.#error('HANG', `the guest hangs: no sign of life for ${silence / 1000} s`));
     }, silence);
+  }
+
+  get #slowness(): number {
+    return this.#options.image.needs?.slowness ?? 1;
+  }
+
+  get #bootTimeout(): number {
+    return this.#options.bootTimeout ?? BOOT_TIMEOUT * this.#slowness;
   }
 
   #limit(what: string, milliseconds: number | undefined): void {

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { Cache } from './cache.js';
 import { GUEST_INIT } from './guest-init.js';
 import { makeInitramfs } from './initramfs.js';
-import { findKernel } from './kernel.js';
+import { findKernel, type KernelNeeds } from './kernel.js';
 import { buildGuestCode, type GuestCodeOptions } from './modules.js';
 import { type Progress, silent } from './progress.js';
 
@@ -16,16 +16,20 @@ export interface GuestImage {
   readonly release: string;
   /** What the compiler said when the modules and programs were built. */
   readonly buildLog: string;
+  /** What it takes to boot it, when that is more than usual. */
+  readonly needs?: KernelNeeds;
 }
 
 export interface PrepareOptions extends GuestCodeOptions {
   readonly cache?: Cache;
   readonly progress?: Progress;
   readonly signal?: AbortSignal | undefined;
+  /** A name or a path, see `findKernel`; Debian 12's when absent. */
+  readonly kernel?: string | undefined;
 }
 
 /**
- * Makes a guest: the stock Debian 12 kernel, our modules and programs (and those named), and an initramfs around them. All of it comes
+ * Makes a guest: a kernel, our modules and programs (and those named), and an initramfs around them. All of it comes
  * from the cache when nothing changed.
  *
  * @throws VmError `HOST` or `DOWNLOAD` when the kernel can't be had, `BUILD` with the compiler's words.
@@ -34,13 +38,14 @@ export async function prepareGuest({
   cache = Cache.ofUser(),
   progress = silent,
   signal,
+  kernel: which,
   ...code
 }: PrepareOptions = {}): Promise<GuestImage> {
-  const kernel = await findKernel(cache, progress, signal);
+  const kernel = await findKernel(cache, progress, signal, which);
   const built = await buildGuestCode(kernel, code, { cache, progress, signal });
   const buildLog = await readFile(built.log, 'utf8');
   const init = createHash('sha256').update(GUEST_INIT).digest('hex');
-  const recipe = { release: kernel.release, built: path.basename(path.dirname(built.log)), init, version: 2 };
+  const recipe = { kernel: kernel.id, built: path.basename(path.dirname(built.log)), init, version: 2 };
   const folder = await cache.entry(
     'image',
     recipe,
@@ -52,5 +57,6 @@ export async function prepareGuest({
     initramfs: path.join(folder, 'initramfs'),
     release: kernel.release,
     buildLog,
+    ...(kernel.needs && { needs: kernel.needs }),
   };
 }

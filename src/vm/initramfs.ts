@@ -40,8 +40,8 @@ export async function makeInitramfs(kernel: Kernel, code: GuestCode | undefined)
   for (const name of ['sbin', 'usr']) entries.push({ path: name, link: name === 'usr' ? '.' : 'bin' });
 
   const own = code ? await filesIn(code.modules) : [];
-  const stock = await filesIn(kernel.modules);
-  entries.push(...(await moduleEntries(kernel.release, [...stock, ...own])));
+  const stock = kernel.modules ? await filesIn(kernel.modules) : [];
+  entries.push(...(await moduleEntries(kernel.release, stock, own)));
   for (const program of code ? await filesIn(code.programs) : []) {
     const name = path.basename(program);
     entries.push(await file(program, `bin/${name}`), { path: `root/${name}`, link: `/bin/${name}` });
@@ -49,19 +49,28 @@ export async function makeInitramfs(kernel: Kernel, code: GuestCode | undefined)
   return writeCpio(entries);
 }
 
-async function moduleEntries(release: string, files: readonly string[]): Promise<CpioEntry[]> {
+async function moduleEntries(
+  release: string,
+  stock: readonly string[],
+  own: readonly string[],
+): Promise<CpioEntry[]> {
   const folder = `lib/modules/${release}`;
   const entries: CpioEntry[] = [...foldersAbove(`${folder}/x`).slice(1)].map((name) => ({
     path: name,
     folder: true,
   }));
-  const modules: Modinfo[] = [];
-  for (const from of files) {
-    const content = await readFile(from);
-    const modinfo = readModinfo(content);
-    modules.push(modinfo);
+  const found = async (files: readonly string[]): Promise<{ content: Buffer; modinfo: Modinfo }[]> =>
+    Promise.all(
+      files.map(async (file) => {
+        const content = await readFile(file);
+        return { content, modinfo: readModinfo(content) };
+      }),
+    );
+  const loadable = withoutOrphans(await found(stock.filter((file) => file.endsWith('.ko'))));
+  const all = [...loadable, ...(await found(own))];
+  for (const { content, modinfo } of all)
     entries.push({ path: `${folder}/${modinfo.name}.ko`, content, mode: 0o644 });
-  }
+  const modules = all.map(({ modinfo }) => modinfo);
   let tables: { dep: string; alias: string };
   try {
     tables = moduleTables(modules);
@@ -105,4 +114,11 @@ async function filesIn(folder: string): Promise<string[]> {
     .filter((entry) => entry.isFile())
     .map((entry) => path.join(entry.parentPath, entry.name))
     .sort();
+}
+
+/** The modules that have all others that they need; what a kernel's own ones need differs from kernel to kernel. */
+function withoutOrphans<M extends { modinfo: Modinfo }>(modules: readonly M[]): readonly M[] {
+  const names = new Set(modules.map(({ modinfo }) => modinfo.name));
+  const kept = modules.filter(({ modinfo }) => modinfo.depends.every((name) => names.has(name)));
+  return kept.length === modules.length ? kept : withoutOrphans(kept);
 }

@@ -3,8 +3,8 @@ import path from 'node:path';
 import { whyNoApt } from './apt.js';
 import { Cache } from './cache.js';
 import { findProgram } from './find-program.js';
-import { provisionedKernel } from './kernel.js';
 import { checkQemu, provisionedQemu, QEMU_PROGRAM, qemuCommand } from './qemu.js';
+import { provisionedKernel } from './stock-kernel.js';
 import { whyNotTheMachines } from './toolchain.js';
 
 /** One thing that a guest needs. */

@@ -36,9 +36,9 @@ test('aliases become lines for modprobe', () => {
 
 test("Debian's own modules say what they are", async () => {
   const kernel = await findKernel(Cache.ofUser(), progressTo(process.stderr, { plain: true }));
-  const files = (await readdir(kernel.modules, { recursive: true })).filter((file) => file.endsWith('.ko'));
+  const files = (await readdir(kernel.modules!, { recursive: true })).filter((file) => file.endsWith('.ko'));
   const found = await Promise.all(
-    files.map(async (file) => readModinfo(await readFile(path.join(kernel.modules, file)))),
+    files.map(async (file) => readModinfo(await readFile(path.join(kernel.modules!, file)))),
   );
   const pci = found.find(({ name }) => name === 'virtio_pci')!;
   assert.deepEqual([...pci.depends].sort(), [

@@ -7,7 +7,7 @@ import { compilerWords } from './compiler-words.js';
 import type { Kernel } from './kernel.js';
 import type { Progress } from './progress.js';
 import { run } from './run.js';
-import { findToolchain } from './toolchain.js';
+import { findToolchain, kernelGcc } from './toolchain.js';
 import { VmError } from './vm-error.js';
 
 /** Our own modules and programs for the guest, seen from `dist/src/vm/`. */
@@ -43,17 +43,17 @@ export async function buildGuestCode(
   if (clash) throw new VmError('BUILD', `${clash.from}: there is already a ${clash.to} for the guest`);
   const names = modules.map((file) => path.basename(file, '.c'));
   const recipe = {
-    release: kernel.release,
+    kernel: kernel.id,
     sources: sources.map(({ to, hash }) => [to, hash]),
     names,
-    version: 1,
+    version: 2,
   };
   const folder = await cache.entry(
     'modules',
     recipe,
     async (draft) => {
       // Before the step, so that its time is not the compiler's download.
-      const toolchain = await findToolchain(cache, progress, signal);
+      const toolchain = await findToolchain(cache, progress, signal, await kernelGcc(kernel.headers));
       await progress.step('Building the guest modules', async () => {
         const build = await mkdtemp(path.join(draft, 'build-'));
         for (const { from, to } of sources) await cp(from, path.join(build, to));
@@ -116,6 +116,10 @@ async function compile(
     kernel.headers,
     `M=${build}`,
     'W=1',
+    // Type information for tracers, which takes a program (pahole) of the very version that the kernel had.
+    'CONFIG_DEBUG_INFO_BTF=',
+    'CONFIG_DEBUG_INFO_BTF_MODULES=',
+    ...['PAHOLE=false', 'CONFIG_PAHOLE_VERSION=0'],
     `CC=${cc.join(' ')}`,
     `HOSTCC=${cc.join(' ')}`,
     '-j2',

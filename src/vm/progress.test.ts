@@ -12,14 +12,21 @@ test('plain progress: a line when a step begins, and one with its time when it e
     },
   });
   const progress = progressTo(stream as unknown as NodeJS.WriteStream);
-  assert.equal(await progress.step('Fetching', async () => 42), 42);
+  const fetched = await progress.step('Fetching', async (say) => {
+    say('half of it');
+    return 42;
+  });
+  assert.equal(fetched, 42);
   await assert.rejects(
     progress.step('Building', async () => {
       throw new Error('no');
     }),
     /^Error: no$/,
   );
-  assert.match(text, /^Fetching \.\.\.\nFetching: done in \d+\.\d s\nBuilding \.\.\.\n$/);
+  assert.match(
+    text,
+    /^Fetching \.\.\.\nFetching: half of it\nFetching: done in \d+\.\d s\nBuilding \.\.\.\n$/,
+  );
 });
 
 test('live progress: the line names all steps under way, and each one that ended stays', async () => {

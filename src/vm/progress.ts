@@ -2,12 +2,15 @@ import ora, { type Ora } from 'ora';
 
 /** Hears of the long steps. Everything goes to the standard error: the standard output is the guest's. */
 export interface Progress {
-  /** Does `work` as one step. Steps may overlap, and fail by throwing. */
-  step<T>(what: string, work: () => Promise<T>): Promise<T>;
+  /** Does `work` as one step. Steps may overlap, and fail by throwing. A long one may say how far it is. */
+  step<T>(what: string, work: (say: Say) => Promise<T>): Promise<T>;
 }
 
+/** Tells how far a step is, in a few words. */
+export type Say = (howFar: string) => void;
+
 /** A progress that keeps quiet. */
-export const silent: Progress = { step: (_what, work) => work() };
+export const silent: Progress = { step: (_what, work) => work(() => {}) };
 
 /**
  * A live line on a terminal, plain lines elsewhere.
@@ -30,10 +33,10 @@ class PlainProgress implements Progress {
     this.#stream = stream;
   }
 
-  async step<T>(what: string, work: () => Promise<T>): Promise<T> {
+  async step<T>(what: string, work: (say: Say) => Promise<T>): Promise<T> {
     const began = performance.now();
     this.#stream.write(`${what} ...\n`);
-    const result = await work();
+    const result = await work((howFar) => this.#stream.write(`${what}: ${howFar}\n`));
     this.#stream.write(`${what}: done in ${seconds(began)}\n`);
     return result;
   }
@@ -48,13 +51,17 @@ class LiveProgress implements Progress {
     this.#spinner = ora({ stream, discardStdin: false });
   }
 
-  async step<T>(what: string, work: () => Promise<T>): Promise<T> {
+  async step<T>(what: string, work: (say: Say) => Promise<T>): Promise<T> {
     const began = performance.now();
     this.#active.push(what);
     this.#spinner.start(this.#active.join(', '));
     let symbol = '✖';
     try {
-      const result = await work();
+      const result = await work((howFar) => {
+        this.#spinner.text = this.#active
+          .map((step) => (step === what ? `${what}: ${howFar}` : step))
+          .join(', ');
+      });
       symbol = '✔';
       return result;
     } finally {

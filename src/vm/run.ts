@@ -1,4 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import { settleAll } from './settle.js';
 import { VmError, type VmErrorCode } from './vm-error.js';
 
@@ -6,6 +7,8 @@ export interface RunOptions {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal | undefined;
+  /** Hears each line of the standard output as it comes. */
+  readonly onLine?: (line: string) => void;
   /** What a failure counts as. */
   readonly code?: VmErrorCode;
 }
@@ -27,6 +30,7 @@ export async function run(
   const child = start(command, args, options, ['ignore', 'pipe', 'pipe']);
   const output = collect(child.stdout);
   const errors = collect(child.stderr);
+  if (options.onLine && child.stdout) createInterface({ input: child.stdout }).on('line', options.onLine);
   await ended(child, command, options, () => `${output()}${errors()}`);
   return output();
 }

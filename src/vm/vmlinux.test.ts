@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { unpackLz4Legacy } from './lz4.js';
-import { extractVmlinux, payload } from './vmlinux.js';
+import { bzImageRelease, extractVmlinux, payload } from './vmlinux.js';
 
 const le32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4);
@@ -107,21 +107,44 @@ function bzImage(packed: Buffer): Buffer {
 
 const ELF = Buffer.concat([Buffer.from([0x7f]), Buffer.from('ELF and the rest of a kernel')]);
 
-test('the kernel is found in a bzImage, packed with LZ4 or gzip', () => {
+/** For kernels that Node unpacks alone. */
+const nobody = async (packing: string): Promise<never> => assert.fail(packing);
+
+test('the kernel is found in a bzImage, packed with LZ4 or gzip', async () => {
   const lz4 = Buffer.concat([frame(sequence(ELF)), le32(ELF.length)]);
   assert.deepEqual(payload(bzImage(lz4)), lz4);
-  assert.deepEqual(Buffer.from(extractVmlinux(bzImage(lz4))), ELF);
-  assert.deepEqual(extractVmlinux(bzImage(gzipSync(ELF))), ELF);
+  assert.deepEqual(Buffer.from(await extractVmlinux(bzImage(lz4), nobody)), ELF);
+  assert.deepEqual(await extractVmlinux(bzImage(gzipSync(ELF)), nobody), ELF);
 });
 
-test('no bzImage, a cut one, another packing, no ELF inside: each is named', () => {
+for (const [packing, magic] of [
+  ['xz', 'fd377a585a00'],
+  ['zstd', '28b52ffd'],
+] as const) {
+  test(`a kernel packed with ${packing} is unpacked without the size behind it`, async () => {
+    const packed = Buffer.concat([Buffer.from(magic, 'hex'), Buffer.from('packed')]);
+    const vmlinux = await extractVmlinux(bzImage(Buffer.concat([packed, le32(99)])), async (as, bytes) => {
+      assert.equal(as, packing);
+      assert.deepEqual(bytes, packed);
+      return ELF;
+    });
+    assert.deepEqual(vmlinux, ELF);
+  });
+}
+
+test('a bzImage names its release', () => {
+  const image = Buffer.concat([bzImage(gzipSync(ELF)), Buffer.from('6.12.1-mine (who@where) #1\0')]);
+  image.writeUInt16LE(image.length - 27 - 0x200, 0x20e);
+  assert.equal(bzImageRelease(image), '6.12.1-mine');
+});
+
+test('no bzImage, a cut one, another packing, no ELF inside: each is named', async () => {
   const good = bzImage(gzipSync(ELF));
-  assert.throws(() => extractVmlinux(Buffer.from('nothing')), /no bzImage/);
-  assert.throws(() => extractVmlinux(ELF), /no bzImage/);
-  assert.throws(() => extractVmlinux(good.subarray(0, -20)), /cut off/);
-  assert.throws(
-    () => extractVmlinux(bzImage(Buffer.from('fd377a585a000001', 'hex'))),
-    /packed in an unknown way \(fd377a58/,
-  );
-  assert.throws(() => extractVmlinux(bzImage(gzipSync('not an ELF file'))), /no ELF/);
+  const refused = (image: Buffer, message: RegExp): Promise<void> =>
+    assert.rejects(extractVmlinux(image, nobody), { code: 'HOST', message });
+  await refused(Buffer.from('nothing'), /no bzImage/);
+  await refused(ELF, /no bzImage/);
+  await refused(good.subarray(0, -20), /cut off/);
+  await refused(bzImage(Buffer.from('425a683931415926', 'hex')), /packed in an unknown way \(425a6839/);
+  await refused(bzImage(gzipSync('not an ELF file')), /no ELF/);
 });

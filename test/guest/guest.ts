@@ -28,6 +28,8 @@ export type GuestOptions = Partial<
 > & {
   readonly vectors?: number;
   readonly poll?: boolean | number;
+  /** A name or a path, as `vm --kernel` takes them; that of VIRTIO_MISC_KERNEL when absent. */
+  readonly kernel?: string | undefined;
   /** More kernel modules: C files. What the compiler says of them must be nothing. */
   readonly modules?: readonly string[];
 };
@@ -36,10 +38,13 @@ export type GuestOptions = Partial<
 export async function boot(
   devices: readonly string[],
   exec: string | readonly string[],
-  { modules = [], ...options }: GuestOptions = {},
+  { modules = [], kernel = process.env.VIRTIO_MISC_KERNEL, ...options }: GuestOptions = {},
 ): Promise<{ exitCode: number; console: readonly string[] }> {
   const progress = progressTo(process.stderr, { plain: true });
-  const [qemu, image] = await Promise.all([findQemu({ progress }), prepareGuest({ progress, modules })]);
+  const [qemu, image] = await Promise.all([
+    findQemu({ progress }),
+    prepareGuest({ progress, modules, kernel }),
+  ]);
   assert.doesNotMatch(image.buildLog, /warning|error/i);
   const console: string[] = [];
   const { exitCode } = await bootGuest({

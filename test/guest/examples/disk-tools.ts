@@ -4,10 +4,10 @@ import { Apt } from '../../../src/vm/apt.js';
 import { Cache } from '../../../src/vm/cache.js';
 import { unpack } from '../../../src/vm/deb.js';
 import type { GuestFile } from '../../../src/vm/initramfs.js';
-import { GUEST_SUITE } from '../../../src/vm/kernel.js';
 import { LIBRARIES, layOutPrefix } from '../../../src/vm/prefix.js';
 import { progressTo } from '../../../src/vm/progress.js';
 import { settleAll } from '../../../src/vm/settle.js';
+import { GUEST_SUITE } from '../../../src/vm/stock-kernel.js';
 
 const PROGRAMS = ['usr/sbin/mke2fs', 'usr/sbin/e2fsck', 'usr/sbin/blkdiscard', 'usr/bin/fallocate'];
 const PACKAGES = ['e2fsprogs', 'util-linux'];
