@@ -3,6 +3,7 @@ import { Duplex } from 'node:stream';
 import { mock, test } from 'node:test';
 import type { BootOptions } from './boot-options.js';
 import { GuestRun } from './guest-run.js';
+import type { GuestImage } from './image.js';
 import type { VmError } from './vm-error.js';
 
 /** The other ends: a guest's control channel, the machine, the console, and a clock that stands still. */
@@ -15,7 +16,8 @@ class Fake {
   readonly #control: Duplex;
 
   constructor(exec: string | string[], options: Partial<BootOptions> = {}) {
-    this.run = new GuestRun({ exec, onConsole: (line) => this.lines.push(line), ...options } as BootOptions);
+    const onConsole = (line: string): void => void this.lines.push(line);
+    this.run = new GuestRun({ exec, onConsole, image: {}, ...options } as BootOptions);
     this.#control = new Duplex({
       read() {},
       write: (bytes: Buffer, _encoding, done) => {
@@ -94,6 +96,18 @@ test('signs of life put off the end of a silent guest, and only they do', () => 
     assert.equal(fake.ends, 1);
     assert.equal(fake.failure().code, 'HANG');
     assert.match(fake.failure().message, /no sign of life for 10 s; its last lines:\n {2}\| hello$/);
+  });
+});
+
+test('a kernel that is slow by design is given its multiple of a minute', () => {
+  withClock((tick) => {
+    const image = { needs: { memory: 1024, slowness: 5 } } as GuestImage;
+    const fake = new Fake('true', { image });
+    tick(299_000);
+    assert.equal(fake.ends, 0);
+    tick(2_000);
+    assert.equal(fake.ends, 1);
+    assert.match(fake.failure().message, /boot took longer than 300 s/);
   });
 });
 
