@@ -152,6 +152,32 @@ test('more timers fall due at once than the queue has buffers: all are told, in 
   assert.deepEqual(ids, expected);
 });
 
+test('very many timers that fall due together are gone through in slices, others having their turn between', () => {
+  const COUNT = 20_000;
+  const bench = new MiscBench({ maxTimers: COUNT + 1 });
+  bench.set(COUNT, 1);
+  for (let id = 0; id < COUNT; id++) assert.equal(bench.set(id, 5000 + ((id * 7) % 3000)), OK);
+  // Without a buffer nothing more is looked for than the first.
+  bench.advance(9000 * MS);
+  bench.post(2);
+  assert.deepEqual(bench.notified(), [[COUNT, 1]]);
+  // No time goes by: it was only the others' turn.
+  assert.equal(bench.clock.next, bench.clock.now());
+  bench.advance(0);
+  assert.deepEqual(bench.notified(), [[0, 1]]);
+});
+
+test('an alarm is set only while there is a buffer for what it would tell', () => {
+  const bench = new MiscBench();
+  bench.set(1, 10);
+  bench.set(2, 20);
+  bench.advance(15 * MS);
+  assert.equal(bench.clock.next, undefined);
+  bench.post(2);
+  assert.deepEqual(bench.notified(), [[1, 1]]);
+  assert.equal(bench.clock.next, 20 * MS);
+});
+
 test('maxTimers out of range is refused', () => {
   assert.throws(() => virtioMisc({ maxTimers: 0 }), /whole number from 1/);
 });

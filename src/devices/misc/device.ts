@@ -20,6 +20,10 @@ export function virtioMisc({ maxTimers = 65_536 }: MiscOptions = {}): VirtioDevi
   return new MiscDevice(maxTimers);
 }
 
+/** Timers that are looked at in one turn, before others have theirs: a few ms. A notification takes as long as some of them. */
+const TURN = 16_384;
+const NOTIFICATION_WORK = 8;
+
 const { OK, UNSUPPORTED, INVALID, EXISTS, NOT_FOUND, NO_SPACE } = wire.STATUS;
 
 class MiscDevice implements VirtioDevice {
@@ -106,9 +110,8 @@ class MiscDevice implements VirtioDevice {
 
   /** @param delay - ns, as `interval`. */
   #set(id: number, delay: number, interval: number): wire.Status {
-    if (this.#timers.has(id)) return EXISTS;
-    if (this.#timers.size >= this.#maxTimers) return NO_SPACE;
-    this.#timers.arm(id, this.#host.clock.now() + delay, interval);
+    if (this.#timers.size >= this.#maxTimers) return this.#timers.has(id) ? EXISTS : NO_SPACE;
+    if (!this.#timers.arm(id, this.#host.clock.now() + delay, interval)) return EXISTS;
     this.#host.print(() => {
       const again = interval > 0 ? `, then every ${ms(interval)}` : '';
       return `virtio-misc: timer ${id} set for ${ms(delay)}${again}`;
@@ -122,14 +125,31 @@ class MiscDevice implements VirtioDevice {
     return OK;
   }
 
-  /** Notifies of what has expired, as far as the driver posted buffers for it, and sets the alarm for what comes next. */
+  /**
+   * Notifies of what has expired, as far as the driver posted buffers for it and this turn goes, and sets the alarm for what comes next.
+   * Without a buffer nothing can come next: one that is posted leads back here.
+   */
   #deliver(): void {
     const notifyq = this.#host.queues[wire.NOTIFYQ]!;
     const now = this.#host.clock.now();
-    this.#timers.expire(now);
-    while (this.#timers.hasExpired) {
+    let work = TURN;
+    let next: number | undefined;
+    for (;;) {
+      if (!this.#timers.hasExpired) {
+        work = this.#timers.expire(now, work);
+        if (work > 0 && !this.#timers.hasExpired) {
+          next = this.#timers.next;
+          break;
+        }
+      }
+      if (work <= 0) {
+        next = now;
+        break;
+      }
+      if (!this.#timers.hasExpired) continue;
       const chain = notifyq.pop();
       if (chain === undefined) break;
+      work -= NOTIFICATION_WORK;
       if (chain.writable >= wire.NOTIFICATION.size) this.#notify(chain, now);
       else
         this.#host.warn(
@@ -137,7 +157,6 @@ class MiscDevice implements VirtioDevice {
         );
       notifyq.push(chain);
     }
-    const next = this.#timers.next;
     if (next === this.#alarmAt) return;
     this.#alarmAt = next;
     if (next === undefined) this.#alarm.clear();

@@ -1,17 +1,8 @@
-/** One timer, armed or expired and not delivered. Times are nanoseconds. */
-interface Timer {
-  readonly id: number;
-  /** When it expires, or (undelivered) when it first did since the last delivery. */
-  deadline: number;
-  /** 0 for a one-shot timer. */
-  readonly interval: number;
-  /** Arming order, which decides between equal deadlines. */
-  readonly order: number;
-  /** Place in the heap; -1 when it is not armed. */
-  place: number;
-}
+import { IdTable } from './id-table.js';
+import { FLOATS, ID, INTERVAL, INTS, NUMBER } from './timer-lists.js';
+import { DUE, TimerWheel } from './timer-wheel.js';
 
-/** An expiry that is ready to be told to the driver. */
+/** An expiry that is told to the driver. */
 export interface Expiry {
   readonly id: number;
   /** ns, of the first expiration that this one tells of. */
@@ -20,130 +11,215 @@ export interface Expiry {
   readonly expirations: number;
 }
 
+/** Timers that are gone but still lie in a list, and are not worth a search. */
+const FEW_GONE = 1024;
+/** Calls between two sweeps, times how many timers are gone for each that is not. */
+const SWEEP_AFTER = 24;
+
 /**
- * Timers by id, in deadline order. It knows numbers only: whoever owns it says what time it is. A timer that expired
- * leaves the heap and waits for delivery; a periodic one is armed again by its delivery, which counts what it missed, so
- * neither memory nor work grows while nobody takes expiries.
+ * Timers by id, in deadline order; equal deadlines in the order in which they were set, a periodic timer with each of its deliveries anew.
+ * It knows numbers only: whoever owns it says what time it is. Times are whole nanoseconds, exact up to 2^53; a later deadline is at most
+ * 1 part in 2^50 late, and one from 2^63 on never comes.
+ *
+ * Each call takes constant time, but for what grows and shrinks with the number of timers, which is paid for by as many calls. A timer that
+ * is cancelled or delivered leaves the table at once; where it lay in the wheel it is passed over, or swept up when most that lies there is gone.
  */
 export class Timers {
-  readonly #byId = new Map<number, Timer>();
-  /** A binary heap by deadline. */
-  readonly #armed: Timer[] = [];
-  /** In deadline order, since a Map keeps the order of insertion. */
-  readonly #undelivered = new Map<number, Timer>();
-  #order = 0;
+  readonly #byId = new IdTable();
+  #wheel: TimerWheel | undefined;
+  /** The number of the last timer set: by it an entry of the wheel is known to be the timer of its id. */
+  #number = 0;
+  /** Where the search for timers that are gone goes on. */
+  #swept = 0;
+  #waited = 0;
+  /** Whether the next deadline may be one of a timer that was cancelled. */
+  #doubtful = false;
+  /** The place in the table of the first that is due, where it was looked for and nothing changed since; or -1. */
+  #expired = -1;
+  readonly #expiry: { -readonly [K in keyof Expiry]: Expiry[K] } = { id: 0, deadline: 0, expirations: 0 };
 
   /** Timers that are armed or undelivered. */
   get size(): number {
     return this.#byId.size;
   }
 
-  /** Whether an expiry waits for delivery. */
-  get hasExpired(): boolean {
-    return this.#undelivered.size > 0;
+  /** Bytes that all of it takes. */
+  get bytes(): number {
+    return this.#byId.bytes + (this.#wheel?.bytes ?? 0);
   }
 
-  /** The earliest deadline among the armed, in ns. */
+  /** Whether an expiry waits for delivery. */
+  get hasExpired(): boolean {
+    return this.#wheel !== undefined && this.#findExpired(this.#wheel) >= 0;
+  }
+
+  /** The earliest deadline of those that `expire` did not find yet, in ns: or a time before, once, if that one was cancelled. */
   get next(): number | undefined {
-    return this.#armed[0]?.deadline;
+    const wheel = this.#wheel;
+    if (wheel === undefined) return undefined;
+    while (this.#doubtful) {
+      const chunk = wheel.nextChunk;
+      this.#doubtful = chunk !== 0 && this.#sweep(wheel, chunk);
+    }
+    const { next } = wheel;
+    return next === Infinity ? undefined : next;
   }
 
   has(id: number): boolean {
-    return this.#byId.has(id);
+    return this.#byId.get(id | 0) !== 0;
   }
 
-  /** @param id - not in use (`has`). */
-  arm(id: number, deadline: number, interval: number): void {
-    const timer: Timer = { id, deadline, interval, order: this.#order++, place: -1 };
-    this.#byId.set(id, timer);
-    this.#insert(timer);
+  /**
+   * @param deadline - ns, not before the `now` of an earlier `expire`.
+   * @returns whether it was set: not when the id is in use.
+   */
+  arm(id: number, deadline: number, interval: number): boolean {
+    this.#wheel ??= new TimerWheel();
+    this.#number = (this.#number + 1) | 0 || 1;
+    if (!this.#byId.add(id | 0, this.#number)) return false;
+    this.#expired = -1;
+    this.#wheel.add(later(deadline), interval, id | 0, this.#number);
+    return true;
   }
 
   /** Forgets a timer, armed or undelivered. @returns whether there was one. */
   cancel(id: number): boolean {
-    const timer = this.#byId.get(id);
-    if (timer === undefined) return false;
-    this.#byId.delete(id);
-    this.#undelivered.delete(id);
-    if (timer.place >= 0) this.#removeAt(timer.place);
+    if (!this.#byId.delete(id | 0)) return false;
+    this.#expired = -1;
+    this.#doubtful = true;
+    this.#tidy();
     return true;
   }
 
   clear(): void {
+    this.#expired = -1;
     this.#byId.clear();
-    this.#undelivered.clear();
-    this.#armed.length = 0;
+    this.#wheel = undefined;
+    this.#doubtful = false;
   }
 
-  /** Moves every timer whose deadline has come to the undelivered. */
-  expire(now: number): void {
-    for (let timer = this.#armed[0]; timer !== undefined && timer.deadline <= now; timer = this.#armed[0]) {
-      this.#removeAt(0);
-      this.#undelivered.set(timer.id, timer);
-    }
+  /**
+   * Finds timers whose deadline has come, a few at a time: those that the next deliveries take.
+   *
+   * @param work - how many timers may be looked at, about.
+   * @returns what is left of that; 0 or less when there may be more that have expired.
+   */
+  expire(now: number, work: number): number {
+    const wheel = this.#wheel;
+    if (wheel === undefined) return work;
+    let left = work;
+    do {
+      left = wheel.expire(Math.floor(now), left);
+      const due = wheel.lists.first(DUE);
+      if (due === 0) return left;
+      // The table's memory is not in the processor's cache: a chunk's timers looked up in a row are waited for together.
+      this.#sweep(wheel, due);
+    } while (left > 0 && !this.hasExpired);
+    return left;
   }
 
-  /** Takes the oldest expiry out: its one-shot timer is gone, its periodic one armed for the next whole interval. */
+  /**
+   * Takes the oldest expiry out: its one-shot timer is gone, its periodic one armed for the next whole interval.
+   *
+   * @returns it, until the next call; `undefined` when none waits.
+   */
   deliver(now: number): Expiry | undefined {
-    for (const timer of this.#undelivered.values()) {
-      this.#undelivered.delete(timer.id);
-      const { id, deadline, interval } = timer;
-      if (interval === 0) {
-        this.#byId.delete(id);
-        return { id, deadline, expirations: 1 };
+    const wheel = this.#wheel;
+    const place = wheel === undefined ? -1 : this.#findExpired(wheel);
+    if (wheel === undefined || place < 0) return undefined;
+    this.#expired = -1;
+    const { lists } = wheel;
+    const chunk = lists.first(DUE);
+    const entry = lists.start(chunk);
+    const at = lists.base(chunk) + entry;
+    const floats = lists.floatsOf(chunk);
+    const ints = lists.intsOf(chunk);
+    const id = ints[INTS * at + ID]!;
+    const deadline = floats[FLOATS * at]!;
+    const interval = floats[FLOATS * at + INTERVAL]!;
+    const number = ints[INTS * at + NUMBER]!;
+    lists.dropBefore(chunk, entry + 1);
+    const expiry = this.#expiry;
+    expiry.id = id >>> 0;
+    expiry.deadline = deadline;
+    expiry.expirations = 1;
+    if (interval === 0) {
+      this.#byId.deleteAt(place);
+      this.#tidy();
+      return expiry;
+    }
+    const late = Math.max(0, now - deadline);
+    expiry.expirations += Math.floor(late / interval);
+    const next =
+      expiry.expirations === 1 ? deadline + interval : Math.ceil(now + interval - (late % interval));
+    wheel.add(later(next), interval, id, number);
+    return expiry;
+  }
+
+  /** Passes over what is gone. @returns the place in the table of the first that is due, or -1. */
+  #findExpired({ lists }: TimerWheel): number {
+    if (this.#expired >= 0) return this.#expired;
+    for (let chunk = lists.first(DUE); chunk !== 0; chunk = lists.first(DUE)) {
+      const entry = lists.start(chunk);
+      const ints = lists.intsOf(chunk);
+      const at = INTS * (lists.base(chunk) + entry);
+      const place = this.#byId.find(ints[at + ID]!);
+      if (place >= 0 && this.#byId.numberAt(place) === ints[at + NUMBER]) {
+        this.#expired = place;
+        return place;
       }
-      const expirations = 1 + Math.max(0, Math.floor((now - deadline) / interval));
-      timer.deadline = deadline + expirations * interval;
-      this.#insert(timer);
-      return { id, deadline, expirations };
+      lists.dropBefore(chunk, entry + 1);
     }
-    return undefined;
+    return -1;
   }
 
-  #insert(timer: Timer): void {
-    timer.place = this.#armed.length;
-    this.#armed.push(timer);
-    this.#up(timer);
-  }
-
-  #removeAt(place: number): void {
-    const gone = this.#armed[place]!;
-    const last = this.#armed.pop()!;
-    gone.place = -1;
-    if (last === gone) return;
-    last.place = place;
-    this.#armed[place] = last;
-    this.#up(last);
-    this.#down(last);
-  }
-
-  #up(timer: Timer): void {
-    while (timer.place > 0) {
-      const parent = this.#armed[(timer.place - 1) >>> 1]!;
-      if (!before(timer, parent)) return;
-      this.#swap(timer, parent);
+  /** Keeps what takes memory in proportion to the timers that there are. */
+  #tidy(): void {
+    const { size } = this.#byId;
+    const wheel = this.#wheel!;
+    const gone = wheel.lists.size - size;
+    if (size === 0 && gone > FEW_GONE) {
+      this.clear();
+      return;
     }
+    if (gone > 3 * size + FEW_GONE) this.#sweepOn(wheel, gone / (size + FEW_GONE));
+    else if (size % 1024 === 0) wheel.lists.trim();
   }
 
-  #down(timer: Timer): void {
-    for (;;) {
-      const left = this.#armed[2 * timer.place + 1];
-      const right = this.#armed[2 * timer.place + 2];
-      const least = right !== undefined && before(right, left!) ? right : left;
-      if (least === undefined || !before(least, timer)) return;
-      this.#swap(timer, least);
+  /** Sweeps a chunk now and then: the oftener, the more there is that is gone, for each that is not. */
+  #sweepOn(wheel: TimerWheel, excess: number): void {
+    this.#waited += excess;
+    if (this.#waited < SWEEP_AFTER) return;
+    this.#waited = 0;
+    for (let looked = 0; looked < 16; looked++) {
+      this.#swept += 1;
+      if (this.#swept >= wheel.lists.chunks) this.#swept = 0;
+      else if (wheel.lists.listOf(this.#swept) >= 0) {
+        this.#sweep(wheel, this.#swept);
+        wheel.lists.trim();
+        return;
+      }
     }
   }
 
-  #swap(a: Timer, b: Timer): void {
-    const place = a.place;
-    a.place = b.place;
-    b.place = place;
-    this.#armed[a.place] = a;
-    this.#armed[b.place] = b;
+  /** Takes out of a chunk what is gone. @returns whether any was. */
+  #sweep(wheel: TimerWheel, chunk: number): boolean {
+    const { lists } = wheel;
+    let kept = 0;
+    let gone = false;
+    const ints = lists.intsOf(chunk);
+    const base = lists.base(chunk);
+    for (let entry = lists.start(chunk); entry < lists.end(chunk); entry++) {
+      const at = INTS * (base + entry);
+      if (this.#byId.get(ints[at + ID]!) === ints[at + NUMBER]) kept |= 1 << entry;
+      else gone = true;
+    }
+    if (gone) wheel.keep(chunk, kept);
+    return gone;
   }
 }
 
-function before(a: Timer, b: Timer): boolean {
-  return a.deadline < b.deadline || (a.deadline === b.deadline && a.order < b.order);
+/** A deadline as a whole number that is not before it, whatever was rounded when it was added up. */
+function later(deadline: number): number {
+  return deadline <= Number.MAX_SAFE_INTEGER ? Math.ceil(deadline) : deadline * (1 + 2 ** -50);
 }

@@ -25,6 +25,12 @@ export class FakeClock implements Clock {
     return this.#alarms.size;
   }
 
+  /** When the next alarm rings, if one is set. */
+  get next(): number | undefined {
+    const deadlines = [...this.#alarms].flatMap(({ deadline }) => (deadline === undefined ? [] : [deadline]));
+    return deadlines.length === 0 ? undefined : Math.min(...deadlines);
+  }
+
   /** Lets `ns` pass, and rings what falls due in it, what alarms set meanwhile too. */
   advance(ns: number): void {
     const end = this.#now + ns;
