@@ -1,19 +1,28 @@
-import type { GuestAllocator, GuestBuffer } from '../memory/guest-allocator.js';
+import type { GuestAllocator } from '../memory/guest-allocator.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { SplitDriverQueue } from '../virtqueue/split/driver.js';
+import { TransportError } from './driver-transport.js';
+import { type Exchange, Exchanges, type Taker } from './exchange.js';
+import { Fifo } from './fifo.js';
+import type { Fields, Struct, Values } from './struct.js';
 
-/** One chain that is with the device, or waits for room in the ring. */
-interface Exchange {
+/** What waits for room in the ring. */
+interface Waiting {
+  /** Of its own. */
   readonly request: Uint8Array;
-  /** Device-writable bytes. */
   readonly room: number;
-  readonly done: (response: Uint8Array) => void;
-  readonly failed: (error: Error) => void;
-  buffers: GuestBuffer[];
+  readonly taker: Taker;
 }
 
 /** Chains that are taken in one turn, in multiples of the queue's size, before others have theirs. */
 const TURN = 2;
+
+/** Bytes that are kept for the next copy. */
+const SCRATCH_MOST = 65_536;
+const NOTHING = new Uint8Array();
+
+/** A microtask of it costs a fraction of `queueMicrotask`. */
+const settled: Promise<void> = Promise.resolve();
 
 /**
  * One queue as a driver uses it: whole messages of its own memory in, whole answers out. They are copied to and from the
@@ -24,10 +33,10 @@ export class BufferQueue {
   kick: () => void = () => {};
   readonly #ring: SplitDriverQueue<Exchange>;
   readonly #memory: GuestMemory;
-  readonly #allocator: GuestAllocator;
-  readonly #waiting: Exchange[] = [];
-  /** Buffers that were used before, by length: a driver's messages are of few lengths. */
-  readonly #spare = new Map<number, GuestBuffer[]>();
+  readonly #exchanges: Exchanges;
+  readonly #waiting = new Fifo<Waiting>();
+  /** Of the request, and of the answer, that is just being copied. */
+  #scratch = new Uint8Array(64);
   #publishing = false;
   #error: Error | undefined;
   readonly #broken: (error: Error) => void;
@@ -41,7 +50,7 @@ export class BufferQueue {
   ) {
     this.#ring = ring;
     this.#memory = memory;
-    this.#allocator = allocator;
+    this.#exchanges = new Exchanges(allocator);
     this.#broken = broken;
   }
 
@@ -59,7 +68,29 @@ export class BufferQueue {
    */
   request(request: Uint8Array, room: number): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
-      this.#submit({ request: request.slice(), room, done: resolve, failed: reject, buffers: [] });
+      this.#submit(request, request.length, room, {
+        answered: (answer, length) => resolve(answer.slice(0, length)),
+        failed: reject,
+      });
+    });
+  }
+
+  /**
+   * Sends a request of one shape and waits for an answer of another, likewise.
+   *
+   * @throws what the values can't be encoded for; TransportError `PROTOCOL` when the device wrote less than a whole answer.
+   */
+  call<Q extends Fields, R extends Fields>(
+    request: Struct<Q>,
+    values: Partial<Values<Q>>,
+    response: Struct<R>,
+  ): Promise<Values<R>> {
+    return new Promise((resolve, reject) => {
+      const { size } = request;
+      const bytes = this.#scratchOf(size);
+      // What this throws rejects.
+      request.encodeInto(values, bytes);
+      this.#submit(bytes, size, response.size, new Call(response, resolve, reject));
     });
   }
 
@@ -69,7 +100,10 @@ export class BufferQueue {
    * @param done - gets what the device wrote; not called when the device is lost.
    */
   post(room: number, done: (written: Uint8Array) => void): void {
-    this.#submit({ request: new Uint8Array(), room, done, failed: () => {}, buffers: [] });
+    this.#submit(NOTHING, 0, room, {
+      answered: (answer, length) => done(answer.slice(0, length)),
+      failed: () => {},
+    });
   }
 
   /** The device used buffers, or may have. For the transport to call. */
@@ -90,92 +124,68 @@ export class BufferQueue {
       this.#broken(error as Error);
       return;
     }
-    this.#fill();
+    if (this.#waiting.size > 0) this.#fill();
   }
 
   /** The device is lost: everything outstanding rejects, and everything that comes later. */
   fail(error: Error): void {
     if (this.#error !== undefined) return;
     this.#error = error;
-    const lost = [...this.#ring.detach(), ...this.#waiting.splice(0)];
-    for (const exchange of lost) {
-      this.#release(exchange);
-      exchange.failed(error);
+    for (const exchange of this.#ring.detach()) this.#exchanges.release(exchange).failed(error);
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      next.taker.failed(error);
     }
-    this.#freeSpare();
+    this.#exchanges.free();
   }
 
-  #submit(exchange: Exchange): void {
-    if (this.#error !== undefined) exchange.failed(this.#error);
-    else if (this.#waiting.length > 0 || !this.#add(exchange)) this.#waiting.push(exchange);
+  /** @param request - copied before this returns, its first `length` bytes. */
+  #submit(request: Uint8Array, length: number, room: number, taker: Taker): void {
+    if (this.#error !== undefined) taker.failed(this.#error);
+    else if (this.#waiting.size > 0 || !this.#add(request, length, room, taker)) {
+      this.#waiting.push({ request: request.slice(0, length), room, taker });
+    }
   }
 
   /** @returns whether it need not wait: it is with the device now, or failed. */
-  #add(exchange: Exchange): boolean {
+  #add(request: Uint8Array, length: number, room: number, taker: Taker): boolean {
     if (this.#ring.free === 0) return false;
-    const { request, room } = exchange;
+    let exchange: Exchange;
     try {
-      if (request.length > 0) exchange.buffers.push(this.#take(request.length));
-      if (room > 0) exchange.buffers.push(this.#take(room));
+      exchange = this.#exchanges.take(length, room);
     } catch (error) {
-      this.#release(exchange);
       // What is with the device will come back and make room.
       if (this.#ring.inFlight > 0) return false;
-      exchange.failed(error as RangeError);
+      taker.failed(error as RangeError);
       return true;
     }
-    const readable = request.length > 0 ? exchange.buffers.slice(0, 1) : [];
-    if (request.length > 0) this.#memory.write(exchange.buffers[0]!.address, request);
-    if (!this.#ring.add(readable, room > 0 ? exchange.buffers.slice(-1) : [], exchange)) {
-      this.#release(exchange);
+    exchange.taker = taker;
+    if (length > 0) this.#memory.write(exchange.request, request, 0, length);
+    if (!this.#ring.add(exchange.readable, exchange.writable, exchange)) {
+      this.#exchanges.release(exchange);
       return false;
     }
     this.#publishSoon();
     return true;
   }
 
-  /** @throws RangeError when there is no room. */
-  #take(length: number): GuestBuffer {
-    const spare = this.#spare.get(length)?.pop();
-    if (spare !== undefined) return spare;
-    try {
-      return this.#allocator.alloc(length);
-    } catch {
-      this.#freeSpare();
-      return this.#allocator.alloc(length);
-    }
-  }
-
-  #release(exchange: Exchange): void {
-    for (const buffer of exchange.buffers) {
-      const spare = this.#spare.get(buffer.length);
-      if (spare === undefined) this.#spare.set(buffer.length, [buffer]);
-      else spare.push(buffer);
-    }
-    exchange.buffers = [];
-  }
-
-  #freeSpare(): void {
-    for (const spare of this.#spare.values()) for (const buffer of spare) this.#allocator.free(buffer);
-    this.#spare.clear();
-  }
-
   /** All that is sent in one turn is shown to the device at once, with one kick. */
   #publishSoon(): void {
     if (this.#publishing) return;
     this.#publishing = true;
-    queueMicrotask(() => {
-      this.#publishing = false;
-      if (this.#ring.publish()) this.kick();
-    });
+    void settled.then(this.#publish);
   }
 
+  readonly #publish = (): void => {
+    this.#publishing = false;
+    if (this.#ring.publish()) this.kick();
+  };
+
   #finish(exchange: Exchange, written: number): void {
-    const answer = new Uint8Array(written);
-    if (written > 0) this.#memory.read(exchange.buffers.at(-1)!.address, answer);
-    this.#release(exchange);
+    const answer = this.#scratchOf(written);
+    if (written > 0) this.#memory.read(exchange.answer, answer, 0, written);
+    const taker = this.#exchanges.release(exchange);
     try {
-      exchange.done(answer);
+      taker.answered(answer, written);
     } catch (error) {
       // A callback's own failure is its caller's affair, as with setTimeout: it takes nothing from this queue.
       queueMicrotask(() => {
@@ -184,9 +194,37 @@ export class BufferQueue {
     }
   }
 
+  /** Bytes to copy through: at least so many. */
+  #scratchOf(length: number): Uint8Array {
+    if (length <= this.#scratch.length) return this.#scratch;
+    const longer = new Uint8Array(length);
+    if (length <= SCRATCH_MOST) this.#scratch = longer;
+    return longer;
+  }
+
   #fill(): void {
-    let sent = 0;
-    while (sent < this.#waiting.length && this.#add(this.#waiting[sent]!)) sent += 1;
-    if (sent > 0) this.#waiting.splice(0, sent);
+    for (let next = this.#waiting.first; next !== undefined; next = this.#waiting.first) {
+      if (!this.#add(next.request, next.request.length, next.room, next.taker)) return;
+      this.#waiting.shift();
+    }
+  }
+}
+
+/** Waits for an answer of one shape. */
+class Call<R extends Fields> implements Taker {
+  readonly #response: Struct<R>;
+  readonly #resolve: (values: Values<R>) => void;
+  readonly failed: (error: Error) => void;
+
+  constructor(response: Struct<R>, resolve: (values: Values<R>) => void, failed: (error: Error) => void) {
+    this.#response = response;
+    this.#resolve = resolve;
+    this.failed = failed;
+  }
+
+  answered(answer: Uint8Array, length: number): void {
+    const { size } = this.#response;
+    if (length >= size) this.#resolve(this.#response.decode(answer));
+    else this.failed(new TransportError('PROTOCOL', `a response has ${size} bytes, not ${length}`));
   }
 }

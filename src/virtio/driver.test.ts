@@ -6,7 +6,8 @@ import { openDriver } from './driver.js';
 import { type DriverTransport, TransportError } from './driver-transport.js';
 import { FakeClock } from './testing/fake-clock.js';
 
-const device = defineDevice({ id: 60, name: 'probe', queues: [{ name: 'q', size: 8, handle: () => {} }] });
+/** It keeps what it is sent. */
+const device = defineDevice({ id: 60, name: 'probe', queues: [{ name: 'q', size: 8 }] });
 
 function transport(): Loopback {
   return new Loopback(device(), {

@@ -58,12 +58,8 @@ export class TestDriver {
    *
    * @throws TransportError when the device is lost, or its answer is shorter than a response (`PROTOCOL`).
    */
-  async request(request: TestRequest): Promise<TestResponse> {
-    const answer = await this.#queue.request(Request.encode(request), Response.size);
-    if (answer.length < Response.size) {
-      throw new TransportError('PROTOCOL', `a response has ${Response.size} bytes, not ${answer.length}`);
-    }
-    return Response.decode(answer);
+  request(request: TestRequest): Promise<TestResponse> {
+    return this.#queue.call(Request, request, Response);
   }
 
   /** What the program `virtio N` does: type N, arguments N + 1 to N + 3, each of 8 bits. */

@@ -7,32 +7,33 @@ import { type DriverTransport, type RingPlace, TransportError } from '../../virt
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
 import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
 import type { Environment } from '../session.js';
+import { Bell } from './bell.js';
 
 /** What loopback needs of the process: no operating system. */
 export type LoopbackEnvironment = Omit<Environment, 'os'>;
 
-/** A driver and its device in one process, with no socket: the memory is an ArrayBuffer, a kick is a call from the event loop. */
+/** A driver and its device in one process, with no socket: the memory is an ArrayBuffer, a kick is a call a little later. */
 export class Loopback implements DriverTransport {
   readonly name = 'loopback';
   readonly deviceId: number;
   readonly memory: GuestMemory = new GuestMemory();
   readonly #runner: DeviceRunner;
-  readonly #defer: (callback: () => void) => void;
+  readonly #bell: Bell;
   readonly #interrupts: (() => void)[] = [];
   #configChanged: () => void = () => {};
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
-  #life = 0;
+  readonly #tellConfig = (): void => this.#configChanged();
 
   /** @param memorySize - bytes of guest memory, for rings and buffers. */
   constructor(device: VirtioDevice, environment: LoopbackEnvironment, memorySize: number = 16 << 20) {
     this.deviceId = device.id;
-    this.#defer = environment.defer;
+    this.#bell = new Bell(environment.defer);
     this.memory.add({ start: 0 as GuestAddress, view: new MappedView(new ArrayBuffer(memorySize)) });
     this.#runner = new DeviceRunner(device, {
       clock: environment.clock,
-      interrupt: (queue) => this.#later(() => this.#interrupts[queue]?.()),
-      configInterrupt: () => this.#later(() => this.#configChanged()),
+      interrupt: (queue) => this.#bell.ring(this.#interrupts[queue] ?? nobody),
+      configInterrupt: () => this.#bell.ring(this.#tellConfig),
       broken: () => this.#fail(new TransportError('NEEDS_RESET', `${device.name} needs a reset`)),
       defer: environment.defer,
       print: environment.print,
@@ -42,7 +43,7 @@ export class Loopback implements DriverTransport {
   }
 
   async reset(): Promise<void> {
-    this.#life += 1;
+    this.#bell.silence();
     this.#failure = undefined;
     this.#interrupts.length = 0;
     this.#runner.reset();
@@ -80,7 +81,8 @@ export class Loopback implements DriverTransport {
     });
     this.#interrupts[index] = interrupt;
     this.#runner.startQueue(index, queue);
-    return () => this.#later(() => this.#runner.kick(index));
+    const kick = (): void => this.#runner.kick(index);
+    return () => this.#bell.ring(kick);
   }
 
   async start(): Promise<void> {
@@ -115,17 +117,9 @@ export class Loopback implements DriverTransport {
   }
 
   close(): void {
-    this.#life += 1;
+    this.#bell.silence();
     this.#failed = undefined;
     this.#runner.close();
-  }
-
-  /** From the event loop, unless the device was reset or let go meanwhile. */
-  #later(call: () => void): void {
-    const life = this.#life;
-    this.#defer(() => {
-      if (life === this.#life) call();
-    });
   }
 
   #fail(error: TransportError): void {
@@ -134,3 +128,5 @@ export class Loopback implements DriverTransport {
     this.#failed?.(error);
   }
 }
+
+function nobody(): void {}
