@@ -3,4 +3,5 @@ import type { Bench } from './harness/bench.js';
 /** In the order in which they are run. */
 export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   echo: async () => (await import('./echo.js')).echo,
+  timers: async () => (await import('./timers.js')).timers,
 };

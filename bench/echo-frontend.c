@@ -37,8 +37,12 @@ static int backend, kick, call, epoll;
 /* ns, each power of two in 32 parts */
 static uint64_t latencies[64 * 32];
 
+static uint64_t worst;
+
 static void note(uint64_t ns)
 {
+	if (ns > worst)
+		worst = ns;
 	int log = 63 - __builtin_clzll(ns | 32);
 	latencies[(log - 5) * 32 + (ns >> (log - 5))]++;
 }
@@ -256,8 +260,9 @@ int main(int argc, char **argv)
 	end = now;
 	ask(GET_VRING_BASE, 0, 8, -1, 1);
 	printf("{\"requests\":%llu,\"seconds\":%.6f,\"wrong\":%llu,\"kicks\":%llu,\"interrupts\":%llu,"
-	       "\"p50\":%.3f,\"p99\":%.3f,\"p999\":%.3f}\n",
+	       "\"p50\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"worst\":%.3f}\n",
 	       (unsigned long long)done, (end - begun) / 1e9, (unsigned long long)wrong, (unsigned long long)kicks,
-	       (unsigned long long)interrupts, quantile(0.5, done), quantile(0.99, done), quantile(0.999, done));
+	       (unsigned long long)interrupts, quantile(0.5, done), quantile(0.99, done), quantile(0.999, done),
+	       worst / 1000.0);
 	return 0;
 }

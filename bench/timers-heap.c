@@ -1,0 +1,152 @@
+/*
+ * Timers in C: a 4-ary heap over slots, ids in an open-addressing table, all of it allocated before.
+ *
+ *   timers-heap TIMERS MS
+ *
+ * Arms, cancels, arms and expires again and again for MS. Prints nanoseconds of the processor for each, as JSON.
+ */
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static uint32_t count, size, mask, *heap, *place, *ids, *keys, *slots;
+static uint64_t *deadline, *order, next_order;
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static int before(uint32_t a, uint32_t b)
+{
+	return deadline[a] != deadline[b] ? deadline[a] < deadline[b] : order[a] < order[b];
+}
+
+static void put(uint32_t at, uint32_t slot)
+{
+	heap[at] = slot;
+	place[slot] = at;
+}
+
+static void up(uint32_t at, uint32_t slot)
+{
+	for (; at > 0 && before(slot, heap[(at - 1) / 4]); at = (at - 1) / 4)
+		put(at, heap[(at - 1) / 4]);
+	put(at, slot);
+}
+
+static void down(uint32_t at, uint32_t slot)
+{
+	for (;;) {
+		uint32_t child = 4 * at + 1, least = child;
+		if (child >= size)
+			break;
+		for (uint32_t i = child + 1; i < child + 4 && i < size; i++)
+			if (before(heap[i], heap[least]))
+				least = i;
+		if (!before(heap[least], slot))
+			break;
+		put(at, heap[least]);
+		at = least;
+	}
+	put(at, slot);
+}
+
+static uint32_t home(uint32_t id) { return (id * 2654435769u) >> 7 & mask; }
+
+static uint32_t find(uint32_t id)
+{
+	uint32_t at = home(id);
+	while (slots[at] != 0 && keys[at] != id)
+		at = (at + 1) & mask;
+	return at;
+}
+
+static void forget(uint32_t gap)
+{
+	for (uint32_t at = (gap + 1) & mask; slots[at] != 0; at = (at + 1) & mask)
+		if (((at - home(keys[at])) & mask) >= ((at - gap) & mask)) {
+			keys[gap] = keys[at];
+			slots[gap] = slots[at];
+			gap = at;
+		}
+	slots[gap] = 0;
+}
+
+static void take(uint32_t slot)
+{
+	uint32_t at = place[slot], last = heap[--size];
+	if (last == slot)
+		return;
+	if (at > 0 && before(last, heap[(at - 1) / 4]))
+		up(at, last);
+	else
+		down(at, last);
+}
+
+static void arm_all(void)
+{
+	for (uint32_t id = 0; id < count; id++) {
+		uint32_t at = find(id), slot = id;
+		keys[at] = id;
+		slots[at] = slot + 1;
+		ids[slot] = id;
+		order[slot] = next_order++;
+		up(size++, slot);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 3)
+		return 2;
+	count = atoi(argv[1]);
+	uint64_t span = strtoull(argv[2], NULL, 10) * 1000000, spent[3] = {0}, end = cpu_ns() + span, rounds = 0;
+	for (mask = 1; mask < 2 * count; mask *= 2)
+		;
+	keys = calloc(mask, 4);
+	slots = calloc(mask--, 4);
+	heap = calloc(count, 4);
+	place = calloc(count, 4);
+	ids = calloc(count, 4);
+	deadline = calloc(count, 8);
+	order = calloc(count, 8);
+	srand(1);
+	do {
+		for (uint32_t i = 0; i < count; i++)
+			deadline[i] = 1 + (((uint64_t)rand() << 31) ^ rand()) % 1000000000;
+		uint64_t start = cpu_ns();
+		arm_all();
+		uint64_t armed = cpu_ns();
+		for (uint32_t id = 0; id < count; id++) {
+			uint32_t at = find(id);
+			take(slots[at] - 1);
+			forget(at);
+		}
+		uint64_t cancelled = cpu_ns();
+		arm_all();
+		uint64_t again = cpu_ns(), last = 0;
+		while (size > 0) {
+			uint32_t slot = heap[0];
+			if (deadline[slot] < last)
+				return 1;
+			last = deadline[slot];
+			forget(find(ids[slot]));
+			take(slot);
+		}
+		uint64_t expired = cpu_ns();
+		spent[0] += armed - start;
+		spent[1] += cancelled - armed;
+		spent[2] += expired - again;
+		rounds++;
+	} while (cpu_ns() < end);
+	double each = (double)rounds * count;
+	printf("{\"arm\":%f,\"cancel\":%f,\"expire\":%f,\"bytes\":%f}\n", spent[0] / each, spent[1] / each, spent[2] / each,
+	       28 + 8.0 * (mask + 1) / count);
+	return 0;
+}
