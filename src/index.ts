@@ -15,15 +15,10 @@ export { type Connection, type Replacement, type ServeOptions, type Server, serv
 export type { VfioUserClientOptions } from './transports/vfio-user/client.js';
 export type { FrontendOptions } from './transports/vhost-user/frontend.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
+export type { ChainQueue, Running } from './virtio/chain-queue.js';
 export type { Alarm, Clock } from './virtio/clock.js';
 export { ConfigSpace } from './virtio/config-space.js';
-export {
-  type ChainQueue,
-  type DeviceDefinition,
-  defineDevice,
-  type QueueGroup,
-  type Running,
-} from './virtio/define-device.js';
+export { type DeviceDefinition, defineDevice, type QueueGroup } from './virtio/define-device.js';
 export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
 export { type Driver, type DriverOptions, openDriver } from './virtio/driver.js';
 export {

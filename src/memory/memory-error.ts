@@ -1,12 +1,14 @@
 /**
  * `UNMAPPED`: no such guest memory. `UNBACKED`: the file that should hold it has no page for it. `OVERLAP`, `OUT_OF_RANGE`: a region that
- * can't be.
+ * can't be. `SUSPENDED`: the driver keeps the device from all memory for now (no bus mastering); whoever runs the device has it begin
+ * anew with what it was at.
  */
-export type MemoryErrorCode = 'UNMAPPED' | 'UNBACKED' | 'OVERLAP' | 'OUT_OF_RANGE';
+export type MemoryErrorCode = 'UNMAPPED' | 'SUSPENDED' | 'UNBACKED' | 'OVERLAP' | 'OUT_OF_RANGE';
 
 const TEXT: Record<MemoryErrorCode, string> = {
   UNMAPPED: 'is not guest memory',
   UNBACKED: 'of the shared file can not be had: its file system has no page left for them',
+  SUSPENDED: 'can not be reached for now',
   OVERLAP: 'overlaps another memory region',
   OUT_OF_RANGE: 'is no possible memory region',
 };
@@ -27,4 +29,9 @@ export class MemoryError extends Error {
     this.address = address;
     this.length = length;
   }
+}
+
+/** Whether memory was out of reach for a while only. */
+export function isSuspension(error: unknown): boolean {
+  return error instanceof MemoryError && error.code === 'SUSPENDED';
 }

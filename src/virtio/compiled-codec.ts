@@ -1,8 +1,8 @@
 import { codecSource } from './codec-source.js';
 import { copyOf } from './copy-of.js';
+import type { Field } from './field.js';
 import { LastText } from './last-text.js';
 import { readLatin1, writeLatin1 } from './latin1.js';
-import type { Field } from './struct.js';
 import type { PlacedField, StructCodec } from './struct-codec.js';
 
 /** Whether this process may make code of text: a page's policy and a flag of Node's forbid it. */

@@ -1,5 +1,5 @@
 import { printable } from '../lines/printable.js';
-import { MemoryError } from '../memory/memory-error.js';
+import { isSuspension, MemoryError } from '../memory/memory-error.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { Clock } from './clock.js';
@@ -71,6 +71,7 @@ export class DeviceRunner {
       popped: (queue: QueueRunner) => {
         this.#serving = queue;
       },
+      again: (index: number) => this.#kickLater(index),
       // Often from inside that device, which must return first.
       released: () => ports.defer(() => this.#sweep()),
     };
@@ -141,6 +142,20 @@ export class DeviceRunner {
     if (this.#state !== 'active') return;
     this.#state = 'paused';
     for (const { clock } of this.#residents()) clock.pause();
+  }
+
+  /**
+   * The driver keeps the device from its memory, at any time, and even inside of a call into the device: from now on guest memory is not
+   * touched, and the driver not interrupted. Requests in flight go on as far as they can, and nothing is lost.
+   */
+  suspend(): void {
+    this.pause();
+    for (const queue of this.#queues) queue.suspend();
+  }
+
+  /** Takes `suspend` back: what came meanwhile is written and told. Call `activate` then, and kick. */
+  resume(): void {
+    for (const queue of this.#queues) queue.resume();
   }
 
   /**
@@ -394,6 +409,10 @@ export class DeviceRunner {
   }
 
   #failed(error: unknown, device: VirtioDevice): void {
+    if (isSuspension(error)) {
+      for (const queue of this.#queues) queue.retry();
+      return;
+    }
     if (this.#serving !== undefined && (error instanceof MemoryError || error instanceof VirtqueueError)) {
       this.#serving.fail(error);
       return;

@@ -1,4 +1,4 @@
-import type { Field } from './struct.js';
+import type { Field } from './field.js';
 
 /** What a field of this package is; one that somebody else made has no kind, and is called. */
 export type FieldKind = 'u8' | 'le16' | 'le32' | 'sle32' | 'le64' | 'le64big' | 'bytes' | 'text';

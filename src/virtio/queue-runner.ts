@@ -1,3 +1,4 @@
+import { isSuspension } from '../memory/memory-error.js';
 import type { Chain } from '../virtqueue/chain.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 
@@ -12,6 +13,8 @@ export interface QueueEvents {
   broken(index: number, error: unknown): void;
   /** The device took a chain of this queue. */
   popped(queue: QueueRunner): void;
+  /** Chains are to be served anew: the device should look. */
+  again(index: number): void;
   /** Chains of a replaced device are all back, or gone. */
   released(): void;
 }
@@ -33,6 +36,15 @@ export class QueueRunner {
   #hungry = false;
   #drained: (() => void) | undefined;
 
+  /** Guest memory must not be touched, nor the driver interrupted. */
+  #suspended = false;
+  /** What was pushed meanwhile. */
+  readonly #late: Chain[] = [];
+  /** What can't be gone on with: popped once more, before what is new. */
+  readonly #again: Chain[] = [];
+  /** The driver may wait for an interrupt. */
+  #owed = false;
+
   /** Which device takes chains now. */
   #taker = 0;
   /** By head: which device took that chain last. */
@@ -47,7 +59,7 @@ export class QueueRunner {
 
   /** Whether the device can be served from it. */
   get running(): boolean {
-    return this.#ring !== undefined && !this.#broken && !this.#held;
+    return this.#ring !== undefined && !this.#broken && !this.#held && !this.#suspended;
   }
 
   get broken(): boolean {
@@ -61,6 +73,7 @@ export class QueueRunner {
     this.#held = false;
     this.#polled = false;
     this.#hungry = false;
+    if (this.#suspended) ring.suspend();
   }
 
   /** From now on another device takes chains. @param taker - its number. */
@@ -89,8 +102,43 @@ export class QueueRunner {
     this.#ring = undefined;
     this.#broken = false;
     this.#drained = undefined;
+    this.#late.length = 0;
+    this.#again.length = 0;
+    this.#owed = false;
     this.#forgetOlder();
     return base;
+  }
+
+  /** From now on guest memory is not touched, and the driver not interrupted. What the device holds it goes on with, and nothing is lost. */
+  suspend(): void {
+    this.#suspended = true;
+    this.#ring?.suspend();
+  }
+
+  /** Takes `suspend` back: writes, pushes and tells what came meanwhile. Call `kick` then. */
+  resume(): void {
+    this.#suspended = false;
+    if (this.#ring === undefined || this.#broken) return;
+    try {
+      this.#ring.resume();
+    } catch (error) {
+      this.fail(error);
+    }
+    // Reaching the memory may be what leads to the next `suspend`.
+    while (!this.#suspended && this.#late.length > 0) this.push(this.#late.shift()!);
+    this.flush();
+    if (!this.#suspended && this.#owed) {
+      this.#owed = false;
+      this.#events.interrupt(this.index);
+    }
+  }
+
+  /** The device gave up on a chain because of `suspend`, and may not hand it back. */
+  retry(): void {
+    const chain = this.#ring?.lastStarved;
+    if (chain === undefined || this.#again.includes(chain) || this.#late.includes(chain)) return;
+    this.#again.push(chain);
+    this.#events.again(this.index);
   }
 
   /** Calls back as soon as the device holds no chain: at once when it holds none. */
@@ -101,13 +149,16 @@ export class QueueRunner {
 
   pop(): Chain | undefined {
     const ring = this.#ring;
-    if (ring === undefined || this.#broken || this.#held) return undefined;
+    if (ring === undefined || this.#broken || this.#held || this.#suspended) return undefined;
     this.#touched = true;
     this.#hungry = true;
     if (this.#open && this.#budget === 0) return undefined;
     try {
       // Outside of a call into the device nobody settles after it, so an empty queue asks for kicks at once.
-      const chain = ring.pop() ?? (!this.#open && this.#askForKicks(ring) ? ring.pop() : undefined);
+      const chain =
+        this.#retried(ring) ??
+        ring.pop() ??
+        (!this.#open && this.#askForKicks(ring) ? ring.pop() : undefined);
       if (chain !== undefined) {
         this.#takers[chain.head] = this.#taker;
         this.#budget -= 1;
@@ -125,9 +176,24 @@ export class QueueRunner {
     const ring = this.#ring;
     if (ring === undefined || this.#broken || !ring.owns(chain)) return;
     const { head } = chain;
+    if (this.#again.includes(chain)) return;
+    if (this.#suspended) {
+      if (this.#late.includes(chain)) throw new TypeError(`chain ${head} was pushed twice`);
+      this.#late.push(chain);
+      return;
+    }
+    if (ring.isStarved(chain)) {
+      this.#again.push(chain);
+      this.#events.again(this.index);
+      return;
+    }
     try {
       ring.push(chain);
     } catch (error) {
+      if (isSuspension(error)) {
+        this.#late.unshift(chain);
+        return;
+      }
       // Pushed twice: the device's own mistake, not the driver's.
       if (error instanceof TypeError) throw error;
       this.fail(error);
@@ -143,17 +209,20 @@ export class QueueRunner {
   }
 
   flush(): void {
-    if (this.#ring === undefined || this.#broken) return;
+    if (this.#ring === undefined || this.#broken || this.#suspended) return;
     try {
       if (this.#ring.publish()) this.#events.interrupt(this.index);
     } catch (error) {
+      // Published or not: nobody knows what the driver wanted.
+      if (isSuspension(error)) this.#owed = true;
       this.fail(error);
     }
   }
 
   /** Marks it broken: it stays empty until the next `start`. */
   fail(error: unknown): void {
-    if (this.#broken) return;
+    // Of which the driver will hear nothing: it is served later.
+    if (this.#broken || isSuspension(error)) return;
     this.#broken = true;
     this.#events.broken(this.index, error);
     this.#forgetOlder();
@@ -244,6 +313,15 @@ export class QueueRunner {
 
   #askForKicks(ring: Virtqueue): boolean {
     return this.#polled ? false : ring.enableKicks();
+  }
+
+  /** A chain that is to be served anew, if there is one. */
+  #retried(ring: Virtqueue): Chain | undefined {
+    const chain = this.#again.length === 0 ? undefined : this.#again.shift();
+    if (chain === undefined) return undefined;
+    ring.rewind(chain);
+    if (this.#older.size > 0) this.#returned(this.#takers[chain.head]!);
+    return chain;
   }
 
   #returned(taker: number): void {

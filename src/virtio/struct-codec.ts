@@ -1,4 +1,4 @@
-import type { Field } from './struct.js';
+import type { Field } from './field.js';
 
 /** A field, its name, and where in the struct it lies. */
 export interface PlacedField {

@@ -1,7 +1,7 @@
 import type { Chain } from '../virtqueue/chain.js';
+import type { ChainQueue, Running } from './chain-queue.js';
 import { codecSource } from './codec-source.js';
 import { canCompile, compile } from './compiled-codec.js';
-import type { ChainQueue, Running } from './define-device.js';
 import type { DeviceQueue } from './device.js';
 import type { Fields, Struct, Values } from './struct.js';
 

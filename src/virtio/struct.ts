@@ -1,23 +1,12 @@
 import { canCompile, compiledCodec } from './compiled-codec.js';
 import { copyOf } from './copy-of.js';
+import type { Field, Fields, Values } from './field.js';
 import { ofKind } from './field-kind.js';
 import { interpretedCodec } from './interpreted-codec.js';
 import { readLatin1, writeLatin1 } from './latin1.js';
 import type { PlacedField, StructCodec } from './struct-codec.js';
 
-/** One field of a struct on the wire: how many bytes, and what value they stand for. */
-export interface Field<T> {
-  /** Bytes. */
-  readonly size: number;
-  read(view: DataView, offset: number): T;
-  write(view: DataView, offset: number, value: T): void;
-}
-
-/** Fields by name, in the order in which they lie, without padding. */
-export type Fields = Readonly<Record<string, Field<never> | Field<unknown>>>;
-
-/** The values of a struct's fields. */
-export type Values<F extends Fields> = { -readonly [K in keyof F]: F[K] extends Field<infer T> ? T : never };
+export type { Field, Fields, Values };
 
 /** The values that a struct stands for: `ValuesOf<typeof Request>`. */
 export type ValuesOf<S> = S extends Struct<infer F> ? Values<F> : never;

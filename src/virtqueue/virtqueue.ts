@@ -54,6 +54,24 @@ export interface Virtqueue {
   enableKicks(): boolean;
 
   /**
+   * From now on guest memory is not touched. The queue is empty, what is written into its chains is kept for later, and reading from one
+   * throws `MemoryError` `SUSPENDED`, as does writing more than can be kept: such a chain is starved. Nothing may be pushed meanwhile.
+   */
+  suspend(): void;
+  /**
+   * Takes `suspend` back: what was kept is written.
+   *
+   * @throws MemoryError when it can't be; with `SUSPENDED`, once more, the rest is still kept.
+   */
+  resume(): void;
+  /** Whether it could not be read or written since it was popped: it has to be served anew. */
+  isStarved(chain: Chain): boolean;
+  /** The chain that starved last, if it is starved still. */
+  readonly lastStarved: Chain | undefined;
+  /** Has a starved chain begin anew: as if it was just popped. */
+  rewind(chain: Chain): void;
+
+  /**
    * Ends this queue, because the ring was stopped or reset: it touches guest memory no more. Chains that are still held
    * become stale (reading, writing and pushing them throws `TypeError`), `pop` finds nothing. `base` stays readable.
    */

@@ -24,7 +24,7 @@ export class Station {
     this.#driver = driver;
     this.#mac = mac;
     this.#ip = ip;
-    for (let i = 0; i < 16; i++) this.#listen();
+    for (let i = 0; i < this.#driver.queues[0]!.size; i++) this.#listen();
   }
 
   close(): Promise<void> {

@@ -8,6 +8,7 @@ export class Interrupts {
   readonly #msix: Msix | undefined;
   #isr = 0;
   #disabled = false;
+  #silent = true;
   #asserted = false;
 
   constructor(host: PciHost, msix: Msix | undefined) {
@@ -45,9 +46,16 @@ export class Interrupts {
     this.update();
   }
 
+  /** Whether the function masters no bus: then it interrupts nobody, and makes up for it later. */
+  set silent(value: boolean) {
+    this.#silent = value;
+    if (this.#msix !== undefined) this.#msix.silent = value;
+    this.update();
+  }
+
   /** Tells the host about the line when it changed. Call after MSI-X was enabled or disabled. */
   update(): void {
-    const asserted = this.pending && !this.#disabled;
+    const asserted = this.pending && !this.#disabled && !this.#silent;
     if (asserted === this.#asserted) return;
     this.#asserted = asserted;
     this.#host.intx(asserted);

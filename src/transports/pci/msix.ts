@@ -15,6 +15,8 @@ export class Msix {
   readonly #maskedAtReset: boolean;
   #enabled = false;
   #functionMask = false;
+  /** No message can be sent: the function masters no bus. */
+  #silent = true;
 
   constructor(vectors: number, maskedAtReset: boolean, deliver: (vector: number) => void) {
     this.vectors = vectors;
@@ -45,6 +47,12 @@ export class Msix {
   hold(vector: number, held: boolean): void {
     this.#held[vector] = held ? 1 : 0;
     this.#flush(vector);
+  }
+
+  /** Without bus mastering messages are kept pending. */
+  set silent(value: boolean) {
+    this.#silent = value;
+    for (let vector = 0; vector < this.vectors; vector++) this.#flush(vector);
   }
 
   /** The driver wrote message control. */
@@ -95,6 +103,7 @@ export class Msix {
 
   #masked(vector: number): boolean {
     return (
+      this.#silent ||
       this.#functionMask ||
       this.#held[vector] === 1 ||
       (this.#table[vector * pci.PCI_MSIX_ENTRY_SIZE + pci.PCI_MSIX_ENTRY_VECTOR_CTRL]! &

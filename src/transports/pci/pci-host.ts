@@ -29,6 +29,8 @@ export interface PciHost {
    * before the access was answered if the driver waits for the answer.
    */
   perform(work: () => void): void;
+  /** The function may master the bus from now on, or must not: then it touches no memory. */
+  mastering?(allowed: boolean): void;
   /** A reset is about to be performed: whatever the device is in the middle of is of no use any more. */
   resetting?(): void;
 }

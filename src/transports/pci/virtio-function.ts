@@ -179,7 +179,6 @@ export class VirtioPciFunction {
   #commandWritten(): void {
     const command = this.#header.get16(pci.PCI_COMMAND);
     this.#interrupts.disabled = (command & pci.PCI_COMMAND_INTX_DISABLE) !== 0;
-    const master = (command & pci.PCI_COMMAND_MASTER) !== 0;
-    this.#host.perform(() => this.#registers.setMaster(master));
+    this.#registers.setMaster((command & pci.PCI_COMMAND_MASTER) !== 0);
   }
 }

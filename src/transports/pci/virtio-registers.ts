@@ -1,5 +1,5 @@
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { MemoryError } from '../../memory/memory-error.js';
+import { isSuspension, MemoryError } from '../../memory/memory-error.js';
 import type { VirtioDevice } from '../../virtio/device.js';
 import { DeviceRunner } from '../../virtio/device-runner.js';
 import { FeatureError } from '../../virtio/feature-error.js';
@@ -45,8 +45,11 @@ export class VirtioRegisters {
   readonly #kicked = new Set<number>();
   #status = 0;
   #ringReset = false;
-  /** Whether the function is a bus master. */
+  /** Whether the function is a bus master, and whether the driver wants it to be. */
   #master = false;
+  #masterWanted = false;
+  /** Queues that were enabled while it was none. */
+  readonly #unplaced = new Set<number>();
   #generation = 0;
   /** The configuration space's own generation when the driver last read any of it. */
   #configSeen: number;
@@ -67,6 +70,7 @@ export class VirtioRegisters {
       monitor: environment.monitor,
       poll: environment.poll,
     });
+    this.#runner.suspend();
     this.#kicks = device.queues.map((_, index) => () => {
       this.#kicked.delete(index);
       this.#runner.kick(index);
@@ -112,11 +116,31 @@ export class VirtioRegisters {
     if (device !== undefined) take(device, (from, piece) => this.#writeDeviceConfig(from, piece));
   }
 
-  /** A function that is no bus master touches no memory and sends no message: the device stands still. */
-  setMaster(master: boolean): void {
-    this.#master = master;
-    if (!master) this.#runner.pause();
-    else if ((this.#status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0) this.#run();
+  /**
+   * A function that is no bus master touches no memory and interrupts nobody, from before the write that says so is answered: the device
+   * stands still, and goes on where it was once it may again.
+   */
+  setMaster(wanted: boolean): void {
+    this.#masterWanted = wanted;
+    if (wanted) this.#ports.host.perform(() => this.#takeBus());
+    else if (this.#master) this.#leaveBus();
+  }
+
+  #leaveBus(): void {
+    this.#master = false;
+    this.#ports.interrupts.silent = true;
+    this.#ports.host.mastering?.(false);
+    this.#runner.suspend();
+  }
+
+  #takeBus(): void {
+    // Meanwhile it may have changed its mind.
+    if (this.#master || !this.#masterWanted) return;
+    this.#master = true;
+    this.#ports.host.mastering?.(true);
+    this.#ports.interrupts.silent = false;
+    this.#runner.resume();
+    if (this.#master && (this.#status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0) this.#run();
   }
 
   /** From now on nothing of the old driver's counts, though the device may still be in the middle of something. */
@@ -129,6 +153,7 @@ export class VirtioRegisters {
     this.#runner.reset();
     this.#common.reset();
     this.#ports.interrupts.reset();
+    this.#unplaced.clear();
     this.#status = 0;
     this.#ringReset = false;
     this.#resetting = false;
@@ -225,6 +250,11 @@ export class VirtioRegisters {
     if (!this.#runner.active) {
       for (const [index, queue] of this.#common.queues.entries()) if (queue.enabled) this.#placeRing(index);
     }
+    const unplaced = [...this.#unplaced];
+    this.#unplaced.clear();
+    for (const index of unplaced) if (this.#common.queues[index]!.enabled) this.#placeRing(index);
+    // Reaching the memory may be what let the driver take the bus away again.
+    if (!this.#master) return;
     this.#runner.activate();
     for (const index of this.#kicks.keys()) this.#runner.kick(index);
   }
@@ -232,6 +262,10 @@ export class VirtioRegisters {
   /** A queue was enabled: at once if the device runs (after a queue reset), with DRIVER_OK otherwise. */
   #startQueue(index: number): void {
     if (!this.#runner.active || !this.#common.queues[index]!.enabled) return;
+    if (!this.#master) {
+      this.#unplaced.add(index);
+      return;
+    }
     this.#placeRing(index);
     this.#runner.kick(index);
   }
@@ -258,6 +292,10 @@ export class VirtioRegisters {
         }),
       );
     } catch (error) {
+      if (isSuspension(error)) {
+        this.#unplaced.add(index);
+        return;
+      }
       if (!(error instanceof VirtqueueError || error instanceof MemoryError)) throw error;
       const { name } = this.#runner.device.queues[index]!;
       this.#warn(`queue ${index} (${name}) can't be used: ${error.message}`);
@@ -269,6 +307,7 @@ export class VirtioRegisters {
   #resetQueue(index: number): void {
     const queue = this.#common.queues[index]!;
     if (!queue.resetting) return;
+    this.#unplaced.delete(index);
     this.#runner.stopQueue(index);
     queue.reset();
   }

@@ -33,6 +33,7 @@ export class DmaMessages implements RemoteMemory {
   /** Why nothing can be reached: for good, or until `resume`. */
   #stopped: 'closed' | 'abandoned' | undefined;
   #turnEnds: number | undefined;
+  #held = false;
 
   constructor(ports: DmaMessagePorts) {
     this.#ports = ports;
@@ -88,6 +89,11 @@ export class DmaMessages implements RemoteMemory {
     if (this.#stopped === 'abandoned') this.#stopped = undefined;
   }
 
+  /** Whether accesses are suspended: the function masters no bus. One that is under way may still end well. */
+  set held(value: boolean) {
+    this.#held = value;
+  }
+
   /** Every access fails from now on. */
   close(): void {
     this.#stopped = 'closed';
@@ -95,6 +101,7 @@ export class DmaMessages implements RemoteMemory {
 
   #ask(command: number, address: number, count: number, data?: Uint8Array): Message {
     if (this.#stopped !== undefined) throw new MemoryError('UNMAPPED', address, count);
+    if (this.#held) throw new MemoryError('SUSPENDED', address, count);
     if (this.#awaiting !== undefined) throw new TypeError('a DMA message was begun inside another');
     const begun = this.#ports.now();
     if (begun >= this.#turnEnd(begun)) {
@@ -119,7 +126,8 @@ export class DmaMessages implements RemoteMemory {
     }
     const { answer } = awaiting;
     if (answer === undefined || (answer.flags & wire.VFIO_USER_F_ERROR) !== 0) {
-      throw new MemoryError('UNMAPPED', address, count);
+      // Without bus mastering a client refuses what it answers from then on.
+      throw new MemoryError(answer !== undefined && this.#held ? 'SUSPENDED' : 'UNMAPPED', address, count);
     }
     return answer;
   }

@@ -97,6 +97,9 @@ class ServerSession implements Session {
         raise: (vector) => this.#irqs.raise(vector),
         intx: (asserted) => this.#irqs.intx(asserted),
         perform: (work) => this.#perform(work),
+        mastering: (allowed) => {
+          this.#remote.held = !allowed;
+        },
         resetting: () => this.#beginReset(),
       },
       // QEMU keeps the MSI-X table to itself: it masks by other means, and nobody would clear the mask bits here.

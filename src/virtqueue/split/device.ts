@@ -1,12 +1,12 @@
 import type { GuestAddress } from '../../memory/address.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { MemoryError } from '../../memory/memory-error.js';
+import { isSuspension, MemoryError } from '../../memory/memory-error.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import type { Chain } from '../chain.js';
 import { passesEvent } from '../event-index.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
-import { SplitChain } from './chain.js';
+import { SplitChain, type Starving } from './chain.js';
 import {
   AREA_ALIGNMENT,
   availEventOffset,
@@ -46,6 +46,9 @@ export interface SplitDeviceQueueOptions {
 /** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
 const SEGMENTS_MOST = 1 << 20;
 
+/** Bytes that are kept for a ring whose memory is out of reach for now; a chain with more begins anew. */
+const KEPT_MOST = 16 << 20;
+
 /**
  * The device's end of a split virtqueue (VIRTIO 1.3 §2.7). The driver may be hostile: each field that it can change is read
  * once, checked and then used, and no answer of this class takes more work than the queue size (or 1024 descriptors) allows.
@@ -68,6 +71,8 @@ export class SplitDeviceQueue implements Virtqueue {
   #used!: MemoryView;
   #generation = -1;
   #closed = false;
+  #suspended: Starving | undefined;
+  #lastStarved: SplitChain | undefined;
   #broken: VirtqueueError | undefined;
 
   /** The available index as last read. */
@@ -153,6 +158,8 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
     this.#inFlight += 1;
     chain.start();
+    // Reading the ring may be what memory was taken away in.
+    if (this.#suspended !== undefined) chain.suspend(this.#suspended);
     return chain;
   }
 
@@ -165,24 +172,25 @@ export class SplitDeviceQueue implements Virtqueue {
     if (own !== chain || !own.inFlight) {
       throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
     }
-    const written = own.written;
+    if (this.#usable()) {
+      const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
+      this.#used.write32(slot + VIRTQ_USED_ELEM.id, own.head);
+      this.#used.write32(slot + VIRTQ_USED_ELEM.len, own.written);
+      this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+    }
+    // Last: when memory is out of reach for now, the chain is pushed again.
     own.end();
     this.#inFlight -= 1;
     this.#segmentsInFlight -= own.segments;
-    if (!this.#usable()) return;
-    const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
-    this.#used.write32(slot + VIRTQ_USED_ELEM.id, own.head);
-    this.#used.write32(slot + VIRTQ_USED_ELEM.len, written);
-    this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
   }
 
   publish(): boolean {
     if (this.#nextUsed === this.#published || !this.#usable()) return false;
     const before = this.#published;
-    this.#published = this.#nextUsed;
     // Sequentially consistent, both: the elements are there before the index (§2.7.8.2), and the driver's wish is read
     // after it, or a driver that asks for an interrupt at this moment would get none.
-    this.#used.store16(VIRTQ_USED.idx, this.#published);
+    this.#used.store16(VIRTQ_USED.idx, this.#nextUsed);
+    this.#published = this.#nextUsed;
     if (!this.#eventIdx) {
       return (this.#avail.load16(VIRTQ_AVAIL.flags) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     }
@@ -206,6 +214,33 @@ export class SplitDeviceQueue implements Virtqueue {
     return this.#avail.load16(VIRTQ_AVAIL.idx) !== this.#nextAvail;
   }
 
+  suspend(): void {
+    this.#suspended = {
+      room: KEPT_MOST,
+      starved: (chain) => {
+        this.#lastStarved = chain;
+      },
+    };
+    for (const chain of this.#chains) if (chain?.inFlight) chain.suspend(this.#suspended);
+  }
+
+  resume(): void {
+    this.#suspended = undefined;
+    for (const chain of this.#chains) if (chain?.inFlight) chain.resume();
+  }
+
+  isStarved(chain: Chain): boolean {
+    return this.#chains[chain.head]?.starved === true;
+  }
+
+  get lastStarved(): Chain | undefined {
+    return this.#lastStarved?.starved === true ? this.#lastStarved : undefined;
+  }
+
+  rewind(chain: Chain): void {
+    this.#chains[chain.head]!.start();
+  }
+
   close(): void {
     this.#closed = true;
     for (const chain of this.#chains) if (chain?.inFlight) chain.end();
@@ -225,7 +260,7 @@ export class SplitDeviceQueue implements Virtqueue {
 
   /** Whether the rings may be touched; takes their views anew when guest memory changed. */
   #usable(): boolean {
-    if (this.#closed || this.#broken !== undefined) return false;
+    if (this.#closed || this.#broken !== undefined || this.#suspended !== undefined) return false;
     if (this.#generation === this.#memory.generation) return true;
     try {
       this.#takeViews();
@@ -254,6 +289,7 @@ export class SplitDeviceQueue implements Virtqueue {
       view.load16(0);
       return view;
     } catch (error) {
+      if (isSuspension(error)) throw error;
       if (error instanceof MemoryError) {
         throw new VirtqueueError('AREA_UNMAPPED', '2.7', `${name} area: ${error.message}`);
       }

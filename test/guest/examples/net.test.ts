@@ -10,7 +10,7 @@ const SCRIPT = `
   ip address add 10.0.0.2/24 dev eth0
   ip link set eth0 up
   ping -c 5 -s 1400 -w 60 10.0.0.1
-  ping -c 1000 -i 0.001 -q -w 120 10.0.0.1
+  ping -c 200 -i 0.02 -q -w 120 10.0.0.1
   cat /sys/class/net/eth0/statistics/rx_errors /sys/class/net/eth0/statistics/rx_dropped
 `;
 
@@ -24,8 +24,8 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
       assert.equal(exitCode, 0, all);
       assert.match(all, /^carrier 02(:[0-9a-f]{2}){5}$/m);
       assert.match(all, /^5 packets transmitted, 5 packets received/m);
-      assert.match(all, /^1000 packets transmitted, 1000 packets received/m);
-      assert.ok(station.pings >= 1005);
+      assert.match(all, /^200 packets transmitted, 200 packets received/m);
+      assert.ok(station.pings >= 205);
       assert.deepEqual(warnings, []);
       assert.deepEqual(
         console.filter((line) => KERNEL_COMPLAINT.test(line)),
