@@ -10,7 +10,7 @@ for (const [vectors, interrupts] of [
   [undefined, ['virtio0-config', 'virtio0-controlq', 'virtio0-notifyq']],
   [0, ['virtio0']],
 ] as const) {
-  test(`three timers expire in deadline order, none early, with ${vectors === 0 ? 'INTx' : 'MSI-X'}`, async () => {
+  test(`three timers expire, each once, none early, and the guest hears in the device's order, with ${vectors === 0 ? 'INTx' : 'MSI-X'}`, async () => {
     const { exitCode, console, device, warnings } = await runGuest(
       () => virtioMisc(),
       'vfio-user',
@@ -19,21 +19,23 @@ for (const [vectors, interrupts] of [
     );
     assert.equal(exitCode, 0, console.join('\n'));
     const expiries = console.map((line) => EXPIRY.exec(line)).filter((match) => match !== null);
-    assert.deepEqual(
-      expiries.map((match) => match[1]),
-      ['250', '500', '1000'],
-    );
+    // Which of the first two is due first depends on how soon after the one the other was set. The last one is so by any measure.
+    const order = expiries.map((match) => match[1]);
+    assert.deepEqual(order.toSorted(), ['1000', '250', '500']);
+    assert.equal(order.at(-1), '1000');
     for (const [line, delay, after] of expiries) assert.ok(Number(after) >= Number(delay), line);
     assert.deepEqual(
-      device.map((line) => line.replace(/, late by .*/, '')),
+      device.filter((line) => line.includes(' set for ')),
       [
         'virtio-misc: timer 1 set for 500 ms',
         'virtio-misc: timer 2 set for 250 ms',
         'virtio-misc: timer 3 set for 1000 ms',
-        'virtio-misc: timer 2 expired',
-        'virtio-misc: timer 1 expired',
-        'virtio-misc: timer 3 expired',
       ],
+    );
+    const ids: Readonly<Record<string, number>> = { '500': 1, '250': 2, '1000': 3 };
+    assert.deepEqual(
+      device.filter((line) => line.includes(' expired')).map((line) => line.replace(/, late by .*/, '')),
+      order.map((delay) => `virtio-misc: timer ${ids[delay!]} expired`),
     );
     const seen = console
       .filter((line) => /PCI-MSI|IO-APIC/.test(line))
@@ -43,17 +45,18 @@ for (const [vectors, interrupts] of [
   });
 }
 
-test('the demo module gets func(context) called with the contexts that it gave, in deadline order', async () => {
+test('the demo module gets func(context) called with the contexts that it gave', async () => {
   const { console } = await runGuest(
     () => virtioMisc(),
     'vfio-user',
-    'modprobe virtio_misc_demo && sleep 1 && rmmod virtio_misc_demo',
+    `modprobe virtio_misc_demo && until [ $(dmesg | grep -c 'func(context) called') -ge 3 ]; do sleep 0.1; done
+     rmmod virtio_misc_demo`,
   );
   const contexts = console.map((line) => /func\(context\) called with context "(\w+)" after/.exec(line)?.[1]);
-  assert.deepEqual(
-    contexts.filter((context) => context !== undefined),
-    ['first', 'second', 'third'],
-  );
+  const called = contexts.filter((context) => context !== undefined);
+  assert.deepEqual(called.toSorted(), ['first', 'second', 'third']);
+  // The third was set before them, which a slow guest may have taken long for.
+  assert.ok(called.indexOf('first') < called.indexOf('second'), called.join(', '));
 });
 
 test('10,000 timers from 8 processes, a third cancelled: none early, lost, twice, or after its cancel', async () => {
@@ -77,12 +80,12 @@ test('10,000 timers from 8 processes, a third cancelled: none early, lost, twice
 
 test('with 1,000 timers armed: the file closed, the driver removed and loaded, the guest rebooted', async () => {
   const { exitCode, console, device, warnings } = await runGuest(() => virtioMisc(), 'vfio-user', [
-    `misc-timer-stress --arm 1000 --delay-ms 60000 --exit && misc-timer 10 &&
-     misc-timer-stress --arm 1000 --delay-ms 60000 & armed=$!
-     sleep 2
+    `misc-timer-stress --arm 1000 --delay-ms 600000 --exit && misc-timer 10 || exit
+     misc-timer-stress --arm 1000 --delay-ms 600000 >/tmp/first & armed=$!
+     until grep armed /tmp/first; do sleep 0.1; done
      echo virtio0 >/sys/bus/virtio/drivers/virtio_misc/unbind; wait $armed; echo "stress ended with $?"
      rmmod virtio_misc && modprobe virtio_misc && misc-timer 20 &&
-     { misc-timer-stress --arm 1000 --delay-ms 60000 & sleep 2; }`,
+     { misc-timer-stress --arm 1000 --delay-ms 600000 >/tmp/second & until grep armed /tmp/second; do sleep 0.1; done; }`,
     'misc-timer 30',
   ]);
   const all = console.join('\n');
@@ -92,7 +95,7 @@ test('with 1,000 timers armed: the file closed, the driver removed and loaded, t
       console.some((line) => EXPIRY.exec(line)?.[1] === `${delay}`),
       all,
     );
-  assert.equal(device.filter((line) => line.endsWith('set for 60000 ms')).length, 3000);
+  assert.equal(device.filter((line) => line.endsWith('set for 600000 ms')).length, 3000);
   assert.equal(device.filter((line) => line.includes('expired')).length, 3);
   assert.deepEqual(warnings, []);
   assert.deepEqual(
@@ -106,14 +109,14 @@ test('a driver that posts its notification buffers late loses nothing', async ()
     () => virtioMisc(),
     'vfio-user',
     `rmmod virtio_misc && modprobe virtio_misc notify_hold=Y
-     misc-timer-stress --processes 4 --timers 1000 --max-ms 200 & stress=$!
-     until [ "$(cat /proc/uptime | cut -d. -f1)" -gt 8 ]; do sleep 0.1; done
+     misc-timer-stress --arm 1000 --delay-ms 1 >/tmp/held & held=$!
+     until grep armed /tmp/held; do sleep 0.1; done
      echo N >/sys/module/virtio_misc/parameters/notify_hold
-     wait $stress`,
+     wait $held && cat /tmp/held`,
   );
   const all = console.join('\n');
   assert.equal(exitCode, 0, all);
-  assert.match(all, /^1000 timers: 1000 expired, 0 cancelled; 0 early, 0 lost, 0 twice/m);
+  assert.match(all, /^1000 of 1000 timers expired/m);
   // All were set before the first could be told.
   const firstTold = device.findIndex((line) => line.includes('expired'));
   assert.equal(device.slice(0, firstTold).filter((line) => line.includes('set for')).length, 1000);

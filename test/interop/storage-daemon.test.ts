@@ -35,7 +35,7 @@ async function exportImage(folder: string): Promise<{ image: string; socket: str
     ],
     { stdio: ['ignore', 'inherit', 'inherit'] },
   );
-  for (let i = 0; i < 500 && !existsSync(socket) && daemon.exitCode === null; i++) await sleep(20);
+  while (!existsSync(socket) && daemon.exitCode === null) await sleep(20);
   assert.ok(existsSync(socket), 'the storage daemon exports the image');
   return { image, socket, daemon };
 }
