@@ -4,4 +4,6 @@ import type { Bench } from './harness/bench.js';
 export const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   echo: async () => (await import('./echo.js')).echo,
   timers: async () => (await import('./timers.js')).timers,
+  ring: async () => (await import('./ring.js')).ring,
+  loopback: async () => (await import('./loopback.js')).loopback,
 };

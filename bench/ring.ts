@@ -1,0 +1,125 @@
+import type { GuestBuffer } from '../src/memory/guest-allocator.js';
+import { SplitDeviceQueue } from '../src/virtqueue/split/device.js';
+import { PoliteDriver } from '../src/virtqueue/testing/polite-driver.js';
+import { RingWriter } from '../src/virtqueue/testing/ring-writer.js';
+import { alternate } from './harness/alternate.js';
+import type { Bench, Cell } from './harness/bench.js';
+import { figure, ratio } from './harness/figure.js';
+
+const SIZE = 256;
+const BATCH = 64;
+/** ms, measured. */
+const SPAN = 300;
+/** Batches between two looks at the time. */
+const AT_ONCE = 500;
+
+const SHAPES = ['1', '3', 'indirect'] as const;
+type Shape = (typeof SHAPES)[number];
+
+/** Handles `BATCH` chains. */
+type Round = () => void;
+
+/** What the rings cost by themselves: no socket, no event loop, driver and device in one thread over plain memory. */
+export const ring: Bench = async (context) => {
+  const yardstick = await context.yardstick('ring-yardstick');
+  const span = context.time(SPAN);
+  const rows: Cell[][] = [];
+  for (const shape of SHAPES) {
+    context.progress(`ring: ${shape}`);
+    const alone = deviceAlone(shape);
+    const both = bothEnds(shape);
+    await measure(alone, 2 * span);
+    await measure(both, 2 * span);
+    const samples = await alternate(context.rounds, [
+      async () => Number(await context.run([yardstick, shape, String(span)])),
+      () => measure(alone, span),
+      () => measure(both, span),
+    ]);
+    const rounds: readonly (Round | undefined)[] = [undefined, alone, both];
+    ["C, the device's end", "split, the device's end", 'split, both ends'].forEach((name, i) => {
+      const own = samples[i]!;
+      const against = i === 1 ? ratio(own, samples[0]!) : undefined;
+      rows.push([name, shape, figure(own), against, rounds[i] && allocated(rounds[i])]);
+    });
+  }
+  return [
+    {
+      title: 'ring: chains through a split virtqueue, popped, checked and pushed',
+      columns: ['ring', 'descriptors', 'chains/s', 'ratio to C', 'bytes allocated'],
+      rows,
+      notes: [
+        'Of CPU time. The driver that belongs to "the device\'s end" only moves the index; C publishes each chain with a sequentially consistent store.',
+      ],
+    },
+  ];
+};
+
+/** Chains a second of this process's time. */
+async function measure(round: Round, span: number): Promise<number> {
+  const start = process.cpuUsage();
+  for (let batches = AT_ONCE; ; batches += AT_ONCE) {
+    for (let i = 0; i < AT_ONCE; i++) round();
+    const { user, system } = process.cpuUsage(start);
+    if (user + system >= span * 1000) return (BATCH * batches * 1e6) / (user + system);
+  }
+}
+
+/** Bytes of garbage for each chain: of so few rounds that no collection comes in between. */
+function allocated(round: Round): number | undefined {
+  if (globalThis.gc === undefined) return undefined;
+  globalThis.gc();
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < AT_ONCE; i++) round();
+  return (process.memoryUsage().heapUsed - before) / (BATCH * AT_ONCE);
+}
+
+/** Chains that never change are made available again and again. */
+function deviceAlone(shape: Shape): Round {
+  const indirect = shape === 'indirect';
+  const driver = new PoliteDriver({ size: SIZE, indirect });
+  const writer = new RingWriter(driver.device);
+  const page = driver.allocator.alloc(4096).address as number;
+  for (let n = 0; n < BATCH; n++) {
+    const first = indirect ? 0 : 3 * n;
+    const descriptors = [
+      { address: page, length: 16, flags: shape === '1' ? 0 : 1, next: first + 1 },
+      { address: page + 64, length: 512, flags: 3, next: first + 2 },
+      { address: page + 1024, length: 1, flags: 2 },
+    ];
+    if (!indirect) descriptors.forEach((d, i) => void writer.descriptor(first + i, d));
+    else {
+      const table = driver.allocator.alloc(48).address;
+      writer.tableAt(table, descriptors);
+      writer.descriptor(3 * n, { address: table, length: 48, flags: 4 });
+    }
+  }
+  const device = new SplitDeviceQueue(driver.device);
+  let index = 0;
+  return () => {
+    for (let n = 0; n < BATCH; n++) writer.availEntry(index++, 3 * n);
+    writer.availIndex = index;
+    for (let chain = device.pop(); chain !== undefined; chain = device.pop()) device.push(chain);
+    device.publish();
+  };
+}
+
+/** A driver that adds and reaps, and asks to be told of as little as it can. */
+function bothEnds(shape: Shape): Round {
+  const driver = new PoliteDriver({ size: SIZE, indirect: shape === 'indirect', eventIdx: true });
+  const device = new SplitDeviceQueue(driver.device);
+  const { queue } = driver;
+  const readable: GuestBuffer[] = [driver.allocator.alloc(16)];
+  const writable: GuestBuffer[] =
+    shape === '1' ? [] : [driver.allocator.alloc(12), driver.allocator.alloc(4)];
+  const token = { readable, writable };
+  return () => {
+    for (let n = 0; n < BATCH; n++) queue.add(readable, writable, token);
+    queue.publish();
+    device.disableKicks();
+    for (let chain = device.pop(); chain !== undefined; chain = device.pop()) device.push(chain);
+    device.publish();
+    device.enableKicks();
+    while (queue.reap() !== undefined);
+    queue.enableInterrupts();
+  };
+}
