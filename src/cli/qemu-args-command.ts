@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { MACHINES, type Machine } from '../vm/boot-options.js';
 import { addDeviceOptions, DEVICE_LIST, type DeviceOptions, findDevice } from './device-options.js';
 import { deviceArgs, memoryArgs, shellQuote } from './qemu-args.js';
 import { UsageError } from './usage-error.js';
@@ -8,6 +9,7 @@ interface Options extends DeviceOptions {
   readonly vhostUser?: string;
   readonly vfioUser?: string;
   readonly memory: string;
+  readonly machine?: Machine;
 }
 
 /** `virtio-misc qemu-args`: what to give QEMU for a device that `serve` serves. */
@@ -20,10 +22,16 @@ export function qemuArgsCommand(): Command {
     .argument('<device>', 'which device, or its file')
     .option('--vhost-user <socket>', 'the socket that it is served on over vhost-user')
     .option('--vfio-user <socket>', 'the socket that it is served on over vfio-user')
-    .option('--memory <size>', 'guest memory, as QEMU writes it', '256M');
+    .option('--memory <size>', 'guest memory, as QEMU writes it', '256M')
+    .addOption(
+      new Option(
+        '--machine <type>',
+        "QEMU's machine, its default unless told; microvm has virtio-mmio and no PCI",
+      ).choices(MACHINES),
+    );
   return addDeviceOptions(command).action(async (name: string, options: Options) => {
     const device = (await findDevice(name, options)).make(options);
-    const { vhostUser, vfioUser } = options;
+    const { vhostUser, vfioUser, machine } = options;
     if ((vhostUser === undefined) === (vfioUser === undefined)) {
       throw new UsageError(
         'say where the device is served: --vhost-user SOCKET or --vfio-user SOCKET, one of them',
@@ -31,8 +39,10 @@ export function qemuArgsCommand(): Command {
     }
     const args =
       vhostUser === undefined
-        ? deviceArgs(device, 'vfio-user', resolve(vfioUser!), 'virtio0')
-        : deviceArgs(device, 'vhost-user', resolve(vhostUser), 'virtio0');
-    console.log(['qemu-system-x86_64', ...memoryArgs(options.memory), ...args].map(shellQuote).join(' '));
+        ? deviceArgs(device, 'vfio-user', resolve(vfioUser!), 'virtio0', machine)
+        : deviceArgs(device, 'vhost-user', resolve(vhostUser), 'virtio0', machine);
+    console.log(
+      ['qemu-system-x86_64', ...memoryArgs(options.memory, machine), ...args].map(shellQuote).join(' '),
+    );
   });
 }

@@ -1,7 +1,10 @@
 import type { VirtioDevice } from '../virtio/device.js';
+import type { Machine } from '../vm/boot-options.js';
 import { UsageError } from './usage-error.js';
 
 export type TransportName = 'vhost-user' | 'vfio-user';
+
+const NO_PCI = 'machine microvm has virtio-mmio alone, and there is no vfio-user over that';
 
 /** Why a stock QEMU can't take this device over vhost-user; `undefined` when it can. */
 export function vhostUserObstacle(device: VirtioDevice): string | undefined {
@@ -13,19 +16,26 @@ export function vhostUserObstacle(device: VirtioDevice): string | undefined {
 }
 
 /** The transport that works for this device with a stock QEMU. */
-export function bestTransport(device: VirtioDevice): TransportName {
-  return vhostUserObstacle(device) === undefined ? 'vhost-user' : 'vfio-user';
+export function bestTransport(device: VirtioDevice, machine?: Machine): TransportName {
+  return machine === 'microvm' || vhostUserObstacle(device) === undefined ? 'vhost-user' : 'vfio-user';
 }
 
-/** QEMU's arguments for guest memory that the device can see. @param size - as QEMU writes it, such as `256M`. */
-export function memoryArgs(size: string): string[] {
+/**
+ * QEMU's arguments for guest memory that the device can see.
+ *
+ * @param size - as QEMU writes it, such as `256M`.
+ * @param machine - QEMU's own default when absent.
+ */
+export function memoryArgs(size: string, machine?: Machine): string[] {
   return [
     '-m',
     size,
     '-object',
     `memory-backend-memfd,id=mem,size=${size},share=on`,
     '-machine',
-    'memory-backend=mem',
+    `${machine === undefined ? '' : `${machine},`}memory-backend=mem`,
+    // It would be a legacy device otherwise, in which a driver finds no VERSION_1.
+    ...(machine === 'microvm' ? ['-global', 'virtio-mmio.force-legacy=off'] : []),
   ];
 }
 
@@ -40,14 +50,22 @@ export function deviceArgs(
   transport: TransportName,
   socket: string,
   name: string,
+  machine?: Machine,
 ): string[] {
+  if (machine === 'microvm' && transport === 'vfio-user')
+    throw new UsageError(`${NO_PCI}: take vhost-user, or another machine`);
   if (transport === 'vfio-user') {
     return ['-device', JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path: socket } })];
   }
   const obstacle = vhostUserObstacle(device);
-  if (obstacle !== undefined) throw new UsageError(`${obstacle}: serve it with --vfio-user`);
+  if (obstacle !== undefined)
+    throw new UsageError(
+      machine === 'microvm'
+        ? `${obstacle}, and ${NO_PCI}: take another machine`
+        : `${obstacle}: serve it with --vfio-user`,
+    );
   const properties = [
-    'vhost-user-test-device-pci',
+    machine === 'microvm' ? 'vhost-user-test-device' : 'vhost-user-test-device-pci',
     `chardev=${name}`,
     `virtio-id=${device.id}`,
     `num_vqs=${device.queues.length}`,

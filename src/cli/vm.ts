@@ -8,6 +8,7 @@ import { processLimiter } from '../lines/process-limiter.js';
 import { type Server, serve } from '../serve.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { bootGuest } from '../vm/boot.js';
+import { MACHINES, type Machine } from '../vm/boot-options.js';
 import { prepareGuest } from '../vm/image.js';
 import { KERNEL_NAMES } from '../vm/kernel.js';
 import { progressTo } from '../vm/progress.js';
@@ -39,7 +40,7 @@ interface Options extends DeviceOptions {
   readonly transport?: TransportName;
   readonly vectors?: number;
   readonly accel: string;
-  readonly machine: 'q35' | 'pc';
+  readonly machine: Machine;
   readonly kernel: string;
   readonly memory: number;
   readonly cpus: number;
@@ -83,7 +84,11 @@ export function vmCommand(): Command {
     )
     .addOption(vectorsOption())
     .option('--accel <name>', "QEMU's accelerator, such as kvm", 'tcg')
-    .addOption(new Option('--machine <type>', "QEMU's machine").choices(['q35', 'pc']).default('q35'))
+    .addOption(
+      new Option('--machine <type>', "QEMU's machine; microvm has virtio-mmio and no PCI")
+        .choices(MACHINES)
+        .default('q35'),
+    )
     .option('--kernel <name>', `the guest's kernel: ${KERNEL_NAMES.join(', ')}, or a path`, DEFAULT_KERNEL)
     .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
@@ -105,7 +110,7 @@ async function run(options: Options): Promise<void> {
   const streams = takeOverStreams(ROOM);
   const attachments = (await findDevices(options.device, options)).map((kind): Attachment => {
     const device = kind.make(options);
-    return { kind, device, transport: options.transport ?? bestTransport(device) };
+    return { kind, device, transport: options.transport ?? bestTransport(device, options.machine) };
   });
   const overVfioUser = attachments.some(({ transport }) => transport === 'vfio-user');
   if (options.vectors !== undefined && !overVfioUser)
@@ -148,7 +153,7 @@ async function runGuest(
     const args: string[] = [];
     for (const [index, { kind, device, transport }] of attachments.entries()) {
       const socket = join(folder, `${index}.sock`);
-      args.push(...deviceArgs(device, transport, socket, `virtio${index}`));
+      args.push(...deviceArgs(device, transport, socket, `virtio${index}`, options.machine));
       const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
       const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
       const warn = (line: string): void => log.warn(line);

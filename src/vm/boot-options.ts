@@ -3,6 +3,10 @@ import type { GuestFile } from './initramfs.js';
 import type { Qemu } from './qemu.js';
 
 /** What guest is booted, and what it does. */
+/** The machines that are known to work. */
+export const MACHINES = ['q35', 'pc', 'microvm'] as const;
+export type Machine = (typeof MACHINES)[number];
+
 export interface BootOptions {
   readonly qemu: Qemu;
   readonly image: GuestImage;
@@ -16,7 +20,8 @@ export interface BootOptions {
   readonly files?: readonly GuestFile[];
   /** Modules to load before each command, besides those of the devices. */
   readonly load?: readonly string[];
-  readonly machine?: 'q35' | 'pc';
+  /** `microvm` has no PCI: its devices are on virtio-mmio. */
+  readonly machine?: Machine;
   /** As QEMU's -accel has it. */
   readonly accel?: string;
   /** MiB. */

@@ -116,6 +116,20 @@ test('each command of a list runs in a boot of its own, whoever reboots the gues
   assert.deepEqual(said, ['first', 'ls: /here: No such file or directory', 'second', 'fourth']);
 });
 
+test('a microvm reboots too, with any number of processors and a file of any length', async () => {
+  const file = { path: '/root/file', content: 'x'.repeat(4097) };
+  const boots = [
+    'wc -c file; grep -c ^processor /proc/cpuinfo; ls /sys/bus/pci/devices',
+    'echo second; exit 2',
+  ];
+  const { finished, lines } = boot(boots, { machine: 'microvm', cpus: 2, files: [file] });
+  assert.deepEqual(await finished, { exitCode: 2 });
+  assert.deepEqual(
+    lines.filter((line) => !/^\[ *\d/.test(line)),
+    ['4097 file', '2', 'second'],
+  );
+});
+
 test('the first command of a list that fails is the last', async () => {
   const { finished, lines } = boot(['echo one; exit 200', 'echo two']);
   assert.deepEqual(await finished, { exitCode: 200 });

@@ -19,6 +19,7 @@ import type { BootOptions } from './boot-options.js';
 import { ConsolePipe } from './console.js';
 import { GuestRun } from './guest-run.js';
 import { makeFileSegment } from './initramfs.js';
+import { MICROVM, MICROVM_DEVICES, microvmClock, wholePages } from './microvm.js';
 import { VmError } from './vm-error.js';
 
 export interface RunningGuest {
@@ -111,12 +112,22 @@ function end(qemu: ChildProcess): void {
   qemu.on('close', () => clearTimeout(timer));
 }
 
-async function withFiles({ image, files = [] }: BootOptions, folder: string): Promise<string> {
-  if (files.length === 0) return image.initramfs;
+async function withFiles({ image, files = [], machine }: BootOptions, folder: string): Promise<string> {
+  if (files.length === 0 && machine !== 'microvm') return image.initramfs;
   const initramfs = path.join(folder, 'initramfs');
-  await writeFile(initramfs, Buffer.concat([await readFile(image.initramfs), await makeFileSegment(files)]));
+  const whole = Buffer.concat([await readFile(image.initramfs), await makeFileSegment(files)]);
+  await writeFile(initramfs, machine === 'microvm' ? wholePages(whole) : whole);
   return initramfs;
 }
+
+/** What the kernel of a PC is told of the time. */
+const PC_CLOCK: readonly string[] = [
+  // The guest's time comes from the HPET, which is QEMU's clock. The TSC's rate is measured at boot, wrongly on a busy host
+  // (0.6 ms in a second was seen): the guest would find timers early that were not.
+  'tsc=unstable',
+  // A busy host may not give the timer the few ticks that the kernel waits for, and then it looks for another timer.
+  'no_timer_check',
+];
 
 function machineArgs(options: BootOptions, initramfs: string): string[] {
   const {
@@ -130,16 +141,13 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
     verbose = false,
   } = options;
   const memory = Math.max(asked, image.needs?.memory ?? 0);
+  const microvm = machine === 'microvm';
   const kernel = [
     'console=ttyS0',
     ...(verbose ? [] : ['quiet']),
     // An oops is as good as a panic here, and a panic reboots at once, which is how it is noticed.
     ...['oops=panic', 'panic=-1'],
-    // The guest's time comes from the HPET, which is QEMU's clock. The TSC's rate is measured at boot, wrongly on a busy host
-    // (0.6 ms in a second was seen): the guest would find timers early that were not.
-    'tsc=unstable',
-    // A busy host may not give the timer the few ticks that the kernel waits for, and then it looks for another timer.
-    'no_timer_check',
+    ...(microvm ? microvmClock(accel) : PC_CLOCK),
     // The kernel's tests of its cryptography take a fifth of an emulated boot.
     'cryptomgr.notests',
   ];
@@ -162,10 +170,11 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
       '-object',
       `memory-backend-memfd,id=ram,size=${memory}M,share=on`,
       '-machine',
-      `${machine},memory-backend=ram`,
+      `${microvm ? MICROVM : machine},memory-backend=ram`,
     ],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
-    ...['-chardev', 'socket,id=control,fd=3', '-serial', 'chardev:control'],
+    ...['-chardev', 'socket,id=control,fd=3'],
+    ...(microvm ? MICROVM_DEVICES : ['-serial', 'chardev:control']),
     ...['-kernel', image.vmlinux, '-initrd', initramfs, '-append', kernel.join(' ')],
     ...(severalBoots ? [] : ['-no-reboot']),
     ...devices,

@@ -23,7 +23,7 @@ exec </dev/console >/dev/console 2>&1
 for n in 0 1 2 3; do ln -s virtio-timer$n /dev/virtio_misc_timer$n; done
 
 # A driver may bring devices for another one: the bus, then what is on it, then what that provides.
-modprobe -a virtio_pci
+modprobe -a virtio_pci virtio_mmio
 for stage in /sys/bus/virtio/devices /sys/class/input; do
   modprobe -aq $(cat $stage/*/modalias 2>/dev/null) 2>/dev/null
 done

@@ -25,6 +25,19 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
     /QEMU aborts on vhost-user devices with id 70: serve it with --vfio-user/,
   ],
   ['qemu-args test', /say where the device is served/],
+  ['qemu-args test --vhost-user /tmp/x --machine isapc', /Allowed choices are q35, pc, microvm/],
+  [
+    'qemu-args test --vfio-user /tmp/x --machine microvm',
+    /machine microvm has virtio-mmio alone, and there is no vfio-user over that: take vhost-user, or another/,
+  ],
+  [
+    'vm --device test --transport vfio-user --machine microvm --exec true',
+    /machine microvm has virtio-mmio alone, and there is no vfio-user over that: take vhost-user, or another/,
+  ],
+  [
+    'vm --device misc --machine microvm --exec true',
+    /aborts on vhost-user devices with id 70, and machine microvm .*: take another machine$/m,
+  ],
   ['vm --device misc --transport vhost-user --exec true', /QEMU aborts on vhost-user devices with id 70/],
   ['vm --device test', /required option '--exec <command>' not specified/],
   ['vm --device test --exec true --memory lots', /write a whole number from 1 on/],
@@ -49,6 +62,22 @@ for (const command of ['', 'init', 'serve', 'vm', 'qemu-args', 'doctor']) {
     assert.match(lines[0]!, new RegExp(`^Usage: virtio-misc ${command}`));
   });
 }
+
+test('qemu-args takes a device by its short name and by its own', async () => {
+  const args = ['--vhost-user', '/tmp/x.sock'];
+  assert.deepEqual(
+    await virtioMisc('qemu-args', 'virtio-test', ...args),
+    await virtioMisc('qemu-args', 'test', ...args),
+  );
+});
+
+test('qemu-args --machine microvm puts the device on virtio-mmio', async () => {
+  const { lines } = await virtioMisc(
+    ...['qemu-args', 'test', '--machine', 'microvm', '--vhost-user', '/tmp/x.sock'],
+  );
+  assert.match(lines[0]!, / -machine microvm,memory-backend=mem -global virtio-mmio\.force-legacy=off /);
+  assert.match(lines[0]!, / -device vhost-user-test-device,chardev=virtio0,virtio-id=45,/);
+});
 
 test('qemu-args prints a line that a shell can take', async () => {
   const { lines } = await virtioMisc('qemu-args', 'misc', '--vfio-user', '/tmp/a b.sock');

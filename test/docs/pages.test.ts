@@ -62,3 +62,11 @@ for (const [device, transport, page] of [
     }
   });
 }
+
+test('the qemu page has the line that qemu-args prints for a microvm', async () => {
+  const text = readFileSync(join(ROOT, 'docs/neighbours/qemu.md'), 'utf8');
+  const { lines } = await virtioMisc(
+    ...['qemu-args', 'test', '--machine', 'microvm', '--vhost-user', '/tmp/test.sock'],
+  );
+  assert.ok(text.includes(`\n${lines[0]}\n`), lines[0]);
+});

@@ -24,7 +24,7 @@ export interface GuestOutcome {
 
 /** What may be said of a guest beside its device and commands. */
 export type GuestOptions = Partial<
-  Pick<BootOptions, 'load' | 'files' | 'cpus' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
+  Pick<BootOptions, 'load' | 'files' | 'cpus' | 'machine' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
 > & {
   readonly vectors?: number;
   readonly poll?: boolean | number;
@@ -81,7 +81,7 @@ export async function runGuest(
     warn: (line) => warnings.push(line),
   });
   try {
-    const args = deviceArgs(make(), transport, socket, 'virtio0');
+    const args = deviceArgs(make(), transport, socket, 'virtio0', options.machine);
     return { ...(await boot(args, exec, options)), device, warnings };
   } finally {
     server.close();

@@ -30,16 +30,14 @@ const FOUR_CYCLES = 'until [ $(dmesg | grep -c "virttest get ack") -ge 4 ]; do s
 /** The lines that the transcripts are made of; other drivers of the guest may have something to say too. */
 const OURS = /^(QEMU_BACK_END|virtio |virttest|=====)/;
 
-for (const transport of ['vhost-user', 'vfio-user']) {
-  test(`./virtio 10 over ${transport} prints the first transcript`, async () => {
+for (const [bus, where] of [
+  ['vhost-user', ['--transport', 'vhost-user']],
+  ['vfio-user', ['--transport', 'vfio-user']],
+  ['virtio-mmio', ['--machine', 'microvm']],
+] as const) {
+  test(`./virtio 10 over ${bus} prints the first transcript`, async () => {
     const { code, lines, stderr } = await virtioMisc(
-      'vm',
-      '--device',
-      'test',
-      '--transport',
-      transport,
-      '--exec',
-      './virtio 10',
+      ...['vm', '--device', 'test', ...where, '--exec', './virtio 10'],
     );
     assert.equal(code, 0, stderr);
     assert.deepEqual(
@@ -48,9 +46,9 @@ for (const transport of ['vhost-user', 'vfio-user']) {
     );
   });
 
-  test(`the events variant over ${transport} prints the second transcript`, async () => {
+  test(`the events variant over ${bus} prints the second transcript`, async () => {
     const { code, lines, stderr } = await virtioMisc(
-      ...['vm', '--device', 'test', '--transport', transport, '--variant', 'events'],
+      ...['vm', '--device', 'test', ...where, '--variant', 'events'],
       ...['--first', '500ms', '--every', '300ms', '--exec', FOUR_CYCLES],
     );
     assert.equal(code, 0, stderr);
