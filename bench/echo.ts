@@ -70,7 +70,12 @@ function settings({ cpus }: BenchContext, backend: string): Setting[] {
     { name: 'by hand', command: serve(BY_HAND) },
     { name: 'structQueue', command: serve('test') },
   ];
-  const polling: Contender[] = [{ name: `C, polls ${POLL} us`, command: [backend, String(POLL)] }];
+  const polling: Contender[] = [
+    { name: `C, polls ${POLL} us`, command: [backend, String(POLL)] },
+    { name: 'by hand, --poll', command: serve(BY_HAND, '--poll') },
+    { name: 'structQueue, --poll', command: serve('test', '--poll') },
+    { name: `structQueue, --poll ${POLL}us`, command: serve('test', '--poll', `${POLL}us`) },
+  ];
   const all = [...polling, ...sleeping];
   const [first, second] = cpus;
   const one: Setting = {
