@@ -9,7 +9,7 @@ import { FeatureError } from './feature-error.js';
 import { RING_FEATURES } from './features.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor, Print } from './monitor.js';
-import type { Look, Polled, Spin } from './poller.js';
+import type { Polled, Spin } from './poller.js';
 import { QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
@@ -84,6 +84,12 @@ export class DeviceRunner {
             poll({
               begin: () => queue.poll(),
               look: () => this.#look(queue),
+              get enough() {
+                return !queue.hungry;
+              },
+              get owing() {
+                return queue.owing;
+              },
               rest: () => queue.rest(),
             }),
           );
@@ -358,11 +364,11 @@ export class DeviceRunner {
     }
   }
 
-  /** Looks at a queue without having been told to. */
-  #look(queue: QueueRunner): Look {
-    if (this.#busy || this.#state !== 'active' || !queue.waiting) return 'nothing';
+  /** Looks at a queue without having been told to. @returns how many chains were taken. */
+  #look(queue: QueueRunner): number {
+    if (this.#busy || this.#state !== 'active' || !queue.waiting) return 0;
     this.#serve(queue);
-    return queue.hungry ? 'served' : 'enough';
+    return queue.taken;
   }
 
   /** Calls into the device, then shows the driver what came of it. */

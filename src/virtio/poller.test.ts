@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Look, type Polled, Poller } from './poller.js';
+import { type Polled, Poller } from './poller.js';
 
 /** ns that a look takes here. */
 const STEP = 100;
@@ -40,7 +40,8 @@ class Queue implements Polled {
   readonly #scene: Scene;
   readonly log: string[] = [];
   arrivals: number[] = [];
-  found: Look = 'served';
+  enough = false;
+  owing = false;
   looks = 0;
   restedAt: number | undefined;
   /** What comes in just before kicks are asked for, once. */
@@ -55,12 +56,12 @@ class Queue implements Polled {
     return true;
   }
 
-  look(): Look {
+  look(): number {
     this.looks += 1;
-    if (this.late || !(this.arrivals[0]! <= this.#scene.time)) return 'nothing';
+    if (this.late || !(this.arrivals[0]! <= this.#scene.time)) return 0;
     this.arrivals.shift();
     this.log.push(`served at ${this.#scene.time}`);
-    return this.found;
+    return 1;
   }
 
   rest(): boolean {
@@ -118,14 +119,15 @@ test('without a time it polls while that would have met the next request, and no
   assert.equal(await kickAfter(300_000), 0, 'an idle guest costs nothing');
 });
 
-test('the event loop has its turn every 100 us, and promises settle between two requests', async () => {
+test('the event loop has its turn every 100 us, and promises settle between two requests when an answer is owed', async () => {
   const scene = new Scene();
   const queue = new Queue(scene);
   queue.arrivals = [1000, 1100, 1200];
+  queue.owing = true;
   const { look } = queue;
   queue.look = () => {
     const found = look.call(queue);
-    if (found === 'served') Promise.resolve().then(() => queue.log.push('settled'));
+    if (found > 0) Promise.resolve().then(() => queue.log.push('settled'));
     return found;
   };
   scene.poller.spin(queue, 1_000_000).worked();
@@ -134,6 +136,23 @@ test('the event loop has its turn every 100 us, and promises settle between two 
     queue.log.map((line) => line.split(' ')[0]),
     ['served', 'settled', 'served', 'settled', 'served', 'settled'],
   );
+});
+
+test('promises settle every 32 requests, and when there is none', async () => {
+  const scene = new Scene();
+  const queue = new Queue(scene);
+  queue.arrivals = Array.from({ length: 100 }, () => 0);
+  const settled: number[] = [];
+  const { look } = queue;
+  queue.look = () => {
+    const found = look.call(queue);
+    if (queue.log.length === 1) void Promise.resolve().then(() => settled.push(queue.log.length));
+    if (queue.log.length === 90) void Promise.resolve().then(() => settled.push(queue.log.length));
+    return found;
+  };
+  scene.poller.spin(queue, 10_000).worked();
+  await scene.settle();
+  assert.deepEqual(settled.slice(0, 2), [32, 96]);
 });
 
 test('queues take turns', async () => {
@@ -145,7 +164,7 @@ test('queues take turns', async () => {
     const { look } = queue;
     queue.look = () => {
       const found = look.call(queue);
-      if (found === 'served') log.push(index);
+      if (found > 0) log.push(index);
       return found;
     };
     scene.poller.spin(queue, 50_000).worked();
@@ -169,7 +188,7 @@ test('a queue of which more looks are of no use rests at once', async () => {
   const scene = new Scene();
   const queue = new Queue(scene);
   queue.arrivals = [0, 0];
-  queue.found = 'enough';
+  queue.enough = true;
   scene.poller.spin(queue, 100_000).worked();
   await scene.settle();
   assert.equal(queue.log.length, 1);

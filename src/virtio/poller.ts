@@ -1,12 +1,13 @@
-/** What a look found: `enough` when something was served and more looks are of no use. */
-export type Look = 'nothing' | 'served' | 'enough';
-
 /** What is looked at: a queue of a device. */
 export interface Polled {
   /** Kicks are not needed from now on. @returns `false` when there is nothing to look at. */
   begin(): boolean;
-  /** Serves what is there. */
-  look(): Look;
+  /** Serves what is there. @returns how many requests that were. */
+  look(): number;
+  /** After a look: more of them are of no use. */
+  readonly enough: boolean;
+  /** After a look: the device answers later, from a promise perhaps. */
+  readonly owing: boolean;
   /** Asks for kicks again. @returns `true` when something came in before they were: it goes on being looked at. */
   rest(): boolean;
 }
@@ -20,14 +21,16 @@ export interface PollerPorts {
 
 /** How long is looked without a pause for the event loop: timers and sockets are that much late. */
 const SLICE = 100_000;
+/** How many requests are served before promises settle and the time is looked at, both of which cost as much as a small request. */
+const BATCH = 32;
 /** Without a time: how long is looked at first, and at most. */
 const FIRST = 10_000;
 const MOST = 200_000;
 
 /**
  * Looks at queues in shared memory all the time, for a while after each request, instead of waiting for kicks: one that comes
- * meanwhile costs no system call and no wake-up. All queues of a process take turns; promises settle between two requests, and the
- * event loop has its turn every 100 us.
+ * meanwhile costs no system call and no wake-up. All queues of a process take turns; promises settle at least every 32 requests, and at
+ * once when a device owes an answer; the event loop has its turn every 100 us.
  */
 export class Poller {
   readonly #ports: PollerPorts;
@@ -71,14 +74,20 @@ export class Poller {
     const spinning = this.#spinning;
     let time = now();
     const ends = time + SLICE;
+    let served = 0;
     do {
-      let any = false;
+      let found = 0;
+      let owing = false;
       for (let i = spinning.length - 1; i >= 0; i--) {
         const spin = spinning[i]!;
-        if (spin.look(time)) any = true;
+        found += spin.look(time);
         if (spin.resting) spinning.splice(i, 1);
+        else if (spin.owing) owing = true;
       }
-      if (any) await undefined;
+      served += found;
+      if (found > 0 && served < BATCH && !owing) continue;
+      if (served > 0 || owing) await undefined;
+      served = 0;
       time = now();
     } while (spinning.length > 0 && time < ends);
     if (spinning.length > 0) this.#ports.soon(this.#turn);
@@ -125,20 +134,24 @@ export class Spin {
     this.#ports.started(this);
   }
 
-  /** @returns whether there was anything. */
-  look(now: number): boolean {
-    if (this.#resting) return false;
+  /** Whether its device answers later. */
+  get owing(): boolean {
+    return this.#polled.owing;
+  }
+
+  /** @returns how many requests were served. */
+  look(now: number): number {
+    if (this.#resting) return 0;
     if (this.#ended) {
       this.#resting = true;
-      return false;
+      return 0;
     }
     const found = this.#polled.look();
-    if (found === 'served') {
-      this.#last = now;
-      return true;
+    if (found > 0) this.#last = now;
+    if (this.#polled.enough || (found === 0 && now - this.#last >= this.#window)) {
+      this.#resting = !this.#polled.rest();
     }
-    if (found === 'enough' || now - this.#last >= this.#window) this.#resting = !this.#polled.rest();
-    return found === 'enough';
+    return found;
   }
 
   /** Nothing is looked at any more. */

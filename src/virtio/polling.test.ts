@@ -225,6 +225,26 @@ describe('polling', () => {
     assert.deepEqual(bench.answers(), [1]);
   });
 
+  test('an answer that takes several promises is there before the event loop has its turn', async () => {
+    const bench = new Bench({ window: 1_000_000 });
+    const { answer } = bench.device;
+    bench.device.answer = async (chain, queue) => {
+      for (let i = 0; i < 10; i++) await undefined;
+      answer(chain, queue);
+      queue.flush();
+    };
+    bench.request(1);
+    await bench.turn();
+    assert.deepEqual(bench.answers(), [1]);
+    bench.request(2);
+    const [slice] = bench.deferred.splice(0);
+    slice!();
+    // Less than a turn of the event loop.
+    for (let i = 0; i < 50; i++) await undefined;
+    assert.deepEqual(bench.answers(), [2]);
+    await bench.settle();
+  });
+
   test('a device that begins to leave buffers where they are is looked for no more', async () => {
     const bench = new Bench({ eventIdx: false, window: 1_000_000 });
     bench.request(1);

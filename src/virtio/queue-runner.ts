@@ -277,7 +277,17 @@ export class QueueRunner {
    * does so from the event loop, which must have its turn.
    */
   get brisk(): boolean {
-    return this.#budget > 0 && this.#budget < this.#before && this.#ring?.inFlight === 0;
+    return this.#budget > 0 && this.taken > 0 && !this.owing;
+  }
+
+  /** Chains that the device took in the last call into it. */
+  get taken(): number {
+    return this.#before - this.#budget;
+  }
+
+  /** Whether the device holds chains. */
+  get owing(): boolean {
+    return this.#ring !== undefined && this.#ring.inFlight > 0;
   }
 
   /** Whether the device found nothing more when it looked last. One that leaves buffers where they are wants to hear of new ones only. */
