@@ -26,7 +26,6 @@ export const fcntl: Three = declare('int fcntl(int fd, int command, int argument
 export const epoll_create1: One = declare('int epoll_create1(int flags)');
 export const epoll_ctl: Four = declare('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)');
 export const epoll_wait: Four = declare('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)');
-export const poll: Three = declare('int poll(uintptr_t fds, uint64_t count, int timeout)');
 
 export const eventfd: Two = declare('int eventfd(uint32_t initial, int flags)');
 export const timerfd_create: Two = declare('int timerfd_create(int clock, int flags)');

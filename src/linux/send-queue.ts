@@ -1,3 +1,4 @@
+import { Fifo } from '../transports/fifo.js';
 import { closeFd } from './close-fd.js';
 import { fcntl } from './libc.js';
 import { sendMessage } from './message-socket.js';
@@ -9,6 +10,8 @@ const F_DUPFD_CLOEXEC = 1030;
 const CAPACITY = 16 * 1024 * 1024;
 const FD_COST = 64 * 1024;
 const SEND_COST = 256;
+/** Sends of one `flush`. */
+const FLUSH_MOST = 256;
 
 interface Waiting {
   readonly bytes: Uint8Array;
@@ -22,7 +25,7 @@ interface Waiting {
  * that whose descriptors it got.
  */
 export class SendQueue {
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting = new Fifo<Waiting>();
   #cost = 0;
 
   get empty(): boolean {
@@ -52,9 +55,10 @@ export class SendQueue {
     this.#cost += cost;
   }
 
-  /** Sends what the socket takes. Throws what `sendMessage` does. */
+  /** Sends what the socket takes, up to some hundred sends: others have their turn. Throws what `sendMessage` does. */
   flush(socket: number): void {
-    for (let next = this.#waiting[0]; next; next = this.#waiting[0]) {
+    let next = this.#waiting.peek();
+    for (let sends = 0; next && sends < FLUSH_MOST; sends++) {
       const taken = sendMessage(socket, next.bytes, next.start, next.fds);
       if (taken === 0) return;
       next.start += taken;
@@ -63,12 +67,13 @@ export class SendQueue {
       if (next.start < next.bytes.length) return;
       this.#cost -= next.cost;
       this.#waiting.shift();
+      next = this.#waiting.peek();
     }
   }
 
   clear(): void {
     for (const { fds } of this.#waiting) for (const fd of fds) closeFd(fd);
-    this.#waiting.length = 0;
+    this.#waiting.clear();
     this.#cost = 0;
   }
 }

@@ -1,17 +1,10 @@
 import type { Channel, ChannelHandler } from '../transports/ports.js';
 import { closeFd } from './close-fd.js';
-import { poll } from './libc.js';
 import { MAX_FDS, type Received, receiveBuffer, receiveMessage, sendMessage } from './message-socket.js';
-import { NativeBuffer } from './native-buffer.js';
-import { lastError, OsFailure } from './os-failure.js';
+import type { NativeBuffer } from './native-buffer.js';
+import { OsFailure } from './os-failure.js';
 import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from './reactor.js';
 import { SendQueue } from './send-queue.js';
-
-const POLLIN = 0x1;
-const POLLOUT = 0x4;
-
-// struct pollfd {int fd; short events, revents;}
-const pollfd = new NativeBuffer(8);
 
 /**
  * A connected unix stream socket.
@@ -30,7 +23,8 @@ export class UnixChannel implements Channel {
   #deaf = false;
   #ended: { readonly error: Error | undefined } | undefined;
   #closed = false;
-  #spare: NativeBuffer | undefined = receiveBuffer();
+  readonly #memory: NativeBuffer = receiveBuffer();
+  #paused = false;
 
   /** @param fd - a connected socket, which is the channel's from now on. */
   constructor(reactor: Reactor, fd: number) {
@@ -63,24 +57,14 @@ export class UnixChannel implements Channel {
     this.#update();
   }
 
-  pump(timeout: number): boolean {
-    const deadline = performance.now() + timeout;
-    while (this.#handler && this.#fd !== -1) {
-      const left = Math.min(Math.ceil(Math.max(0, deadline - performance.now())), 0x7fff_ffff);
-      pollfd.data.setInt32(0, this.#fd, true);
-      pollfd.data.setInt16(4, this.#queue.empty ? POLLIN : POLLIN | POLLOUT, true);
-      const count = poll(pollfd.address, 1, left);
-      if (count === -1) {
-        const code = lastError();
-        if (code === 'EINTR') continue;
-        throw new OsFailure(code, 'poll', 'wait for the peer');
-      }
-      if (count === 0) return false;
-      const events = pollfd.data.getInt16(6, true);
-      if (events & POLLOUT) this.#flush();
-      if (events & ~POLLOUT && this.#read()) return true;
-    }
-    return false;
+  pause(): void {
+    this.#paused = true;
+    this.#update();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#update();
   }
 
   close(): void {
@@ -89,20 +73,11 @@ export class UnixChannel implements Channel {
   }
 
   /** Reads once: it is called again while there is more, and others have their turn in between. */
-  #read(): boolean {
+  #read(): void {
     const handler = this.#handler;
-    if (!handler || this.#fd === -1) return false;
-    // A handler that pumps comes back in here while it still looks at its bytes.
-    const memory = this.#spare ?? receiveBuffer();
-    this.#spare = undefined;
-    try {
-      const message = this.#take(memory);
-      if (!message) return false;
-      handler.received(memory.bytes.subarray(0, message.size), message.fds);
-      return true;
-    } finally {
-      this.#spare = memory;
-    }
+    if (!handler || this.#paused || this.#fd === -1) return;
+    const message = this.#take(this.#memory);
+    if (message) handler.received(this.#memory.bytes.subarray(0, message.size), message.fds);
   }
 
   #take(memory: NativeBuffer): Received | undefined {
@@ -140,7 +115,7 @@ export class UnixChannel implements Channel {
   /** Watches for what is of use now, or not at all: a hang-up that nobody asked for would be reported for ever. */
   #update(): void {
     if (this.#fd === -1) return;
-    const events = (this.#handler ? EPOLLIN : 0) | (this.#queue.empty ? 0 : EPOLLOUT);
+    const events = (this.#handler && !this.#paused ? EPOLLIN : 0) | (this.#queue.empty ? 0 : EPOLLOUT);
     if (events === 0) {
       this.#watch?.end();
       this.#watch = undefined;
@@ -160,7 +135,7 @@ export class UnixChannel implements Channel {
     if (this.#handler) this.#announce();
   }
 
-  /** From the event loop, so that no caller of `send` or `pump` finds itself torn down. */
+  /** From the event loop, so that no caller of `send` finds itself torn down. */
   #announce(): void {
     setImmediate(() => {
       if (!this.#closed) this.#handler?.closed(this.#ended?.error);

@@ -17,12 +17,15 @@ class Entry implements MemoryRegion {
   readonly start: GuestAddress;
   /** One past the last address. */
   readonly end: number;
+  /** The same of the last region that follows without a gap: itself, if there is one. */
+  joinedEnd: number;
 
   constructor(region: MemoryRegion) {
     this.region = region;
     this.view = region.view;
     this.start = region.start;
     this.end = region.start + region.view.length;
+    this.joinedEnd = this.end;
   }
 }
 
@@ -136,15 +139,8 @@ export class GuestMemory {
   }
 
   #coversAcross(address: number, length: number): boolean {
-    if (!(length >= 0)) return false;
-    const end = address + length;
-    let at = address;
-    for (;;) {
-      const entry = this.#find(at);
-      if (entry === undefined) return false;
-      if (end <= entry.end) return true;
-      at = entry.end;
-    }
+    const entry = this.#find(address);
+    return entry !== undefined && length >= 0 && address + length <= entry.joinedEnd;
   }
 
   #find(address: number): Entry | undefined {
@@ -165,6 +161,12 @@ export class GuestMemory {
   }
 
   #change(entries: readonly Entry[]): void {
+    let next: Entry | undefined;
+    for (let i = entries.length - 1; i >= 0; i--) {
+      const entry = entries[i]!;
+      entry.joinedEnd = next?.start === entry.end ? next.joinedEnd : entry.end;
+      next = entry;
+    }
     this.#entries = entries;
     this.#regions = entries.map((entry) => entry.region);
     this.#last = undefined;

@@ -1,12 +1,13 @@
 /**
- * `UNMAPPED`: no such guest memory. `UNBACKED`: the file that should hold it has no page for it. `OVERLAP`, `OUT_OF_RANGE`: a region that
+ * `UNMAPPED`: no such guest memory. `DISTANT`: it can't be had at once. `UNBACKED`: the file that should hold it has no page for it. `OVERLAP`, `OUT_OF_RANGE`: a region that
  * can't be. `SUSPENDED`: the driver keeps the device from all memory for now (no bus mastering); whoever runs the device has it begin
  * anew with what it was at.
  */
-export type MemoryErrorCode = 'UNMAPPED' | 'SUSPENDED' | 'UNBACKED' | 'OVERLAP' | 'OUT_OF_RANGE';
+export type MemoryErrorCode = 'UNMAPPED' | 'DISTANT' | 'SUSPENDED' | 'UNBACKED' | 'OVERLAP' | 'OUT_OF_RANGE';
 
 const TEXT: Record<MemoryErrorCode, string> = {
   UNMAPPED: 'is not guest memory',
+  DISTANT: 'is not shared, beside memory that is: it is not reached at once',
   UNBACKED: 'of the shared file can not be had: its file system has no page left for them',
   SUSPENDED: 'can not be reached for now',
   OVERLAP: 'overlaps another memory region',

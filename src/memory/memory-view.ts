@@ -10,7 +10,7 @@
 export interface MemoryView {
   /** Bytes in this view. */
   readonly length: number;
-  /** Each access is a message to the peer. Absent where the memory is shared. */
+  /** It can only be asked for, by messages to the peer. Absent where the memory is shared. */
   readonly remote?: boolean;
   read16(offset: number): number;
   read32(offset: number): number;

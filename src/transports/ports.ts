@@ -15,13 +15,9 @@ export interface Channel {
    * the caller's and may be closed after the call. Never blocks; ignored after the channel closed.
    */
   send(bytes: Uint8Array, fds?: readonly number[]): void;
-  /**
-   * Waits for bytes and delivers them as `receive` does, but now: for a request that must be answered before the
-   * caller can go on.
-   *
-   * @returns whether anything was delivered within `timeout` ms.
-   */
-  pump(timeout: number): boolean;
+  /** Leaves what the peer sends in the socket, and a hang-up unseen, until `resume`. */
+  pause(): void;
+  resume(): void;
   /** Closes it. `closed` is not called for a close of our own. Safe to call twice. */
   close(): void;
 }

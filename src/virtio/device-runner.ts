@@ -33,6 +33,9 @@ export interface RunnerPorts {
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
 
+/** How long a device may take chains before others have their turn, in ns. */
+const TURN = 4e6;
+
 /**
  * Runs one device for one driver, whatever the transport: feature negotiation, the queues' life, interrupts, and what
  * becomes of a driver's or a device's mistake. A transport tells it what the driver did and carries out the ports.
@@ -50,6 +53,8 @@ export class DeviceRunner {
   #state: 'idle' | 'active' | 'paused' = 'idle';
   #configPending = false;
   #busy = false;
+  /** When the device has had its turn, ns. */
+  #turnEnds: number | undefined;
   /** The queue whose chain the device took last: whose driver is to blame when reading that chain fails. */
   #serving: QueueRunner | undefined;
   readonly #deferred = new Set<number>();
@@ -72,6 +77,7 @@ export class DeviceRunner {
         this.#serving = queue;
       },
       again: (index: number) => this.#kickLater(index),
+      late: () => this.#late(),
       // Often from inside that device, which must return first.
       released: () => ports.defer(() => this.#sweep()),
     };
@@ -379,11 +385,19 @@ export class DeviceRunner {
       return;
     }
     this.#busy = true;
+    this.#turnEnds = undefined;
     this.#serving = undefined;
     for (const queue of this.#queues) queue.open();
     this.#guard(call, device);
     this.#busy = false;
     for (const queue of this.#queues) if (queue.settle()) this.#kickLater(queue.index);
+  }
+
+  /** Counts from the first look. */
+  #late(): boolean {
+    const now = this.#ports.clock.now();
+    this.#turnEnds ??= now + TURN;
+    return now >= this.#turnEnds;
   }
 
   #kickLater(index: number): void {

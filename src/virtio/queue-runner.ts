@@ -15,9 +15,14 @@ export interface QueueEvents {
   popped(queue: QueueRunner): void;
   /** Chains are to be served anew: the device should look. */
   again(index: number): void;
+  /** Whether the device has had this turn of the event loop for long enough. */
+  late(): boolean;
   /** Chains of a replaced device are all back, or gone. */
   released(): void;
 }
+
+/** How many chains a device takes between two looks at the clock. */
+const LATE_EVERY = 32;
 
 /** One queue, while its ring is started, stopped and replaced under it, and devices take each other's place over it. */
 export class QueueRunner {
@@ -152,7 +157,9 @@ export class QueueRunner {
     if (ring === undefined || this.#broken || this.#held || this.#suspended) return undefined;
     this.#touched = true;
     this.#hungry = true;
-    if (this.#open && this.#budget === 0) return undefined;
+    if (this.#open && (this.#budget === 0 || (this.#budget % LATE_EVERY === 0 && this.#events.late()))) {
+      return undefined;
+    }
     try {
       // Outside of a call into the device nobody settles after it, so an empty queue asks for kicks at once.
       const chain =

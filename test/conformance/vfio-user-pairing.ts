@@ -30,12 +30,6 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
         async connect() {
           const { channel: client, fd } = os.createChannel();
           const server = os.adoptChannel(fd);
-          const pump = server.pump.bind(server);
-          // A server that waits for its client blocks this process, where the client is: it gets its turn here.
-          server.pump = (timeout) => {
-            client.pump(0);
-            return pump(timeout);
-          };
           const environment = {
             os,
             clock: os.clock,

@@ -1,3 +1,4 @@
+import type { DistantMemory } from '../../memory/distant-memory.js';
 import type { Clock } from '../../virtio/clock.js';
 import type { LogContext } from '../../virtio/log-context.js';
 import type { Monitor, Print } from '../../virtio/monitor.js';
@@ -31,8 +32,8 @@ export interface PciHost {
   perform(work: () => void): void;
   /** The function may master the bus from now on, or must not: then it touches no memory. */
   mastering?(allowed: boolean): void;
-  /** A reset is about to be performed: whatever the device is in the middle of is of no use any more. */
-  resetting?(): void;
+  /** What reaches the guest's memory while a part of it, where a buffer may be, can only be asked for. */
+  distant?(): DistantMemory | undefined;
 }
 
 /** How a host wants the function to look. */

@@ -1,3 +1,4 @@
+import type { DistantMemory } from '../../memory/distant-memory.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { isSuspension, MemoryError } from '../../memory/memory-error.js';
 import type { VirtioDevice } from '../../virtio/device.js';
@@ -9,7 +10,8 @@ import {
   VIRTIO_F_RING_RESET,
   VIRTIO_F_VERSION_1,
 } from '../../virtio/features.js';
-import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
+import { CarriedQueue } from '../../virtqueue/split/carried.js';
+import { SplitDeviceQueue, type SplitDeviceQueueOptions } from '../../virtqueue/split/device.js';
 import { VirtqueueError } from '../../virtqueue/virtqueue-error.js';
 import { CommonConfig } from './common-config.js';
 import type { Interrupts } from './interrupts.js';
@@ -41,6 +43,8 @@ export class VirtioRegisters {
   readonly #runner: DeviceRunner;
   readonly #common: CommonConfig;
   readonly #kicks: readonly (() => void)[];
+  /** Queues that are carried to and from distant memory, by index. */
+  readonly #carried = new Map<number, CarriedQueue>();
   /** Queues whose kick the host has still to perform. */
   readonly #kicked = new Set<number>();
   #status = 0;
@@ -73,7 +77,7 @@ export class VirtioRegisters {
     this.#runner.suspend();
     this.#kicks = device.queues.map((_, index) => () => {
       this.#kicked.delete(index);
-      this.#runner.kick(index);
+      this.#kick(index);
     });
     this.#common = new CommonConfig(device.queues, {
       offered: () => this.#runner.offered | VIRTIO_F_RING_RESET,
@@ -146,11 +150,11 @@ export class VirtioRegisters {
   /** From now on nothing of the old driver's counts, though the device may still be in the middle of something. */
   beginReset(): void {
     this.#resetting = true;
-    this.#ports.host.resetting?.();
   }
 
   finishReset(): void {
     this.#runner.reset();
+    this.#carried.clear();
     this.#common.reset();
     this.#ports.interrupts.reset();
     this.#unplaced.clear();
@@ -169,6 +173,12 @@ export class VirtioRegisters {
   /** Resets the device and lets it go. */
   close(): void {
     this.#runner.close();
+    this.#carried.clear();
+  }
+
+  #kick(index: number): void {
+    this.#carried.get(index)?.kick();
+    this.#runner.kick(index);
   }
 
   /** The address says which queue; what is written there says nothing more (§4.1.4.4). */
@@ -256,7 +266,7 @@ export class VirtioRegisters {
     // Reaching the memory may be what let the driver take the bus away again.
     if (!this.#master) return;
     this.#runner.activate();
-    for (const index of this.#kicks.keys()) this.#runner.kick(index);
+    for (const index of this.#kicks.keys()) this.#kick(index);
   }
 
   /** A queue was enabled: at once if the device runs (after a queue reset), with DRIVER_OK otherwise. */
@@ -267,7 +277,7 @@ export class VirtioRegisters {
       return;
     }
     this.#placeRing(index);
-    this.#runner.kick(index);
+    this.#kick(index);
   }
 
   #placeRing(index: number): void {
@@ -278,18 +288,20 @@ export class VirtioRegisters {
         const text = `queue size ${queue.size} is no power of two in 1..${queue.max}`;
         throw new VirtqueueError('QUEUE_SIZE', '4.1.4.3.2', text);
       }
+      const ring = {
+        memory: this.#ports.memory,
+        size: queue.size,
+        descriptorArea: queue.descriptorArea,
+        driverArea: queue.driverArea,
+        deviceArea: queue.deviceArea,
+        base: 0,
+        eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
+        indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+      };
+      const distant = this.#ports.host.distant?.();
       this.#runner.startQueue(
         index,
-        new SplitDeviceQueue({
-          memory: this.#ports.memory,
-          size: queue.size,
-          descriptorArea: queue.descriptorArea,
-          driverArea: queue.driverArea,
-          deviceArea: queue.deviceArea,
-          base: 0,
-          eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
-          indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-        }),
+        distant === undefined ? new SplitDeviceQueue(ring) : this.#carry(index, ring, distant),
       );
     } catch (error) {
       if (isSuspension(error)) {
@@ -303,12 +315,28 @@ export class VirtioRegisters {
     }
   }
 
+  #carry(index: number, ring: SplitDeviceQueueOptions, distant: DistantMemory): CarriedQueue {
+    const queue = new CarriedQueue(ring, distant, {
+      arrived: () => this.#runner.kick(index),
+      interrupt: () => this.#interrupt(index),
+      broken: (error) => this.#runner.breakQueue(index, error),
+    });
+    this.#carried.set(index, queue);
+    return queue;
+  }
+
+  #interrupt(index: number): void {
+    this.#ports.interrupts.queue(this.#common.queueVector(index));
+    this.#ports.environment.monitor?.interrupted?.(index);
+  }
+
   /** VIRTIO 1.3 §2.6.1. */
   #resetQueue(index: number): void {
     const queue = this.#common.queues[index]!;
     if (!queue.resetting) return;
     this.#unplaced.delete(index);
     this.#runner.stopQueue(index);
+    this.#carried.delete(index);
     queue.reset();
   }
 

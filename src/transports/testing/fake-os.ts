@@ -252,6 +252,7 @@ export class FakeChannel implements Channel {
   readonly #file: FakeSocketFile;
   #handler: ChannelHandler | undefined;
   #open = true;
+  #paused = false;
 
   constructor(os: FakeOs, fd: number) {
     this.#os = os;
@@ -272,10 +273,13 @@ export class FakeChannel implements Channel {
     this.#os.defer(() => peer.reader?.deliver());
   }
 
-  pump(_timeout: number): boolean {
-    const any = this.#file.inbox.length > 0;
-    this.deliver();
-    return any;
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#os.defer(() => this.deliver());
   }
 
   close(): void {
@@ -288,7 +292,7 @@ export class FakeChannel implements Channel {
   /** For the parts of this fake: one read, and the next one later. */
   deliver(): void {
     const { inbox, peer } = this.#file;
-    if (!this.#open || this.#handler === undefined) return;
+    if (!this.#open || this.#paused || this.#handler === undefined) return;
     if (inbox.length === 0) {
       if (!peer.closed) return;
       const handler = this.#handler;

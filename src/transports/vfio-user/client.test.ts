@@ -27,13 +27,6 @@ class Pair {
     const { channel, fd } = this.os.createChannel();
     this.client = channel;
     this.server = this.os.adoptChannel(fd);
-    const pump = this.server.pump.bind(this.server);
-    this.server.pump = (timeout) => {
-      channel.pump(0);
-      const delivered = pump(timeout);
-      if (!delivered) this.clock.advance(timeout * 1e6);
-      return delivered;
-    };
     vfioUser(options)(
       this.server,
       this.device,

@@ -189,7 +189,8 @@ export function decodeRegionWrite(payload: DataView): RegionWrite {
   return { ...access, data: rest(payload, wire.REGION_ACCESS.size, access.count) };
 }
 
-export function decodeWriteMulti(payload: DataView): RegionWrite[] {
+/** The writes one after the other, decoded as they are taken; all were checked when the first is there. */
+export function* decodeWriteMulti(payload: DataView): Generator<RegionWrite> {
   need(payload, wire.WRITE_MULTI.size, 'REGION_WRITE_MULTI');
   const count = get64(payload, wire.WRITE_MULTI.wr_cnt);
   need(
@@ -197,20 +198,18 @@ export function decodeWriteMulti(payload: DataView): RegionWrite[] {
     wire.WRITE_MULTI.size + count * wire.WRITE_MULTI.writeSize,
     `REGION_WRITE_MULTI of ${count} writes`,
   );
-  const writes: RegionWrite[] = [];
+  const { size, writeSize, data, dataSize } = wire.WRITE_MULTI;
   for (let i = 0; i < count; i++) {
-    const at = wire.WRITE_MULTI.size + i * wire.WRITE_MULTI.writeSize;
-    const one = new DataView(payload.buffer, payload.byteOffset + at, wire.WRITE_MULTI.writeSize);
-    const access = decodeRegionAccess(one, wire.VFIO_USER_REGION_WRITE_MULTI);
-    if (access.count > wire.WRITE_MULTI.dataSize) {
-      throw new VfioUserError(
-        'EINVAL',
-        `REGION_WRITE_MULTI has a write of ${access.count} bytes, more than 8`,
-      );
+    const bytes = payload.getUint32(size + i * writeSize + wire.REGION_ACCESS.count, true);
+    if (bytes > dataSize) {
+      throw new VfioUserError('EINVAL', `REGION_WRITE_MULTI has a write of ${bytes} bytes, more than 8`);
     }
-    writes.push({ ...access, data: rest(one, wire.WRITE_MULTI.data, access.count) });
   }
-  return writes;
+  for (let i = 0; i < count; i++) {
+    const one = new DataView(payload.buffer, payload.byteOffset + size + i * writeSize, writeSize);
+    const access = decodeRegionAccess(one, wire.VFIO_USER_REGION_WRITE_MULTI);
+    yield { ...access, data: rest(one, data, access.count) };
+  }
 }
 
 export function encodeWriteMulti(writes: readonly RegionWrite[]): Uint8Array {

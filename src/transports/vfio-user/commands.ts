@@ -26,9 +26,10 @@ export class Commands {
 
   /**
    * @param message - its descriptors that are taken are removed.
+   * @returns the steps of one that is not done at once; each may throw the same.
    * @throws VfioUserError for one that can't be obeyed; it was not answered.
    */
-  run(message: Message): void {
+  run(message: Message): Iterator<void> | undefined {
     const { command, payload } = message;
     const { dma, irqs } = this.#ports;
     switch (command) {
@@ -68,15 +69,22 @@ export class Commands {
         break;
       }
       case wire.VFIO_USER_REGION_WRITE_MULTI:
-        for (const write of codec.decodeWriteMulti(payload)) this.#writeRegion(write);
-        this.#ports.reply(message, codec.rest(payload, 0, wire.WRITE_MULTI.size));
-        break;
+        return this.#writeMulti(message);
       case wire.VFIO_USER_DEVICE_RESET:
         this.#ports.function.reset(() => this.#ports.reply(message));
         break;
       default:
         throw new VfioUserError('ENOSYS', `${wire.commandName(command)} is not supported`);
     }
+    return undefined;
+  }
+
+  *#writeMulti(message: Message): Generator<void> {
+    for (const write of codec.decodeWriteMulti(message.payload)) {
+      this.#writeRegion(write);
+      yield;
+    }
+    this.#ports.reply(message, codec.rest(message.payload, 0, wire.WRITE_MULTI.size));
   }
 
   #deviceInfo(payload: DataView): Uint8Array {

@@ -1,160 +1,162 @@
 import { get64 } from '../../memory/address.js';
-import { MemoryError } from '../../memory/memory-error.js';
+import type { Alarm, Clock } from '../../virtio/clock.js';
 import { encodeDmaAccess, rest } from './codec.js';
 import { encodeMessage, type Message } from './framing.js';
 import * as wire from './messages.js';
-import type { RemoteMemory } from './remote-view.js';
 import { ConnectionError } from './vfio-user-error.js';
 
-/** What sends the messages, and waits. */
+/** What sends the messages. */
 export interface DmaMessagePorts {
+  readonly clock: Clock;
   send(bytes: Uint8Array): void;
-  /** As `Channel.pump`: the answer arrives through `answered`, other messages are served meanwhile. */
-  pump(timeout: number): boolean;
-  /** Nanoseconds. */
-  now(): number;
-  defer(callback: () => void): void;
   /** The client does not answer, or answers nonsense: the connection can't go on. */
   failed(error: ConnectionError): void;
 }
 
-/** Longest wait for one answer, in ms. */
+/** Longest wait for an answer, in ms. */
 const ANSWER_TIMEOUT = 5_000;
-/** Longest wait for all answers between two turns of the event loop, in ms: others in this process wait too. */
-const TURN_TIMEOUT = 10_000;
+/** Messages, and bytes of them and of their answers, that are under way at a time: what a socket holds, and little more. */
+const MESSAGES_MOST = 64;
+const BYTES_MOST = 1 << 20;
 
-/** Memory of the client's by DMA_READ and DMA_WRITE, one at a time, each waited for. Command ids are this end's own. */
-export class DmaMessages implements RemoteMemory {
+interface Access {
+  readonly command: typeof wire.VFIO_USER_DMA_READ | typeof wire.VFIO_USER_DMA_WRITE;
+  readonly address: number;
+  /** What is read to, or written from. */
+  readonly bytes: Uint8Array;
+  readonly done: (there: boolean) => void;
+}
+
+/** An access that was sent. */
+interface Sent extends Access {
+  readonly at: number;
+}
+
+/** Memory of the client's by DMA_READ and DMA_WRITE. Nobody waits for an answer; command ids are this end's own. */
+export class DmaMessages {
   /** Most bytes in one message, as the client has it. */
   maxTransfer: number = wire.DEFAULT_MAX_DATA_XFER_SIZE;
   readonly #ports: DmaMessagePorts;
+  /** By id, the oldest first. */
+  readonly #sent = new Map<number, Sent>();
+  #sentBytes = 0;
+  #waiting: Access[] = [];
+  readonly #alarm: Alarm;
   #nextId = 0;
-  #awaiting: { readonly id: number; readonly command: number; answer: Message | undefined } | undefined;
-  /** Why nothing can be reached: for good, or until `resume`. */
-  #stopped: 'closed' | 'abandoned' | undefined;
-  #turnEnds: number | undefined;
+  #closed = false;
   #held = false;
 
   constructor(ports: DmaMessagePorts) {
     this.#ports = ports;
+    this.#alarm = ports.clock.alarm(() => this.#late());
   }
 
-  /** Whether the caller is inside `read` or `write`. */
-  get waiting(): boolean {
-    return this.#awaiting !== undefined;
+  /** Fills `into`. @param done - called later, with whether the client gave all of it; not at all after `close`. */
+  read(address: number, into: Uint8Array, done: (there: boolean) => void): void {
+    this.#add(wire.VFIO_USER_DMA_READ, address, into, done);
   }
 
-  read(address: number, into: Uint8Array, start: number, length: number): void {
-    for (let done = 0; done < length; ) {
-      const count = Math.min(length - done, this.maxTransfer);
-      const answer = this.#ask(wire.VFIO_USER_DMA_READ, address + done, count);
-      const { size } = wire.DMA_ACCESS;
-      if (
-        answer.payload.byteLength !== size + count ||
-        get64(answer.payload, wire.DMA_ACCESS.count) !== count
-      ) {
-        this.#fail(
-          'PROTOCOL',
-          `the answer to DMA_READ of ${count} bytes has ${answer.payload.byteLength - size}`,
-        );
-        throw new MemoryError('UNMAPPED', address, length);
-      }
-      into.set(rest(answer.payload, size), start + done);
-      done += count;
-    }
+  /** Writes `from`, which is not to be changed until `done`. */
+  write(address: number, from: Uint8Array, done: (there: boolean) => void): void {
+    this.#add(wire.VFIO_USER_DMA_WRITE, address, from, done);
   }
 
-  write(address: number, from: Uint8Array, start: number, length: number): void {
-    for (let done = 0; done < length; ) {
-      const count = Math.min(length - done, this.maxTransfer);
-      const data = from.subarray(start + done, start + done + count);
-      this.#ask(wire.VFIO_USER_DMA_WRITE, address + done, count, data);
-      done += count;
-    }
-  }
-
-  /** Takes a reply; one that nobody waits for any more is dropped. */
+  /** Takes a reply; one that nobody waits for is dropped. */
   answered(message: Message): void {
-    const awaiting = this.#awaiting;
-    if (awaiting === undefined || message.id !== awaiting.id || message.command !== awaiting.command) return;
-    awaiting.answer ??= message;
+    const access = this.#sent.get(message.id);
+    if (access === undefined || access.command !== message.command) return;
+    this.#sent.delete(message.id);
+    this.#sentBytes -= access.bytes.length;
+    const there = (message.flags & wire.VFIO_USER_F_ERROR) === 0;
+    if (!there && this.#held) {
+      // Without bus mastering a client refuses what it answers from then on: it is asked again.
+      this.#waiting.unshift(access);
+      return;
+    }
+    if (there && access.command === wire.VFIO_USER_DMA_READ && !this.#take(access, message)) return;
+    access.done(there);
+    this.#send();
   }
 
-  /** Nothing more is waited for until `resume`: every access fails at once. */
-  abandon(): void {
-    this.#stopped ??= 'abandoned';
-  }
-
-  resume(): void {
-    if (this.#stopped === 'abandoned') this.#stopped = undefined;
-  }
-
-  /** Whether accesses are suspended: the function masters no bus. One that is under way may still end well. */
+  /** Whether nothing is sent for now: the function masters no bus. What is under way may still end well. */
   set held(value: boolean) {
     this.#held = value;
+    this.#send();
   }
 
-  /** Every access fails from now on. */
+  /** Nothing is sent, called back or waited for any more. */
   close(): void {
-    this.#stopped = 'closed';
+    this.#closed = true;
+    this.#alarm.close();
+    this.#sent.clear();
+    this.#waiting = [];
   }
 
-  #ask(command: number, address: number, count: number, data?: Uint8Array): Message {
-    if (this.#stopped !== undefined) throw new MemoryError('UNMAPPED', address, count);
-    if (this.#held) throw new MemoryError('SUSPENDED', address, count);
-    if (this.#awaiting !== undefined) throw new TypeError('a DMA message was begun inside another');
-    const begun = this.#ports.now();
-    if (begun >= this.#turnEnd(begun)) {
-      this.#fail('TIMEOUT', `answers to DMA messages took over ${TURN_TIMEOUT} ms in all`);
-      throw new MemoryError('UNMAPPED', address, count);
+  #add(command: Access['command'], address: number, bytes: Uint8Array, done: (there: boolean) => void): void {
+    if (this.#closed) return;
+    let pieces = 0;
+    let ok = true;
+    const one = (there: boolean): void => {
+      ok &&= there;
+      pieces -= 1;
+      if (pieces === 0) done(ok);
+    };
+    for (let at = 0; at < bytes.length; at += this.maxTransfer) {
+      pieces += 1;
+      const piece = bytes.subarray(at, at + this.maxTransfer);
+      this.#waiting.push({ command, address: address + at, bytes: piece, done: one });
     }
-    const id = this.#nextId;
-    this.#nextId = (this.#nextId + 1) & 0xffff;
-    const awaiting = { id, command, answer: undefined as Message | undefined };
-    this.#awaiting = awaiting;
-    try {
-      const pieces = [encodeDmaAccess(address, count)];
-      if (data !== undefined) pieces.push(data);
+    this.#send();
+  }
+
+  /** Sends what waits, as far as there may be more under way. */
+  #send(): void {
+    let next = 0;
+    while (!this.#closed && !this.#held && next < this.#waiting.length) {
+      const access = this.#waiting[next]!;
+      const { command, address, bytes } = access;
+      const full = this.#sentBytes > 0 && this.#sentBytes + bytes.length > BYTES_MOST;
+      if (full || this.#sent.size === MESSAGES_MOST) break;
+      next += 1;
+      const id = this.#nextId;
+      this.#nextId = (this.#nextId + 1) & 0xffff;
+      if (this.#sent.size === 0) this.#alarm.set(this.#ports.clock.now() + ANSWER_TIMEOUT * 1e6);
+      this.#sent.set(id, { ...access, at: this.#ports.clock.now() });
+      this.#sentBytes += bytes.length;
+      const pieces = [encodeDmaAccess(address, bytes.length)];
+      if (command === wire.VFIO_USER_DMA_WRITE) pieces.push(bytes);
       this.#ports.send(encodeMessage(id, command, wire.VFIO_USER_F_TYPE_COMMAND, pieces));
-      this.#wait(
-        awaiting,
-        begun,
-        `${wire.commandName(command)} of ${count} bytes at 0x${address.toString(16)}`,
-      );
-    } finally {
-      this.#awaiting = undefined;
     }
-    const { answer } = awaiting;
-    if (answer === undefined || (answer.flags & wire.VFIO_USER_F_ERROR) !== 0) {
-      // Without bus mastering a client refuses what it answers from then on.
-      throw new MemoryError(answer !== undefined && this.#held ? 'SUSPENDED' : 'UNMAPPED', address, count);
-    }
-    return answer;
+    if (next > 0) this.#waiting = this.#waiting.slice(next);
+    if (this.#sent.size === 0 && !this.#closed) this.#alarm.clear();
   }
 
-  /** When this turn of the event loop has waited enough, in ns. */
-  #turnEnd(now: number): number {
-    if (this.#turnEnds === undefined) {
-      this.#turnEnds = now + TURN_TIMEOUT * 1e6;
-      this.#ports.defer(() => {
-        this.#turnEnds = undefined;
-      });
+  /** @returns whether the answer has what was asked for. */
+  #take({ bytes }: Access, { payload }: Message): boolean {
+    const { size } = wire.DMA_ACCESS;
+    if (
+      payload.byteLength !== size + bytes.length ||
+      get64(payload, wire.DMA_ACCESS.count) !== bytes.length
+    ) {
+      const text = `the answer to DMA_READ of ${bytes.length} bytes has ${payload.byteLength - size}`;
+      this.#fail('PROTOCOL', text);
+      return false;
     }
-    return this.#turnEnds;
+    bytes.set(rest(payload, size));
+    return true;
   }
 
-  /** Serves messages until the answer is there, or will not come. */
-  #wait(awaiting: { answer: Message | undefined }, begun: number, what: string): void {
-    const ends = Math.min(begun + ANSWER_TIMEOUT * 1e6, this.#turnEnd(begun));
-    while (awaiting.answer === undefined && this.#stopped === undefined) {
-      const left = Math.ceil((ends - this.#ports.now()) / 1e6);
-      if (left <= 0) {
-        this.#fail('TIMEOUT', `no answer to ${what} within ${Math.round((ends - begun) / 1e6)} ms`);
-      } else if (!this.#ports.pump(left) && this.#ports.now() < ends) {
-        // The channel is closed; its handler hears of that by itself.
-        this.close();
-      }
+  /** The alarm is set for the oldest when that is the only one; later ones may have come in its place. */
+  #late(): void {
+    const [oldest] = this.#sent.values();
+    if (oldest === undefined) return;
+    const ends = oldest.at + ANSWER_TIMEOUT * 1e6;
+    if (this.#ports.clock.now() < ends) {
+      this.#alarm.set(ends);
+      return;
     }
+    const what = `${wire.commandName(oldest.command)} of ${oldest.bytes.length} bytes at 0x${oldest.address.toString(16)}`;
+    this.#fail('TIMEOUT', `no answer to ${what} within ${ANSWER_TIMEOUT} ms`);
   }
 
   #fail(code: 'TIMEOUT' | 'PROTOCOL', text: string): void {

@@ -4,7 +4,7 @@ import { overLimit } from '../memory-limit.js';
 import type { Mapping, Os, OsError } from '../ports.js';
 import type { DmaMap, DmaUnmap } from './codec.js';
 import * as wire from './messages.js';
-import { type RemoteMemory, type RemoteRegion, RemoteView } from './remote-view.js';
+import { RemoteView } from './remote-view.js';
 import { MAX_DMA_MAPS } from './version.js';
 import { ERRNO, type ErrnoName, VfioUserError } from './vfio-user-error.js';
 
@@ -18,18 +18,16 @@ interface Region {
 export class Dma {
   readonly #os: Os;
   readonly #memory: GuestMemory;
-  readonly #remote: RemoteMemory;
   readonly #regions = new Map<number, Region>();
   readonly #most: number | undefined;
   /** Bytes that are mapped from files. */
   #shared = 0;
 
   /** @param most - bytes that all regions may have together. */
-  constructor(os: Os, memory: GuestMemory, remote: RemoteMemory, most?: number) {
+  constructor(os: Os, memory: GuestMemory, most?: number) {
     this.#os = os;
     this.#most = most;
     this.#memory = memory;
-    this.#remote = remote;
   }
 
   /**
@@ -59,6 +57,11 @@ export class Dma {
     }
   }
 
+  /** Whether the client keeps memory to itself that may hold buffers: a ROM, which may not be written, holds none. */
+  get keepsBuffers(): boolean {
+    return this.#memory.regions.some(({ view }) => view instanceof RemoteView && view.writable);
+  }
+
   /** @throws VfioUserError `ENOENT` when it is not exactly a region that was mapped. */
   unmap({ flags, address, size }: DmaUnmap): void {
     if (flags === wire.VFIO_DMA_UNMAP_FLAG_ALL && address === 0 && size === 0) {
@@ -86,14 +89,8 @@ export class Dma {
   }
 
   #addRemote({ address, size }: DmaMap, writable: boolean): void {
-    const region: RemoteRegion = { mapped: true, writable };
-    this.#put(address, size, new RemoteView(this.#remote, region, address, size));
-    this.#regions.set(address, {
-      size,
-      release: () => {
-        region.mapped = false;
-      },
-    });
+    this.#put(address, size, new RemoteView(address, size, writable));
+    this.#regions.set(address, { size, release: () => {} });
   }
 
   #addMapping({ address, size }: DmaMap, mapping: Mapping): void {

@@ -57,123 +57,112 @@ test('transfers are cut to what the client takes at once', () => {
   assert.ok(counts.includes(200 % 64));
 });
 
-test('register accesses are answered while the device waits for memory', () => {
+test('register accesses are answered while memory is asked for', () => {
   const { client, driver } = started();
-  let waiting: Message | undefined;
+  const waiting: Message[] = [];
   let status = 0;
   client.answerDma = (message) => {
-    waiting = message;
+    waiting.push(message);
     client.send(wire.VFIO_USER_REGION_READ, STATUS);
     return undefined;
   };
   // As QEMU does it: memory is only given when the processor that reads a register has got its answer.
   client.onReply = ({ command, payload }) => {
-    if (command !== wire.VFIO_USER_REGION_READ || waiting === undefined) return;
+    if (command !== wire.VFIO_USER_REGION_READ) return;
     status += payload.getUint8(wire.REGION_ACCESS.size);
-    client.answer(waiting);
+    const message = waiting.shift();
+    if (message !== undefined) client.answer(message);
   };
   assert.deepEqual(driver.request(Uint8Array.of(1, 2), 2), Uint8Array.of(2, 1));
   assert.equal(status, 0x0f * client.dmaRequests.length);
 });
 
-test('so is what came in the same bytes as the kick', () => {
+test('a kick while a chain is on its way is not lost', () => {
   const { client, driver } = started();
-  let waiting: Message | undefined;
-  client.answerDma = (message) => {
-    if (client.replies.length > 0) client.answer(message);
-    else waiting = message;
-    return undefined;
-  };
-  client.onReply = () => {
-    if (waiting !== undefined) client.answer(waiting);
-  };
-  driver.add(Uint8Array.of(1, 2), 2);
-  const kick = region(wire.VFIO_USER_REGION_WRITE, NOTIFY, number(2, 0));
-  client.raw(
-    new Uint8Array([
-      ...encodeMessage(1, wire.VFIO_USER_REGION_WRITE, wire.VFIO_USER_F_NO_REPLY, [kick]),
-      ...encodeMessage(2, wire.VFIO_USER_REGION_READ, 0, [STATUS]),
-    ]),
-  );
-  client.os.run();
-  assert.deepEqual(driver.receive(), Uint8Array.of(2, 1));
-  assert.equal(client.ended, undefined);
-});
-
-test('a kick while the device waits is served when it is back, not inside', () => {
-  let depth = 0;
-  let deepest = 0;
-  class Device extends ProbeDevice {
-    override queueNotified(queue: DeviceQueue): void {
-      depth += 1;
-      deepest = Math.max(deepest, depth);
-      super.queueNotified(queue);
-      depth -= 1;
-    }
-  }
-  const device = new Device();
-  const { client, driver } = started(device);
   let kicks = 0;
   client.answerDma = (message) => {
     if (kicks < 5) {
       kicks += 1;
-      client.send(
-        wire.VFIO_USER_REGION_WRITE,
-        region(wire.VFIO_USER_REGION_WRITE, NOTIFY, number(2, 0)),
-        [],
-        wire.VFIO_USER_F_NO_REPLY,
-      );
+      driver.add(Uint8Array.of(kicks), 1);
+      const kick = region(wire.VFIO_USER_REGION_WRITE, NOTIFY, number(2, 0));
+      client.send(wire.VFIO_USER_REGION_WRITE, kick, [], wire.VFIO_USER_F_NO_REPLY);
     }
     client.answer(message);
     return undefined;
   };
-  device.calls.length = 0;
-  assert.deepEqual(driver.request(Uint8Array.of(1, 2), 2), Uint8Array.of(2, 1));
-  assert.equal(deepest, 1);
-  assert.equal(kicks, 5);
-  assert.deepEqual(device.calls, ['notified 0', 'notified 0'], 'the five are one when it is back');
+  // The ring has room for four chains of two descriptors.
+  driver.kick();
+  const answers: number[] = [];
+  for (let answer = driver.receive(); answer !== undefined; answer = driver.receive())
+    answers.push(...answer);
+  assert.deepEqual(answers, [1, 2, 3, 4]);
+  assert.deepEqual(client.warnings, []);
 });
 
-test('an alarm’s work reaches memory too, and kicks that come meanwhile are served after it', () => {
-  const device = new ProbeDevice();
+test('an alarm’s work reaches chains that arrived before it', () => {
+  class Late extends ProbeDevice {
+    override queueNotified(queue: DeviceQueue): void {
+      this.calls.push(`notified ${queue.index}`);
+    }
+  }
+  const device = new Late();
   const { client, driver } = started(device);
   const queue = device.host!.queues[0]!;
   const alarm = device.host!.clock.alarm(() => {
-    device.calls.push('alarm');
     const chain = queue.pop()!;
-    client.send(
-      wire.VFIO_USER_REGION_WRITE,
-      region(wire.VFIO_USER_REGION_WRITE, NOTIFY, number(2, 0)),
-      [],
-      wire.VFIO_USER_F_NO_REPLY,
-    );
     chain.write(Uint8Array.of(42));
     queue.push(chain);
-    device.calls.push('alarm over');
   });
   alarm.set(device.host!.clock.now() + 1000);
   driver.add(Uint8Array.of(1), 1);
-  device.calls.length = 0;
+  driver.kick();
   client.clock.advance(1000);
-  assert.deepEqual(driver.receive(), Uint8Array.of(42));
   client.os.run();
-  assert.deepEqual(device.calls, ['alarm', 'alarm over', 'notified 0']);
+  assert.deepEqual(driver.receive(), Uint8Array.of(42));
 });
 
-test('a reset by the driver cuts the wait short: at once, in order, and nobody is blamed', () => {
+test('what the device wrote is there before the element, and that before the index, in answers of any order', () => {
+  const { client, driver } = started();
+  const held: Message[] = [];
+  const seen: string[] = [];
+  const { deviceArea } = driver.queue;
+  client.answerDma = (message) => {
+    const { address } = decodeDmaAccess(message.payload, message.command);
+    if (message.command === wire.VFIO_USER_DMA_WRITE) {
+      seen.push(address === deviceArea + 2 ? 'index' : address > deviceArea ? 'element' : 'buffer');
+    }
+    held.push(message);
+    return undefined;
+  };
+  driver.add(Uint8Array.of(1, 2), 2);
+  driver.add(Uint8Array.of(3, 4), 2);
+  driver.kick();
+  while (held.length > 0) {
+    // The last one that was asked for comes first.
+    client.answer(held.pop()!);
+    client.os.run();
+  }
+  assert.deepEqual(driver.receive(), Uint8Array.of(2, 1));
+  assert.deepEqual(driver.receive(), Uint8Array.of(4, 3));
+  const order = seen.join(' ');
+  assert.match(order, /^(buffer )+(element )+index( (buffer )*(element )+index)*$/);
+});
+
+test('a reset by the driver waits for nothing: at once, in order, and nobody is blamed', () => {
   const device = new ProbeDevice();
   const { client, driver } = started(device);
   const begun = client.clock.now();
   const statuses: number[] = [];
+  const late: Message[] = [];
   client.onReply = ({ command, payload }) => {
     if (command === wire.VFIO_USER_REGION_READ) statuses.push(payload.getUint8(wire.REGION_ACCESS.size));
   };
-  client.answerDma = () => {
+  client.answerDma = (message) => {
+    late.push(message);
     client.send(wire.VFIO_USER_REGION_READ, STATUS);
     const reset = region(wire.VFIO_USER_REGION_WRITE, 0x14, number(1, 0));
     client.send(wire.VFIO_USER_REGION_WRITE, reset, [], wire.VFIO_USER_F_NO_REPLY);
     client.send(wire.VFIO_USER_REGION_READ, STATUS);
-    client.answerDma = () => ({ errno: ERRNO.EIO });
     return undefined;
   };
   driver.add(Uint8Array.of(1, 2), 2);
@@ -181,6 +170,9 @@ test('a reset by the driver cuts the wait short: at once, in order, and nobody i
   assert.deepEqual(statuses, [0x0f, 0]);
   assert.equal(client.clock.now(), begun);
   assert.equal(device.calls.at(-1), 'reset');
+  for (const message of late) client.answer(message);
+  client.os.run();
+  assert.equal(client.dmaRequests.length, 1, 'nothing more is asked for');
   assert.deepEqual(client.warnings, []);
   assert.equal(client.ended, undefined);
 });
@@ -188,9 +180,10 @@ test('a reset by the driver cuts the wait short: at once, in order, and nobody i
 test('so does DEVICE_RESET, and a new driver finds all in order', () => {
   const { client, driver } = started();
   let reset = -1;
-  client.answerDma = () => {
+  const late: Message[] = [];
+  client.answerDma = (message) => {
+    late.push(message);
     reset = client.send(wire.VFIO_USER_DEVICE_RESET);
-    client.answerDma = () => undefined;
     return undefined;
   };
   driver.add(Uint8Array.of(1, 2), 2);
@@ -201,6 +194,7 @@ test('so does DEVICE_RESET, and a new driver finds all in order', () => {
     client.answer(message);
     return undefined;
   };
+  for (const message of late) client.answer(message);
   client.ask(wire.VFIO_USER_DMA_UNMAP, encodeDmaUnmap({ flags: 2, address: 0 as never, size: 0 }));
   client.memory.fill(0);
   const again = new RawDriver(client, false);
@@ -215,6 +209,11 @@ test('no answer: the connection ends after 5 seconds, with one line that says to
   client.answerDma = () => undefined;
   driver.add(Uint8Array.of(1, 2), 2);
   driver.kick();
+  client.clock.advance(4.999e9);
+  client.os.run();
+  assert.equal(client.warnings.length, 0);
+  client.clock.advance(1e6);
+  client.os.run();
   assert.equal(client.warnings.length, 1);
   assert.match(client.warnings[0]!, /no answer to DMA_\w+ of \d bytes at 0x8[0-9a-f]+ within 5000 ms/);
   assert.equal((client.ended?.error as { code?: string } | undefined)?.code, 'TIMEOUT');
@@ -222,48 +221,43 @@ test('no answer: the connection ends after 5 seconds, with one line that says to
   assert.deepEqual(device.calls.slice(-2), ['reset', 'close']);
 });
 
-test('slow answers: others in the process wait 10 seconds in all, no longer', () => {
+test('answers that take 4 seconds each are waited for by nobody, and taken', () => {
   const { client, driver } = started();
+  const late: Message[] = [];
   client.answerDma = (message) => {
-    client.clock.advance(3e9);
-    client.answer(message);
+    late.push(message);
     return undefined;
   };
   driver.add(Uint8Array.of(1, 2), 2);
   driver.kick();
-  assert.equal((client.ended?.error as { code?: string } | undefined)?.code, 'TIMEOUT');
-  assert.ok(client.clock.now() <= 12e9);
+  while (late.length > 0) {
+    client.clock.advance(4e9);
+    client.answer(late.shift()!);
+    client.os.run();
+  }
+  assert.deepEqual(driver.receive(), Uint8Array.of(2, 1));
+  assert.equal(client.ended, undefined);
 });
 
-test('register accesses without end do not keep the wait going', () => {
+test('a chain that is too long to be carried breaks its queue', () => {
   const { client, driver } = started();
-  client.answerDma = () => {
-    client.send(wire.VFIO_USER_REGION_READ, STATUS);
-    return undefined;
-  };
-  client.onReply = () => {
-    client.clock.advance(1e6);
-    if (client.ended === undefined) client.send(wire.VFIO_USER_REGION_READ, STATUS);
-  };
+  client.ask(
+    wire.VFIO_USER_DMA_MAP,
+    encodeDmaMap({ flags: 3, offset: 0, address: 0x4000_0000 as never, size: 2 ** 30 }),
+  );
+  const table = new DataView(client.memory.buffer, driver.queue.descriptorArea);
   driver.add(Uint8Array.of(1), 1);
+  // The buffer that is to be written.
+  const at = [0, 16].find((start) => (table.getUint16(start + 12, true) & 2) !== 0)!;
+  table.setBigUint64(at, 0x4000_0000n, true);
+  table.setUint32(at + 8, 2 ** 27, true);
   driver.kick();
-  assert.equal((client.ended?.error as { code?: string } | undefined)?.code, 'TIMEOUT');
-});
-
-test('a client that writes registers without end while the device waits is cut off', () => {
-  const { client, driver } = started();
-  const write = region(wire.VFIO_USER_REGION_WRITE, 0x58, number(4, 1));
-  const message = encodeMessage(1, wire.VFIO_USER_REGION_WRITE, wire.VFIO_USER_F_NO_REPLY, [write]);
-  const many = new Uint8Array(message.length * 1000);
-  for (let i = 0; i < 1000; i++) many.set(message, i * message.length);
-  client.answerDma = () => {
-    for (let i = 0; i < 70; i++) client.raw(many);
-    return undefined;
-  };
-  driver.add(Uint8Array.of(1), 1);
-  driver.kick();
-  assert.match(client.ended?.error?.message ?? '', /over 65536 register writes/);
-  assert.equal(client.warnings.length, 1);
+  assert.equal(driver.readStatus() & 0x40, 0x40);
+  assert.match(
+    client.warnings[0] ?? '',
+    /chain 0 has 134217729 bytes, more than the 67108864 that are carried/,
+  );
+  assert.equal(client.ended, undefined);
 });
 
 test('a refused access breaks the queue, and a reset heals', () => {
@@ -306,7 +300,7 @@ test('an answer of another size ends the connection', () => {
 test('answers with another id or command are no answers', () => {
   const { client, driver } = started();
   client.answerDma = (message) => {
-    client.raw(encodeMessage(message.id ^ 1, message.command, wire.VFIO_USER_F_TYPE_REPLY));
+    client.raw(encodeMessage(message.id ^ 0x4000, message.command, wire.VFIO_USER_F_TYPE_REPLY));
     client.raw(encodeMessage(message.id, 4, wire.VFIO_USER_F_TYPE_REPLY));
     client.answer(message);
     return undefined;
@@ -331,8 +325,9 @@ test('a client that hangs up in the middle: the device is let out and closed', (
 });
 
 test('memory that is unmapped while the device waits for it is gone', () => {
-  // Whichever access it is that the device is at.
-  for (let at = 0; at < 12; at++) {
+  // Whichever access it is that is under way.
+  let at = 0;
+  for (let reached = true; reached; at++) {
     const { client, driver } = started();
     let asked = 0;
     client.answerDma = (message) => {
@@ -346,14 +341,17 @@ test('memory that is unmapped while the device waits for it is gone', () => {
     };
     driver.add(Uint8Array.of(1), 1);
     driver.kick();
+    reached = asked > at;
+    if (!reached) break;
     driver.kick();
     assert.equal(driver.readStatus() & 0x40, 0x40);
-    assert.equal(asked, at + 1, 'asked for memory that is gone');
+    assert.ok(asked <= at + 1, 'asked for memory that is gone');
     assert.equal(client.ended, undefined);
   }
+  assert.ok(at >= 8, `${at} accesses`);
 });
 
-test('read-only memory is read by messages even if a descriptor came with it, and never written', () => {
+test('read-only memory is not mapped even if a descriptor came with it, and never written', () => {
   const client = new RawClient(new ProbeDevice());
   client.negotiate();
   const { fd, mapping } = client.os.createMemory('rom', MEMORY_SIZE);
@@ -375,6 +373,5 @@ test('read-only memory is read by messages even if a descriptor came with it, an
   driver.common(0x1c, 2, 1);
   driver.status(0xf);
   assert.equal(driver.readStatus() & 0x40, 0x40);
-  assert.ok(client.dmaRequests.length > 0);
   assert.equal(writes(), 0);
 });

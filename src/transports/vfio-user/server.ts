@@ -1,23 +1,23 @@
 import { GuestMemory } from '../../memory/guest-memory.js';
 import type { VirtioDevice } from '../../virtio/device.js';
+import { Fifo } from '../fifo.js';
 import type { PciOptions } from '../pci/pci-host.js';
 import { VirtioPciFunction } from '../pci/virtio-function.js';
 import type { Channel } from '../ports.js';
 import type { Environment, Session, StartSession } from '../session.js';
+import { Turn } from '../turn.js';
 import { Commands } from './commands.js';
 import { Dma } from './dma.js';
 import { DmaMessages } from './dma-messages.js';
 import { encodeMessage, Framing, type Message } from './framing.js';
 import { Irqs } from './irqs.js';
 import * as wire from './messages.js';
+import { Reach } from './reach.js';
 import { decodeVersion, encodeVersion } from './version.js';
 import { ConnectionError, ERRNO, VfioUserError } from './vfio-user-error.js';
 
 /** How a device is served over vfio-user. */
 export interface VfioUserOptions extends Pick<PciOptions, 'vectors'> {}
-
-/** Register writes that may wait while the device is in the middle of something; kicks count once for each queue. */
-const WORK_MOST = 65_536;
 
 /** Makes the way to serve devices to vfio-user clients such as QEMU's `vfio-user-pci`, as virtio-pci functions. */
 export function vfioUser(options: VfioUserOptions = {}): StartSession {
@@ -29,9 +29,8 @@ export function vfioUser(options: VfioUserOptions = {}): StartSession {
 export const serveVfioUser: StartSession = vfioUser();
 
 /**
- * One client. Messages are served in order, each to its end, with one exception: while the device waits for memory that the
- * client keeps to itself, register accesses are answered, and what they lead to (a kick, a reset) waits until the device is
- * back. A reset cuts that wait short.
+ * One client. Messages are served in order, each to its end. Memory that the client keeps to itself is asked for and comes later: nothing
+ * here waits for an answer.
  */
 class ServerSession implements Session {
   readonly #channel: Channel;
@@ -46,11 +45,13 @@ class ServerSession implements Session {
   readonly #function: VirtioPciFunction;
   readonly #commands: Commands;
   /** What register accesses led to, to be done after they were answered. */
-  readonly #work: (() => void)[] = [];
+  readonly #work = new Fifo<() => void>();
   /** Messages to be served. */
-  readonly #inbox: Message[] = [];
+  readonly #inbox = new Fifo<Message>();
+  /** A message that takes many steps, and is at one of them. */
+  #current: { readonly message: Message; readonly steps: Iterator<void> } | undefined;
   #running = false;
-  #resetting = false;
+  #paused = false;
   #negotiated = false;
   /** Nothing more is served: the peer went, or made no sense. */
   #over = false;
@@ -72,13 +73,12 @@ class ServerSession implements Session {
         if (!this.#closed) callback();
       });
     this.#remote = new DmaMessages({
+      clock: environment.clock,
       send: (bytes) => channel.send(bytes),
-      pump: (timeout) => this.#pump(timeout),
-      now: () => environment.clock.now(),
-      defer,
       failed: (error) => this.#gone(error),
     });
-    this.#dma = new Dma(environment.os, this.#memory, this.#remote, environment.maxMemory);
+    this.#dma = new Dma(environment.os, this.#memory, environment.maxMemory);
+    const reach = new Reach(this.#memory, this.#remote, defer);
     this.#function = new VirtioPciFunction(
       device,
       this.#memory,
@@ -86,9 +86,9 @@ class ServerSession implements Session {
         clock: environment.clock,
         defer,
         print: environment.print,
-        // What a device finds missing because a reset or the end cut it short is nobody's fault.
+        // What a device finds missing because of the end is nobody's fault.
         warn: (line, about) => {
-          if (!this.#resetting && !this.#over) environment.warn(line, about);
+          if (!this.#over) environment.warn(line, about);
         },
         monitor: environment.monitor,
         poll: environment.poll,
@@ -96,11 +96,12 @@ class ServerSession implements Session {
       {
         raise: (vector) => this.#irqs.raise(vector),
         intx: (asserted) => this.#irqs.intx(asserted),
-        perform: (work) => this.#perform(work),
+        perform: (work) => this.#work.push(work),
         mastering: (allowed) => {
+          reach.held = !allowed;
           this.#remote.held = !allowed;
         },
-        resetting: () => this.#beginReset(),
+        distant: () => (this.#dma.keepsBuffers ? reach : undefined),
       },
       // QEMU keeps the MSI-X table to itself: it masks by other means, and nobody would clear the mask bits here.
       { ...options, bar: 0, kind: 'memory', maskedAtReset: false },
@@ -135,6 +136,7 @@ class ServerSession implements Session {
     this.#dma.close();
     for (const fd of this.#framing.abandon()) this.#environment.os.closeFd(fd);
     for (const message of this.#inbox) this.#closeFds(message.fds);
+    if (this.#current !== undefined) this.#closeFds(this.#current.message.fds);
   }
 
   #end(error?: Error): void {
@@ -144,11 +146,12 @@ class ServerSession implements Session {
     this.#ended(error);
   }
 
-  /** The connection is over. Inside a wait for memory, the device is let out of it first. */
+  /** The connection is over; what is being done is let finish. */
   #gone(error?: Error): void {
+    if (this.#over) return;
     this.#over = true;
     this.#remote.close();
-    if (this.#remote.waiting || this.#running) this.#environment.defer(() => this.#end(error));
+    if (this.#running) this.#environment.defer(() => this.#end(error));
     else this.#end(error);
   }
 
@@ -163,46 +166,44 @@ class ServerSession implements Session {
     this.#run();
   }
 
-  /**
-   * While the device waits for memory: serves what came. Also what came before, in the same bytes as the kick that the
-   * device is at, because the client may give memory only after that is answered.
-   */
-  #pump(timeout: number): boolean {
-    if (this.#serveInbox()) return true;
-    const delivered = this.#channel.pump(timeout);
-    this.#serveInbox();
-    return delivered;
-  }
-
-  #serveInbox(): boolean {
-    let any = false;
-    // What comes behind a reset waits for it.
-    while (!this.#resetting) {
-      const message = this.#inbox.shift();
-      if (message === undefined) break;
-      this.#serve(message);
-      any = true;
-    }
-    return any;
-  }
-
-  /** Serves messages, and does after each what it led to, unless the device is in the middle of something. */
+  /** Serves what came, and does after each message what it led to; others have their turn in between. */
   #run(): void {
-    if (this.#running || this.#remote.waiting) return;
+    if (this.#running) return;
     this.#running = true;
-    while (!this.#closed) {
-      const work = this.#over ? undefined : this.#work.shift();
-      if (work !== undefined) {
-        this.#do(work);
-        continue;
-      }
-      this.#resetting = false;
-      this.#remote.resume();
-      const message = this.#inbox.shift();
-      if (message === undefined) break;
-      this.#serve(message);
-    }
+    const turn = new Turn(this.#environment.clock);
+    let late = false;
+    while (!late && !this.#over && this.#step()) late = turn.over;
     this.#running = false;
+    if (this.#closed || this.#over) return;
+    if (late) {
+      this.#channel.pause();
+      this.#paused = true;
+      this.#environment.defer(() => this.#run());
+    } else if (this.#paused) {
+      this.#paused = false;
+      this.#channel.resume();
+    }
+  }
+
+  /** Does the next thing. @returns whether there was one. */
+  #step(): boolean {
+    const current = this.#current;
+    if (current !== undefined) {
+      this.#attempt(current.message, () => {
+        if (current.steps.next().done) this.#current = undefined;
+      });
+      if (this.#current === undefined) this.#closeFds(current.message.fds.splice(0));
+      return true;
+    }
+    const work = this.#work.shift();
+    if (work !== undefined) {
+      this.#do(work);
+      return true;
+    }
+    const message = this.#inbox.shift();
+    if (message === undefined) return false;
+    this.#serve(message);
+    return true;
   }
 
   /** A bug of ours or a device's costs this client its device, not the others theirs. */
@@ -214,26 +215,9 @@ class ServerSession implements Session {
     }
   }
 
-  #perform(work: () => void): void {
-    if (this.#work.length === WORK_MOST) {
-      this.#gone(new ConnectionError('PROTOCOL', `over ${WORK_MOST} register writes wait to be acted on`));
-      return;
-    }
-    this.#work.push(work);
-    // From a message: done when that is answered. While an alarm's device waits, nobody else would come by.
-    if (this.#remote.waiting && !this.#running) this.#environment.defer(() => this.#run());
-  }
-
-  #beginReset(): void {
-    if (!this.#remote.waiting) return;
-    this.#resetting = true;
-    this.#remote.abandon();
-  }
-
-  /** Answers one message. Never throws. */
+  /** Answers one message, or begins with it. Never throws. */
   #serve(message: Message): void {
-    try {
-      if (this.#over || this.#closed) return;
+    this.#attempt(message, () => {
       if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_REPLY) {
         this.#remote.answered(message);
       } else if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_COMMAND) {
@@ -241,11 +225,17 @@ class ServerSession implements Session {
       } else {
         this.#command(message);
       }
+    });
+    if (this.#current === undefined) this.#closeFds(message.fds.splice(0));
+  }
+
+  #attempt(message: Message, work: () => void): void {
+    try {
+      work();
     } catch (error) {
+      this.#current = undefined;
       if (error instanceof VfioUserError) this.#refuse(message, error);
       else this.#gone(error as Error);
-    } finally {
-      this.#closeFds(message.fds.splice(0));
     }
   }
 
@@ -255,7 +245,10 @@ class ServerSession implements Session {
       throw new ConnectionError('NEGOTIATION', `${wire.commandName(command)} came before VERSION`);
     }
     if (command === wire.VFIO_USER_VERSION) this.#version(message);
-    else this.#commands.run(message);
+    else {
+      const steps = this.#commands.run(message);
+      if (steps !== undefined) this.#current = { message, steps };
+    }
   }
 
   #version(message: Message): void {

@@ -1,6 +1,7 @@
 import type { VirtioDevice } from '../../virtio/device.js';
 import type { Channel } from '../ports.js';
 import type { Environment, Session, StartSession } from '../session.js';
+import { Turn } from '../turn.js';
 import { Decoder, encodeMessage, type Message } from './codec.js';
 import { FrontendRequests } from './frontend-requests.js';
 import { ANSWERED_ELSEWHERE, FAILURE, FLAGS, requestName } from './messages.js';
@@ -20,6 +21,8 @@ class BackendSession implements Session {
   readonly #requests: FrontendRequests;
   /** A ring is stopping: what comes in meanwhile waits, because answers are given in order. */
   #waiting = false;
+  /** Too much came at once: it is carried out bit by bit, and the rest stays in the socket. */
+  #paused = false;
   #closed = false;
 
   constructor(
@@ -64,7 +67,7 @@ class BackendSession implements Session {
     }
     this.#guard(() => {
       this.#decoder.push(bytes, fds);
-      this.#work();
+      if (!this.#paused) this.#work();
     });
   }
 
@@ -78,16 +81,26 @@ class BackendSession implements Session {
     }
   }
 
-  /** Carries out what has come, as far as answers can be given. */
+  /** Carries out what has come, as far as answers can be given; others have their turn in between. */
   #work(): void {
+    const turn = new Turn(this.#environment.clock);
     while (!this.#waiting && !this.#closed) {
       const message = this.#decoder.next();
-      if (message === undefined) return;
+      if (message === undefined) {
+        if (this.#paused) this.#channel.resume();
+        this.#paused = false;
+        return;
+      }
       try {
         this.#carryOut(message);
       } finally {
         this.#closeFds(message.fds);
       }
+      if (!turn.over || this.#waiting) continue;
+      this.#channel.pause();
+      this.#paused = true;
+      this.#environment.defer(() => this.#guard(() => this.#work()));
+      return;
     }
   }
 

@@ -1,3 +1,4 @@
+import { Fifo } from '../fifo.js';
 import { FLAGS, HEADER, HEADER_SIZE, MAX_PAYLOAD_SIZE, PAYLOAD_SIZE, requestName } from './messages.js';
 import { ProtocolError } from './protocol-error.js';
 
@@ -16,7 +17,7 @@ const MAX_BACKLOG = { bytes: 1 << 20, fds: 1024 } as const;
 
 /** Makes messages of a stream of bytes and descriptors. Pure: it owns descriptors, but closes none. */
 export class Decoder {
-  readonly #ready: Message[] = [];
+  readonly #ready = new Fifo<Message>();
   readonly #partial = new Uint8Array(HEADER_SIZE + MAX_PAYLOAD_SIZE);
   readonly #header = new DataView(this.#partial.buffer);
   /** Bytes of `#partial` that are there, and that the message needs as far as is known. */
@@ -72,9 +73,9 @@ export class Decoder {
 
   /** Gives up the stream. @returns every descriptor that it still held, the caller's now. */
   abandon(): number[] {
-    const fds = [...this.#stray.splice(0), ...this.#ready.flatMap((message) => message.fds)];
+    const fds = [...this.#stray.splice(0), ...[...this.#ready].flatMap((message) => message.fds)];
     if (this.#filled > 0) fds.push(...this.#fds);
-    this.#ready.length = 0;
+    this.#ready.clear();
     this.#filled = 0;
     return fds;
   }

@@ -84,6 +84,16 @@ export class SplitChain implements Chain {
     return this.#segments;
   }
 
+  /** Where its bytes are, in order: those that the device may write, or those that it may read. */
+  segmentsOf(writable: boolean): { readonly address: GuestAddress; readonly length: number }[] {
+    const border = this.#writable === 0 ? this.#segments : this.#border;
+    const [from, to] = writable ? [border, this.#segments] : [0, border];
+    return Array.from({ length: to - from }, (_, i) => ({
+      address: this.#addresses[from + i] as GuestAddress,
+      length: this.#lengths[from + i]!,
+    }));
+  }
+
   /** Empties it, to be filled by `addReadable`, then `addWritable`, then `start`. */
   begin(): void {
     this.#segments = 0;

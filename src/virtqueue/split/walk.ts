@@ -26,6 +26,7 @@ const CHAIN_BYTES_MOST = 0xffff_ffff;
  * @param table - the descriptor table of the queue.
  * @param size - how many descriptors that has.
  * @param mayBeIndirect - VIRTIO_F_INDIRECT_DESC was negotiated.
+ * @param tableAt - finds an indirect table that memory is known to cover; looks into the memory unless told.
  * @throws VirtqueueError when the driver broke a rule.
  */
 export function walkChain(
@@ -34,6 +35,7 @@ export function walkChain(
   table: MemoryView,
   size: number,
   mayBeIndirect: boolean,
+  tableAt?: (address: GuestAddress, length: number) => MemoryView,
 ): void {
   chain.begin();
   const { head } = chain;
@@ -69,12 +71,12 @@ export function walkChain(
         fail('INDIRECT_NEXT', '2.7.5.3.1', `chain ${head} continues after an indirect descriptor`);
       }
       checkTable(memory, head, size, address, length);
-      const region = memory.regionOf(address, length);
+      const region = tableAt === undefined ? memory.regionOf(address, length) : undefined;
       if (region !== undefined && (address - region.start) % 4 === 0) {
         view = region.view;
         start = address - region.start;
       } else {
-        view = copyOf(memory, address, length);
+        view = tableAt?.(address, length) ?? copyOf(memory, address, length);
         start = 0;
       }
       indirect = true;
