@@ -349,3 +349,11 @@ describe('the lines that a device prints', () => {
     assert.deepEqual([lines, asked], [['one', 'two'], 4]);
   });
 });
+
+test('a turn of a kick is over when it returns: the next kick, seconds later, has one of its own', () => {
+  const bench = new DeviceBench(new CopyDevice());
+  for (let i = 0; i < 3; i++) {
+    assert.deepEqual(bench.request(0, Uint8Array.of(i), 1), Uint8Array.of(i));
+    bench.clock.advance(1e9);
+  }
+});

@@ -345,6 +345,7 @@ export class DeviceRunner {
       this.#ports.defer(() => this.#serve(queue));
       return;
     }
+    this.#turnEnds = undefined;
     for (const each of this.#queues) each.open();
     for (;;) {
       this.#busy = true;
