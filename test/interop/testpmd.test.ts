@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { net } from '../../examples/net.js';
+import { serve } from '../../src/index.js';
+import { LIBRARIES, prefixCommand } from '../../src/vm/prefix.js';
+import { foreign } from './debian.js';
+
+// A front-end that nobody here wrote: DPDK's virtio-user ports, which poll their rings, of 256.
+
+const folder = mkdtempSync(path.join(tmpdir(), 'virtio-misc-test-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Of what testpmd is linked with and its virtio-user driver needs. */
+const NEEDED =
+  /^(dpdk-dev|librte-(?!meta-)[\w-]+|ibverbs-providers|lib(c6|gcc-s1|md0|zstd1|cap2|systemd0|nl-3-200|nl-route-3-200|bsd0|elf1t64|ibverbs1|fdt1|jansson4|numa1|dbus-1-3|pcap0\.8t64|atomic1|bpf1|xdp1|ssl3t64|isal2|ipsec-mb2)|zlib1g)=/;
+
+/** Frames that went through before the test is content. */
+const ENOUGH = 5000;
+
+test('two ports of DPDK testpmd, with its defaults, pass frames to each other through the net example, and lose none', async () => {
+  const prefix = await foreign({ name: 'dpdk', packages: ['dpdk-dev'], needed: NEEDED, version: 1 });
+  const warnings: string[] = [];
+  const hub = net();
+  const sockets = [0, 1].map((port) => path.join(folder, `port${port}.sock`));
+  const servers = await Promise.all(
+    sockets.map((vhostUser) => serve(hub, { vhostUser, warn: (line) => warnings.push(line) })),
+  );
+  const [loader, ...args] = prefixCommand(prefix, 'usr/bin/dpdk-testpmd') as [string, ...string[]];
+  // testpmd looks for drivers where Debian would have installed them; the loader brings the two that are used.
+  const drivers = ['librte_net_virtio.so.25', 'librte_mempool_ring.so.25'].map((name) =>
+    path.join(prefix, LIBRARIES, name),
+  );
+  const ports = sockets.map((socket, port) => `--vdev=net_virtio_user${port},path=${socket}`);
+  const testpmd = spawn(
+    loader,
+    [
+      ...['--preload', drivers.join(' '), ...args],
+      // Neither root nor huge pages, which a test can't ask for, and so not much memory.
+      ...[
+        '--no-huge',
+        '--no-pci',
+        '--no-telemetry',
+        '-m',
+        '128',
+        ...ports,
+        '--',
+        '-i',
+        '--total-num-mbufs=8192',
+      ],
+    ],
+    { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, RUNTIME_DIRECTORY: folder } },
+  );
+  let said = '';
+  let heard: () => void = () => {};
+  for (const stream of [testpmd.stdout, testpmd.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+      heard();
+    });
+  }
+  const closed = once(testpmd, 'close').then(() => heard());
+  /** Waits until testpmd has said something that it had not before. */
+  const expect = async (what: RegExp, from = 0): Promise<RegExpExecArray> => {
+    for (;;) {
+      const match = what.exec(said.slice(from));
+      if (match !== null) return match;
+      assert.equal(testpmd.exitCode, null, said);
+      await new Promise<void>((resolve) => {
+        heard = resolve;
+      });
+    }
+  };
+  const ask = async (command: string, answer: RegExp): Promise<RegExpExecArray> => {
+    const from = said.length;
+    testpmd.stdin.write(`${command}\n`);
+    return expect(answer, from);
+  };
+  try {
+    await expect(/testpmd> /);
+    await ask('start tx_first', /packets\/burst=32[\s\S]*testpmd> /);
+    for (let passed = 0; passed < ENOUGH; ) {
+      const stats = await ask('show port stats all', /port 1 [\s\S]*RX-packets: (\d+)[\s\S]*testpmd> /);
+      passed = Number(stats[1]);
+    }
+    const [, received, sent] = await ask(
+      'stop',
+      /Accumulated forward statistics[\s\S]*?RX-packets: (\d+)[\s\S]*?TX-packets: (\d+)[\s\S]*?testpmd> /,
+    );
+    // What each port began with is under way.
+    assert.ok(Number(sent) - Number(received) <= 2 * 32, said);
+    testpmd.stdin.write('quit\n');
+    await closed;
+    assert.match(said, /Bye\.\.\./);
+    assert.deepEqual(warnings, []);
+  } finally {
+    testpmd.kill('SIGKILL');
+    for (const server of servers) server.close();
+  }
+});
