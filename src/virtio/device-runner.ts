@@ -289,13 +289,10 @@ export class DeviceRunner {
       (ring) => this.#enter(ring, device),
       (this.#resident as Resident | undefined)?.clock,
     );
+    const { print } = this.#ports;
     const ports = {
       configChanged: () => this.#configChanged(),
-      print: (line: string | (() => string)) => {
-        const { print } = this.#ports;
-        if (print === undefined || print.full?.()) return;
-        print(printable(typeof line === 'function' ? line() : line));
-      },
+      print: print === undefined ? unread : printTo(print),
       warn: (line: string, about?: LogContext) =>
         this.#ports.warn(`${device.name}: ${printable(line)}`, about),
     };
@@ -446,4 +443,14 @@ export class DeviceRunner {
 
 function text(error: unknown): string {
   return printable(error instanceof Error ? error.message : String(error));
+}
+
+/** Where nobody reads lines: nothing, which the engine sees through, so that the functions that would make them are not made either. */
+function unread(): void {}
+
+function printTo(print: Print): (line: string | (() => string)) => void {
+  return (line) => {
+    if (print.full?.()) return;
+    print(printable(typeof line === 'function' ? line() : line));
+  };
 }

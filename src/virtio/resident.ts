@@ -8,7 +8,7 @@ import type { QueueRunner } from './queue-runner.js';
 /** What a device's host is made of, beside its queues and its clock. */
 export interface HostPorts {
   configChanged(): void;
-  print(line: string | (() => string)): void;
+  readonly print: (line: string | (() => string)) => void;
   warn(line: string, about?: LogContext): void;
 }
 
@@ -46,7 +46,7 @@ export class Resident {
       queues: this.queues,
       clock: this.clock,
       configChanged: () => this.#configChanged(),
-      print: (line) => this.#ports.print(line),
+      print: this.#ports.print,
       warn: (line, about) => this.#ports.warn(line, about),
     };
   }
