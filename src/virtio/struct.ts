@@ -90,7 +90,11 @@ export class Struct<F extends Fields> {
   readonly offsets: { readonly [K in keyof F]: number };
   /** The fields as they were declared. */
   readonly fields: F;
-  /** The fields in order, with their names and offsets. */
+  /**
+   * The fields in order, with their names and offsets: for the codecs.
+   *
+   * @internal
+   */
   readonly placed: readonly PlacedField[];
   #codec: StructCodec | undefined;
 
