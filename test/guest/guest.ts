@@ -32,18 +32,20 @@ export type GuestOptions = Partial<
   readonly kernel?: string | undefined;
   /** More kernel modules: C files. What the compiler says of them must be nothing. */
   readonly modules?: readonly string[];
+  /** More user programs: C files. */
+  readonly tools?: readonly string[];
 };
 
 /** Boots a guest with QEMU arguments for its devices and runs commands in it, one a boot. */
 export async function boot(
   devices: readonly string[],
   exec: string | readonly string[],
-  { modules = [], kernel = process.env.VIRTIO_MISC_KERNEL, ...options }: GuestOptions = {},
+  { modules = [], tools = [], kernel = process.env.VIRTIO_MISC_KERNEL, ...options }: GuestOptions = {},
 ): Promise<{ exitCode: number; console: readonly string[] }> {
   const progress = progressTo(process.stderr, { plain: true });
   const [qemu, image] = await Promise.all([
     findQemu({ progress }),
-    prepareGuest({ progress, modules, kernel }),
+    prepareGuest({ progress, modules, tools, kernel }),
   ]);
   assert.doesNotMatch(image.buildLog, /warning|error/i);
   const console: string[] = [];

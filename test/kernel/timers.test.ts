@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { debugGuest, NO_LEAKS, SUSPEND } from './debug-guest.js';
+
+test("the modules' own tests, each context, a stress, a fault in read(): no splat, no leak", async () => {
+  const { exitCode, all, console } = await debugGuest(
+    `modprobe virtio_misc_selftest && rmmod virtio_misc_selftest && modprobe virtio_misc_demo &&
+     modprobe vmisc_contexts_test && rmmod vmisc_contexts_test && misc-timer-read fault &&
+     misc-timer-stress --processes 4 --timers 2000 --max-ms 2000 --cancel-third &&
+     rmmod virtio_misc_demo && rmmod virtio_misc && modprobe virtio_misc && misc-timer 20 || exit
+     ${NO_LEAKS}`,
+  );
+  assert.equal(exitCode, 0, all);
+  assert.equal(console.filter((line) => /virtio_misc_selftest: ok \d+ - /.test(line)).length, 9, all);
+  assert.equal(console.filter((line) => /vmisc_contexts_test: ok: /.test(line)).length, 10, all);
+  assert.match(all, /^2000 timers: .*; 0 early, 0 lost, 0 twice, 0 after cancel, 0 out of order, 0 failed/m);
+});
+
+test('a callback that is slower than its timer does not keep the system from suspending', async () => {
+  const { exitCode, all } = await debugGuest(
+    `${SUSPEND}
+     modprobe vmisc_slow_test || exit
+     for i in 1 2 3; do
+       calls=$(cat /sys/module/vmisc_slow_test/parameters/calls)
+       until [ $(cat /sys/module/vmisc_slow_test/parameters/calls) -gt $((calls + 3)) ]; do sleep 0.1; done
+       suspend || exit
+     done
+     rmmod vmisc_slow_test && echo suspended three times`,
+  );
+  assert.equal(exitCode, 0, all);
+  assert.match(all, /^suspended three times$/m);
+  assert.doesNotMatch(all, /Freezing .* failed|EBUSY|refusing to freeze/);
+});
+
+test('a selftest that fails, as the device is not heard, leaves nothing behind', async () => {
+  const { all } = await debugGuest(
+    `rmmod virtio_misc && modprobe virtio_misc notify_hold=Y
+     modprobe virtio_misc_selftest && exit 98
+     echo N >/sys/module/virtio_misc/parameters/notify_hold
+     misc-timer 20 && sleep 12 && echo nothing came
+     ${NO_LEAKS}`,
+  );
+  assert.match(all, /virtio_misc_selftest: not ok/);
+  assert.match(all, /^nothing came$/m);
+  assert.doesNotMatch(all, /^LEAK$/m);
+});
