@@ -20,7 +20,7 @@ export const DEBUG_KERNELS: Readonly<Record<string, DebugKernel>> = {
     what: 'a kernel that checks everything',
     configs: ['guest', 'debug'],
     memory: 1024,
-    slowness: 5,
+    slowness: 10,
   },
   'debug-rt': {
     what: 'a real-time kernel that checks locks',

@@ -33,7 +33,7 @@ async function builtKernel(folder: string, busybox: string): Promise<Kernel> {
     vmlinux: path.join(folder, 'vmlinux'),
     headers: folder,
     busybox,
-    ...(/^CONFIG_KASAN=y$/m.test(config.toString()) && { needs: { memory: 1024, slowness: 5 } }),
+    ...(/^CONFIG_KASAN=y$/m.test(config.toString()) && { needs: { memory: 1024, slowness: 10 } }),
   };
 }
 

@@ -31,7 +31,9 @@ export async function debugGuest(
   const outcome = await runGuest(make, 'vfio-user', exec, {
     kernel: KERNEL,
     cpus: 2,
-    timeout: 900_000,
+    // These guests are slow, and whoever waits wants to see them go on.
+    onConsole: (line) => process.stderr.write(`${line}\n`),
+    timeout: 1_500_000,
     modules: ['vmisc_contexts_test.c', 'vmisc_slow_test.c'].map(source),
     tools: ['misc-timer-read.c'].map(source),
     ...options,

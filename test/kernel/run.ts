@@ -18,7 +18,7 @@ const HERE = fileURLToPath(new URL('.', import.meta.url));
 
 async function run(files: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<boolean> {
   // One guest at a time: each has two processors, and its checks make it slow.
-  const options = ['--test', '--test-concurrency=1', '--test-timeout=1200000'];
+  const options = ['--test', '--test-concurrency=1', '--test-timeout=2400000'];
   const child = spawn(process.execPath, [...options, ...files], {
     cwd: HERE,
     stdio: 'inherit',

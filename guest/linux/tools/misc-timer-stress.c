@@ -11,9 +11,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -328,7 +328,7 @@ static int arm(unsigned int num, uint64_t delay_ns, bool leave)
 	return 0;
 }
 
-static void usage(FILE *out)
+static void print_usage(FILE *out)
 {
 	fprintf(out,
 		"usage: misc-timer-stress [OPTIONS]\n"
@@ -359,8 +359,9 @@ static uint64_t parse(const char *what, const char *text, uint64_t min,
 	if (text[0] < '0' || text[0] > '9' || errno || *end || value < min ||
 	    value > max) {
 		fprintf(stderr,
-			"misc-timer-stress: --%s is a number from %" PRIu64 " to %" PRIu64 ", not '%s'\n",
-			what, min, max, text);
+			"misc-timer-stress: --%s is a number from %llu to %llu, not '%s'\n",
+			what, (unsigned long long)min, (unsigned long long)max,
+			text);
 		exit(2);
 	}
 	return value;
@@ -370,10 +371,12 @@ static bool report(unsigned int num_timers)
 {
 	const struct counters *c = counters;
 
-	printf("%u timers: %lu expired, %lu cancelled; %lu early, %lu lost, %lu twice, %lu after cancel, %lu out of order, %lu failed; latest by %.3f ms",
-	       num_timers, c->expired, c->cancelled, c->early, c->lost,
-	       c->twice, c->after_cancel, c->out_of_order, c->failed,
-	       c->latest_ns / 1e6);
+	printf("%u timers: %lu expired, %lu cancelled; ", num_timers,
+	       c->expired, c->cancelled);
+	printf("%lu early, %lu lost, %lu twice, ", c->early, c->lost, c->twice);
+	printf("%lu after cancel, %lu out of order, %lu failed; ",
+	       c->after_cancel, c->out_of_order, c->failed);
+	printf("latest by %.3f ms", c->latest_ns / 1e6);
 	if (c->early)
 		printf(", earliest by %.3f ms", c->earliest_ns / 1e6);
 	printf("\n");
@@ -445,15 +448,15 @@ int main(int argc, char *argv[])
 			leave = true;
 			break;
 		case HELP:
-			usage(stdout);
+			print_usage(stdout);
 			return 0;
 		default:
-			usage(stderr);
+			print_usage(stderr);
 			return 2;
 		}
 	}
 	if (optind != argc || min_ns > max_ns || (leave && !num_armed)) {
-		usage(stderr);
+		print_usage(stderr);
 		return 2;
 	}
 

@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +50,7 @@ static uint64_t now_ns(void)
 	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
 }
 
-static void usage(FILE *out)
+static void print_usage(FILE *out)
 {
 	fprintf(out,
 		"usage: misc-timer [OPTIONS] DELAY...\n"
@@ -65,8 +65,8 @@ static void usage(FILE *out)
 static void wrong(const char *what, const char *text, uint64_t min,
 		  uint64_t max)
 {
-	fprintf(stderr, "misc-timer: %s is a number from %" PRIu64 " to %" PRIu64 ", not '%s'\n",
-		what, min, max, text);
+	fprintf(stderr, "misc-timer: %s is a number from %llu to %llu, not '%s'\n",
+		what, (unsigned long long)min, (unsigned long long)max, text);
 	exit(2);
 }
 
@@ -138,7 +138,8 @@ static bool print_expiry(const struct virtio_misc_timer_event *event)
 	       unit(), elapsed / 1e6, late < 0 ? "EARLY" : "late",
 	       (late < 0 ? -late : late) / 1e6);
 	if (repeat > 1)
-		printf(" (%" PRIu64 " of %" PRIu64 ")", timer->expired, repeat);
+		printf(" (%llu of %llu)", (unsigned long long)timer->expired,
+		       (unsigned long long)repeat);
 	if (late < 0)
 		good = false;
 	if (timer->cancelled) {
@@ -241,17 +242,17 @@ int main(int argc, char *argv[])
 			device = optarg;
 			break;
 		case 'h':
-			usage(stdout);
+			print_usage(stdout);
 			return 0;
 		default:
-			usage(stderr);
+			print_usage(stderr);
 			return 2;
 		}
 	}
 
 	num_timers = argc - optind;
 	if (argc == optind) {
-		usage(stderr);
+		print_usage(stderr);
 		return 2;
 	}
 	if (num_timers > MAX_TIMERS) {
