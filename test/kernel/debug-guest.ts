@@ -30,7 +30,7 @@ export async function debugGuest(
 ): Promise<GuestOutcome & { readonly all: string }> {
   const outcome = await runGuest(make, 'vfio-user', exec, {
     kernel: KERNEL,
-    cpus: 2,
+    cpus: 1,
     // These guests are slow, and whoever waits wants to see them go on.
     onConsole: (line) => process.stderr.write(`${line}\n`),
     timeout: 1_500_000,
