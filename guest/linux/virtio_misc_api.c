@@ -494,8 +494,8 @@ EXPORT_SYMBOL_GPL(virtio_misc_set_timer);
  * signal.
  * Return: id of the timer, greater than 0; or -EINVAL, -EOPNOTSUPP when the
  * device has no such timers (an interval takes NSEC, PERIODIC and CANCEL),
- * -ENOSPC when it has no room for another, -ENODEV, -EINTR when there was a
- * signal, -ETIMEDOUT when the device does not answer, -ENOMEM, -EIO. After an
+ * -ENOSPC when it has no room for another, -ENODEV, -ERESTARTSYS when there was
+ * a signal, -ETIMEDOUT when the device does not answer, -ENOMEM, -EIO. After an
  * error the callback is not called.
  */
 int virtio_misc_start_timer(struct virtio_device *vdev, u64 delay_ns,

@@ -399,8 +399,8 @@ static int vmisc_add_timer(struct vmisc_file *file,
  * @id: timer
  *
  * Context: Process context.
- * Return: 0, -ENOENT when the file has no such timer, -EINTR when there is a
- * signal, or why it has none.
+ * Return: 0, -ENOENT when the file has no such timer, -ERESTARTSYS when there is
+ * a signal, or why it has none.
  */
 static int vmisc_cancel_timer(struct vmisc_file *file, u32 id)
 {
@@ -410,7 +410,7 @@ static int vmisc_cancel_timer(struct vmisc_file *file, u32 id)
 
 	/* Not while it is being read: then it was, or it was not */
 	if (mutex_lock_interruptible(&file->read_lock))
-		return -EINTR;
+		return -ERESTARTSYS;
 
 	spin_lock_irq(&vm->lock);
 	timer = xa_load(&vm->timers, id);

@@ -689,7 +689,7 @@ int vmisc_timer_set(struct vmisc_timer *timer, u64 delay_ns, u64 interval_ns,
  * close it.
  *
  * Context: Process context.
- * Return: 0 when it is set, -EINTR when there is a signal, -ETIMEDOUT, or
+ * Return: 0 when it is set, -ERESTARTSYS when there is a signal, -ETIMEDOUT, or
  * another negative errno.
  */
 int vmisc_timer_set_and_wait(struct vmisc_timer *timer, u64 delay_ns,
@@ -721,8 +721,9 @@ int vmisc_timer_set_and_wait(struct vmisc_timer *timer, u64 delay_ns,
 		err = timer->status;
 	spin_unlock_irq(&vm->lock);
 
+	/* Freezing looks like a signal, too: then the call is made again */
 	if (err == -EINPROGRESS)
-		err = left < 0 ? -EINTR : -ETIMEDOUT;
+		err = left < 0 ? -ERESTARTSYS : -ETIMEDOUT;
 
 	return err;
 }

@@ -610,11 +610,9 @@ static ssize_t virtio_test_write(struct file *filp, const char __user *buf,
 	if (err)
 		goto out;
 
-	if (wait_for_completion_state(&op->done, VIRTIO_TEST_WAIT)) {
-		/* The request is made: writing again would be another one */
-		err = -EINTR;
+	err = wait_for_completion_state(&op->done, VIRTIO_TEST_WAIT);
+	if (err)
 		goto out;
-	}
 
 	err = op->status;
 	if (err)

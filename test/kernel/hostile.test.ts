@@ -66,7 +66,7 @@ test('a device that does not answer: a signal ends the wait, and time does', asy
      misc-timer 10 && exit 96
      echo 600 >/sys/module/virtio_misc/parameters/answer_timeout
      misc-timer-read sigint || exit
-     modprobe virtio_misc_demo & demo=$!; sleep 1; kill -INT $demo; wait $demo
+     modprobe virtio_misc_demo & demo=$!; sleep 1; kill -TERM $demo; wait $demo
      next && rmmod virtio_misc_demo; misc-timer 20 || exit
      ${NO_LEAKS}`,
     { make },
