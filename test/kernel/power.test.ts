@@ -25,11 +25,11 @@ test('the device is unplugged and plugged in again, with files open, timers set 
   const { exitCode, all } = await debugGuest(
     `pci=$(dirname $(readlink -f /sys/bus/virtio/devices/virtio0))
      for i in 1 2 3; do
-       misc-timer-stress --arm 500 --delay-ms 60000 & armed=$!
+       misc-timer-stress --arm 500 --delay-ms 600000 >/tmp/armed & armed=$!
        modprobe vmisc_slow_test || exit
-       sleep 2
+       until grep -q armed /tmp/armed; do sleep 0.1; done
        echo 1 >$pci/remove
-       wait $armed; echo "open file: $?"
+       wait $armed; cat /tmp/armed
        rmmod vmisc_slow_test || exit
        echo 1 >/sys/bus/pci/rescan
        until [ -e /dev/virtio-timer0 ]; do sleep 0.1; done
