@@ -27,7 +27,7 @@ const NEXT = `next() {
 
 /** What programs and modules do with a device; it may fail, and must end. */
 const USE = `use() {
-  timeout -s INT 20 misc-timer 10 20; timeout -s INT 20 misc-timer --periodic 3 10
+  timeout 5 misc-timer 10 20; timeout 5 misc-timer --periodic 3 10
   modprobe vmisc_slow_test callback_ms=1 && sleep 1; rmmod vmisc_slow_test
   modprobe virtio_misc_demo; sleep 1; rmmod virtio_misc_demo
 } 2>/dev/null`;
