@@ -1,5 +1,6 @@
 import type { EventPort } from '../transports/ports.js';
 import { closeFd } from './close-fd.js';
+import { closeStranger } from './close-stranger.js';
 import { describeDescriptor, eventFdId, isEventFd } from './descriptor.js';
 import { eventfd, write } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
@@ -47,7 +48,7 @@ export class EventFd implements EventPort {
       }
       setNonBlocking(fd);
     } catch (error) {
-      closeFd(fd);
+      closeStranger(fd);
       throw error;
     }
     return new EventFd(reactor, fd);

@@ -44,6 +44,11 @@ export const getpeername: Three = declare('int getpeername(int fd, uintptr_t add
 export const getsockopt: Five = declare(
   'int getsockopt(int fd, int level, int option, uintptr_t value, uintptr_t size)',
 );
+export const setsockopt: Five = declare(
+  'int setsockopt(int fd, int level, int option, uintptr_t value, uint32_t size)',
+);
+export const shutdown: Two = declare('int shutdown(int fd, int how)');
+export const recv: Four = declare('int64_t recv(int fd, uintptr_t bytes, size_t size, int flags)');
 export const sendmsg: Three = declare('int64_t sendmsg(int fd, uintptr_t message, int flags)');
 export const recvmsg: Three = declare('int64_t recvmsg(int fd, uintptr_t message, int flags)');
 

@@ -1,6 +1,7 @@
 import type { Channel, EventPort, Mapping, Os } from '../transports/ports.js';
 import type { Clock } from '../virtio/clock.js';
 import { closeFd } from './close-fd.js';
+import { closeStranger } from './close-stranger.js';
 import { EventFd } from './event-fd.js';
 import { FileMapping } from './mapping.js';
 import { createMemfd } from './memfd.js';
@@ -76,7 +77,7 @@ export class LinuxOs implements Os {
     try {
       return new FileMapping(fd, offset, size);
     } finally {
-      closeFd(fd);
+      closeStranger(fd);
     }
   }
 
@@ -91,14 +92,14 @@ export class LinuxOs implements Os {
   }
 
   closeFd(fd: number): void {
-    closeFd(fd);
+    closeStranger(fd);
   }
 
   #adopt(fd: number, expect: (fd: number) => void): Channel {
     try {
       expect(fd);
     } catch (error) {
-      closeFd(fd);
+      closeStranger(fd);
       throw error;
     }
     return new UnixChannel(this.#reactor, fd);

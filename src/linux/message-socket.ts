@@ -1,10 +1,12 @@
-import { closeFd } from './close-fd.js';
+import { closeStranger } from './close-stranger.js';
 import { recvmsg, sendmsg } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import { lastError, OsFailure } from './os-failure.js';
 
-/** The most descriptors with one message; the kernel's own limit is 253. */
+/** The most descriptors with one message. */
 export const MAX_FDS = 64;
+/** The kernel's own limit. Those that there is no room for it closes itself, in our call, however long that takes. */
+const SCM_MAX_FD = 253;
 
 const CHUNK = 64 * 1024;
 
@@ -30,9 +32,11 @@ const IOVEC = 16;
 class Message {
   readonly header = new NativeBuffer(MSGHDR);
   readonly vector = new NativeBuffer(IOVEC);
-  readonly control = new NativeBuffer(CMSG_HEADER + MAX_FDS * 4);
+  readonly control: NativeBuffer;
 
-  constructor() {
+  /** @param most - descriptors that there is room for. */
+  constructor(most: number) {
+    this.control = new NativeBuffer(CMSG_HEADER + most * 4);
     this.header.setLong(MSG_IOV, this.vector.address);
     this.header.setLong(MSG_IOVLEN, 1);
   }
@@ -50,8 +54,8 @@ class Message {
 }
 
 // One of each for the process: both are filled and used up within one call.
-const outgoing = new Message();
-const incoming = new Message();
+const outgoing = new Message(MAX_FDS);
+const incoming = new Message(SCM_MAX_FD);
 const staged = new NativeBuffer(CHUNK);
 
 /**
@@ -125,8 +129,9 @@ export function receiveMessage(fd: number, memory: NativeBuffer): Received | und
     throw new OsFailure(code, 'recvmsg', 'receive from the peer');
   }
   const fds = takeDescriptors();
-  if ((incoming.header.data.getUint32(MSG_FLAGS, true) & MSG_CTRUNC) !== 0) {
-    for (const each of fds) closeFd(each);
+  const lost = (incoming.header.data.getUint32(MSG_FLAGS, true) & MSG_CTRUNC) !== 0;
+  if (lost || fds.length > MAX_FDS) {
+    for (const each of fds) closeStranger(each);
     throw new OsFailure(
       'EMSGSIZE',
       'recvmsg',

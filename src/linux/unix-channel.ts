@@ -1,10 +1,17 @@
 import type { Channel, ChannelHandler } from '../transports/ports.js';
 import { closeFd } from './close-fd.js';
+import { closeLater } from './close-stranger.js';
+import { recv, shutdown } from './libc.js';
 import { MAX_FDS, type Received, receiveBuffer, receiveMessage, sendMessage } from './message-socket.js';
-import type { NativeBuffer } from './native-buffer.js';
+import { NativeBuffer } from './native-buffer.js';
 import { OsFailure } from './os-failure.js';
 import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from './reactor.js';
 import { SendQueue } from './send-queue.js';
+
+const SHUT_RDWR = 2;
+const MSG_PEEK = 0x2;
+const MSG_DONTWAIT = 0x40;
+const peeked = new NativeBuffer(8);
 
 /**
  * A connected unix stream socket.
@@ -146,7 +153,14 @@ export class UnixChannel implements Channel {
     if (this.#fd === -1) return;
     this.#watch?.end();
     this.#queue.clear();
-    closeFd(this.#fd);
+    closeSocket(this.#fd);
     this.#fd = -1;
   }
+}
+
+/** With what the peer sent and nobody took, its descriptors are let go, too: that may take as long as the peer likes. */
+function closeSocket(fd: number): void {
+  shutdown(fd, SHUT_RDWR);
+  if (recv(fd, peeked.address, 1, MSG_PEEK | MSG_DONTWAIT) > 0) closeLater(fd);
+  else closeFd(fd);
 }

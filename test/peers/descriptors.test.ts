@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { closeFd } from '../../src/linux/close-fd.js';
+import { sendmsg } from '../../src/linux/libc.js';
+import { LinuxOs } from '../../src/linux/linux-os.js';
+import { NativeBuffer } from '../../src/linux/native-buffer.js';
+import { connectSocket } from '../../src/linux/unix-socket.js';
+import type { Channel } from '../../src/transports/ports.js';
+import { REQUEST } from '../../src/transports/vhost-user/messages.js';
+import { encodeU64 } from '../../src/transports/vhost-user/payloads.js';
+import { RawFrontend } from '../../src/transports/vhost-user/testing/raw-frontend.js';
+import { MAIN } from '../virtio-misc.js';
+import { Lingering } from './lingering.js';
+import { Served } from './served.js';
+
+/** A socket in which the other waits that nobody read: it is closed with it. */
+function wrapped(os: LinuxOs, fd: number): { readonly channel: Channel; readonly fd: number } {
+  const pair = os.createChannel();
+  pair.channel.send(Uint8Array.of(0), [fd]);
+  return pair;
+}
+
+async function refused(attacker: RawFrontend, fd: number): Promise<void> {
+  attacker.send(REQUEST.SET_VRING_KICK, encodeU64(0n), { fds: [fd], needReply: true });
+  // The last one that has it is the back-end.
+  closeFd(fd);
+  assert.notEqual((await attacker.reply(REQUEST.SET_VRING_KICK)).getBigUint64(0, true), 0n);
+}
+
+test('sockets that close for an hour as kicks: they are refused, closed all the same, and others are served', async () => {
+  const served = await Served.start();
+  // More than there are threads for it.
+  const lingering = [await Lingering.open(), await Lingering.open(), await Lingering.open()];
+  const before = served.descriptors();
+  const attacker = served.attacker();
+  for (const { fd } of lingering) await refused(attacker, fd);
+  await served.roundTrip();
+  attacker.close();
+  await served.until(() => served.attacked.ends.length === 1);
+  while (served.descriptors() > before - lingering.length) await served.roundTrip();
+  for (const each of lingering) each.letGo();
+  await served.flat();
+  await served.close();
+});
+
+test('a socket that holds another, unread, which closes for an hour: it is refused, and others are served', async () => {
+  const served = await Served.start();
+  const lingering = await Lingering.open();
+  const outer = wrapped(served.os, lingering.fd);
+  closeFd(lingering.fd);
+  const attacker = served.attacker();
+  const answer = refused(attacker, outer.fd);
+  outer.channel.close();
+  await answer;
+  await served.roundTrip();
+  attacker.close();
+  await served.until(() => served.attacked.ends.length === 1);
+  lingering.letGo();
+  await served.flat();
+  await served.close();
+});
+
+test('a socket that closes for an hour behind what ends the connection: others are served', async () => {
+  const served = await Served.start();
+  const lingering = await Lingering.open();
+  const attacker = served.attacker();
+  // No message of any version. A read ends behind the first descriptor; what follows is never read.
+  attacker.channel.send(new Uint8Array(12).fill(0xff), [0]);
+  attacker.channel.send(Uint8Array.of(0), [lingering.fd]);
+  closeFd(lingering.fd);
+  await served.until(() => served.attacked.ends.length === 1);
+  for (let i = 0; i < 10; i++) await served.roundTrip();
+  attacker.close();
+  lingering.letGo();
+  await served.flat();
+  await served.close();
+});
+
+test('a socket that closes for an hour as the last of 200 descriptors: others are served', async () => {
+  const served = await Served.start();
+  const lingering = await Lingering.open();
+  const fd = connectSocket(served.attacked.vhostUser);
+  sendDescriptors(fd, [...new Array<number>(199).fill(0), lingering.fd]);
+  closeFd(lingering.fd);
+  await served.until(() => served.attacked.ends.length === 1);
+  assert.match(String(served.attacked.ends[0]), /more than 64 in one message/);
+  for (let i = 0; i < 10; i++) await served.roundTrip();
+  closeFd(fd);
+  lingering.letGo();
+  await served.flat();
+  await served.close();
+});
+
+/** One byte and descriptors, past the limits of our own sending. */
+function sendDescriptors(socket: number, fds: readonly number[]): void {
+  const control = new NativeBuffer(16 + fds.length * 4);
+  control.setLong(0, 16 + fds.length * 4);
+  // SOL_SOCKET, SCM_RIGHTS
+  control.data.setUint32(8, 1, true);
+  control.data.setUint32(12, 1, true);
+  fds.forEach((fd, i) => void control.data.setInt32(16 + i * 4, fd, true));
+  const text = new NativeBuffer(1);
+  const vector = new NativeBuffer(16);
+  vector.setLong(0, text.address);
+  vector.setLong(8, 1);
+  const header = new NativeBuffer(56);
+  header.setLong(16, vector.address);
+  header.setLong(24, 1);
+  header.setLong(32, control.address);
+  header.setLong(40, control.bytes.length);
+  assert.equal(sendmsg(socket, header.address, 0), 1);
+}
+
+test('a server told to stop while a descriptor of a peer closes for an hour stops', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
+  const socket = join(folder, 'device.sock');
+  const child = spawn(process.execPath, [MAIN, 'serve', 'test', '--vhost-user', socket], { stdio: 'ignore' });
+  const exit = once(child, 'exit');
+  const os = new LinuxOs();
+  const lingering = await Lingering.open();
+  const outer = wrapped(os, lingering.fd);
+  const attacker = new RawFrontend(await connected(os, socket), os);
+  closeFd(lingering.fd);
+  const answer = refused(attacker, outer.fd);
+  outer.channel.close();
+  await answer;
+  child.kill('SIGTERM');
+  assert.deepEqual(await exit, [0, null]);
+  assert.equal(existsSync(socket), false);
+  attacker.close();
+  lingering.letGo();
+  os.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** Connects as soon as somebody listens. */
+async function connected(os: LinuxOs, path: string): Promise<Channel> {
+  for (;;) {
+    try {
+      return os.connect(path);
+    } catch {
+      await new Promise(setImmediate);
+    }
+  }
+}
