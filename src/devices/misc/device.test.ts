@@ -167,6 +167,20 @@ test('very many timers that fall due together are gone through in slices, others
   assert.deepEqual(bench.notified(), [[0, 1]]);
 });
 
+test('memory that a peak leaves is given back a second later, once', () => {
+  const bench = new MiscBench();
+  bench.post(1);
+  for (let id = 0; id < 20_000; id++) assert.equal(bench.set(id, 60_000), OK);
+  assert.equal(bench.clock.next, 60_000 * MS);
+  for (let id = 0; id < 20_000; id++) assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, id), OK);
+  assert.equal(bench.clock.next, 1000 * MS);
+  bench.advance(1000 * MS);
+  assert.equal(bench.clock.next, undefined);
+  assert.equal(bench.set(1, 5), OK);
+  bench.advance(5 * MS);
+  assert.deepEqual(bench.notified(), [[1, 1]]);
+});
+
 test('an alarm is set only while there is a buffer for what it would tell', () => {
   const bench = new MiscBench();
   bench.set(1, 10);

@@ -23,6 +23,8 @@ export function virtioMisc({ maxTimers = 65_536 }: MiscOptions = {}): VirtioDevi
 /** Timers that are looked at in one turn, before others have theirs: a few ms. A notification takes as long as some of them. */
 const TURN = 16_384;
 const NOTIFICATION_WORK = 8;
+/** ns for which memory is kept after a peak: there may be another, and having it again costs more than all else. */
+const KEEP = 1e9;
 
 const { OK, UNSUPPORTED, INVALID, EXISTS, NOT_FOUND, NO_SPACE } = wire.STATUS;
 
@@ -45,6 +47,8 @@ class MiscDevice implements VirtioDevice {
   #alarm!: Alarm;
   /** What the alarm is set to; setting it costs a system call. */
   #alarmAt: number | undefined;
+  /** When memory is given back, if it is too much still. */
+  #trimAt: number | undefined;
 
   constructor(maxTimers: number) {
     this.#maxTimers = maxTimers;
@@ -54,6 +58,7 @@ class MiscDevice implements VirtioDevice {
   activate(host: DeviceHost): void {
     this.#host = host;
     this.#alarmAt = undefined;
+    this.#trimAt = undefined;
     this.#alarm = host.clock.alarm(() => {
       this.#alarmAt = undefined;
       this.#deliver();
@@ -157,10 +162,27 @@ class MiscDevice implements VirtioDevice {
         );
       notifyq.push(chain);
     }
-    if (next === this.#alarmAt) return;
-    this.#alarmAt = next;
-    if (next === undefined) this.#alarm.clear();
-    else this.#alarm.set(next);
+    this.#wake(this.#tidy(now, next));
+  }
+
+  #wake(at: number | undefined): void {
+    if (at === this.#alarmAt) return;
+    this.#alarmAt = at;
+    if (at === undefined) this.#alarm.clear();
+    else this.#alarm.set(at);
+  }
+
+  /** Gives memory back that was too much for a while. @returns when to wake up, at `next` or for this. */
+  #tidy(now: number, next: number | undefined): number | undefined {
+    if (!this.#timers.hasSpare) {
+      this.#trimAt = undefined;
+      return next;
+    }
+    this.#trimAt ??= now + KEEP;
+    if (now < this.#trimAt) return Math.min(next ?? Infinity, this.#trimAt);
+    this.#timers.trim();
+    this.#trimAt = undefined;
+    return next;
   }
 
   #notify(chain: Chain, now: number): void {

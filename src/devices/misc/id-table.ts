@@ -1,19 +1,25 @@
 /** Places that a table has at first. */
 const FEWEST = 64;
+/** What it keeps once it had so many, empty or not: 256 KiB. */
+const KEPT = 2 ** 15;
 /** The most: an `Int32Array` of two numbers for each can still be had. */
 const MOST = 2 ** 29;
 /** Ids that follow each other lie together as far as their lowest bits go: 8 places are one line of a cache. */
-const TOGETHER = 7;
+const COLUMN_BITS = 3;
+const TOGETHER = (1 << COLUMN_BITS) - 1;
 
 /**
- * A number that is not 0 for each id, for ids of any 32 bits: an open-addressing table with linear probing, at most half full, in 16 to 64
- * bytes an id. A guest chooses the ids, so where one lies depends on random numbers that it does not know.
+ * A number that is not 0 for each id, for ids of any 32 bits: an open-addressing table with linear probing, at most half full, in 16
+ * bytes an id or more. A guest chooses the ids, so where one lies depends on random numbers that it does not know.
+ *
+ * Places are counted down the columns of a table with 8 places a line. So ids that follow each other are in one line, and when two such
+ * groups meet, each id of the second is found in the line below and not behind all of the first.
  */
 export class IdTable {
-  /** For each place the id and its number; where that is 0 the place is empty. */
+  /** For each place the id and its number; where that is 0 the place is empty. Line by line. */
   #places = new Int32Array(0);
   #mask = -1;
-  #shift = 32;
+  #lineBits = 0;
   #size = 0;
   readonly #flip: number;
   readonly #first: number;
@@ -36,26 +42,33 @@ export class IdTable {
     return this.#places.byteLength;
   }
 
+  /** Whether it has far more places than it needs. */
+  get hasSpare(): boolean {
+    return this.#mask >= KEPT && this.#size * 16 < this.#mask;
+  }
+
   /** @param id - an Int32. @returns its number, or 0. */
   get(id: number): number {
     const place = this.find(id);
-    return place < 0 ? 0 : this.#places[2 * place + 1]!;
+    return place < 0 ? 0 : this.numberAt(place);
   }
 
   /** @param id - an Int32. @returns where it is, until the next change, or -1. */
   find(id: number): number {
     const places = this.#places;
     const mask = this.#mask;
+    const lineBits = this.#lineBits;
     if (mask < 0) return -1;
-    for (let place = this.#home(id); places[2 * place + 1] !== 0; place = (place + 1) & mask) {
-      if (places[2 * place] === id) return place;
+    for (let place = this.#home(id); ; place = (place + 1) & mask) {
+      const at = index(place, lineBits);
+      if (places[at + 1] === 0) return -1;
+      if (places[at] === id) return place;
     }
-    return -1;
   }
 
   /** @param place - from `find`. */
   numberAt(place: number): number {
-    return this.#places[2 * place + 1]!;
+    return this.#places[index(place, this.#lineBits) + 1]!;
   }
 
   /** @param id - an Int32. @returns false when it is in the table already. @throws RangeError at 2^28 ids. */
@@ -63,13 +76,16 @@ export class IdTable {
     if (2 * this.#size > this.#mask) this.#resize(this.#size + 1);
     const places = this.#places;
     const mask = this.#mask;
+    const lineBits = this.#lineBits;
     let place = this.#home(id);
-    while (places[2 * place + 1] !== 0) {
-      if (places[2 * place] === id) return false;
+    let at = index(place, lineBits);
+    while (places[at + 1] !== 0) {
+      if (places[at] === id) return false;
       place = (place + 1) & mask;
+      at = index(place, lineBits);
     }
-    places[2 * place] = id;
-    places[2 * place + 1] = number;
+    places[at] = id;
+    places[at + 1] = number;
     this.#size += 1;
     return true;
   }
@@ -85,7 +101,11 @@ export class IdTable {
   deleteAt(place: number): void {
     this.#close(place);
     this.#size -= 1;
-    if (this.#size * 16 < this.#mask && this.#mask >= FEWEST) this.#resize(2 * this.#size);
+  }
+
+  /** Gives back what it has far too much. */
+  trim(): void {
+    if (this.hasSpare) this.#resize(Math.max(2 * this.#size, KEPT / 2));
   }
 
   clear(): void {
@@ -100,7 +120,7 @@ export class IdTable {
     const before = this.#places;
     this.#places = new Int32Array(2 ** (bits + 1));
     this.#mask = 2 ** bits - 1;
-    this.#shift = 32 - bits;
+    this.#lineBits = bits - COLUMN_BITS;
     for (let at = 0; at < before.length; at += 2) {
       const number = before[at + 1]!;
       if (number !== 0) this.#put(before[at]!, number);
@@ -110,29 +130,42 @@ export class IdTable {
   /** The place where the search for an id begins. Most of a hash is in its upper bits. */
   #home(id: number): number {
     const mixed = Math.imul((id | TOGETHER) ^ this.#flip, this.#first);
-    const hash = Math.imul(mixed ^ (mixed >>> 15), this.#second);
-    return ((Math.imul(hash ^ (hash >>> 16), this.#first) >>> this.#shift) & ~TOGETHER) | (id & TOGETHER);
+    const twice = Math.imul(mixed ^ (mixed >>> 15), this.#second);
+    const hash = Math.imul(twice ^ (twice >>> 16), this.#first);
+    const lineBits = this.#lineBits;
+    return (((id ^ (hash >>> 1)) & TOGETHER) << lineBits) | (hash >>> (32 - lineBits));
   }
 
   #put(id: number, number: number): void {
     const places = this.#places;
+    const lineBits = this.#lineBits;
     let place = this.#home(id);
-    while (places[2 * place + 1] !== 0) place = (place + 1) & this.#mask;
-    places[2 * place] = id;
-    places[2 * place + 1] = number;
+    while (places[index(place, lineBits) + 1] !== 0) place = (place + 1) & this.#mask;
+    places[index(place, lineBits)] = id;
+    places[index(place, lineBits) + 1] = number;
   }
 
   /** Empties a place: what was pushed past it moves up, so that no search ends too early and no mark is left behind. */
-  #close(gap: number): void {
+  #close(place: number): void {
     const places = this.#places;
     const mask = this.#mask;
-    for (let place = (gap + 1) & mask; places[2 * place + 1] !== 0; place = (place + 1) & mask) {
-      const away = (place - this.#home(places[2 * place]!)) & mask;
-      if (away < ((place - gap) & mask)) continue;
-      places[2 * gap] = places[2 * place]!;
-      places[2 * gap + 1] = places[2 * place + 1]!;
-      gap = place;
+    const lineBits = this.#lineBits;
+    let gap = place;
+    for (let next = (gap + 1) & mask; ; next = (next + 1) & mask) {
+      const at = index(next, lineBits);
+      if (places[at + 1] === 0) break;
+      const away = (next - this.#home(places[at]!)) & mask;
+      if (away < ((next - gap) & mask)) continue;
+      const to = index(gap, lineBits);
+      places[to] = places[at]!;
+      places[to + 1] = places[at + 1]!;
+      gap = next;
     }
-    places[2 * gap + 1] = 0;
+    places[index(gap, lineBits) + 1] = 0;
   }
+}
+
+/** Where in the array a place is. */
+function index(place: number, lineBits: number): number {
+  return ((place & ((1 << lineBits) - 1)) << (COLUMN_BITS + 1)) | ((place >>> lineBits) << 1);
 }

@@ -3,6 +3,8 @@ export const CHUNK = 32;
 /** Chunks of one segment, the piece in which memory is had and given back: 192 KiB. */
 const SEGMENT_BITS = 8;
 const SEGMENT = 1 << SEGMENT_BITS;
+/** Segments that are kept once they were needed. */
+const KEPT = 2;
 /** A timer has 24 bytes: as Float64s its deadline and interval, as Int32s (from 4 on) its id and number. */
 export const FLOATS = 3;
 export const INTERVAL = 1;
@@ -63,6 +65,18 @@ export class TimerLists {
     return this.#head[list] === this.#tail[list];
   }
 
+  /** How many timers a list has, if it has no more than so many chunks; else Infinity. */
+  count(list: number, most: number): number {
+    let count = 0;
+    let chunks = 0;
+    for (let chunk = this.#head[list]!; chunk !== 0; chunk = this.#next[chunk]!) {
+      if (chunks === most) return Infinity;
+      chunks += 1;
+      count += this.#end[chunk]! - this.#start[chunk]!;
+    }
+    return count;
+  }
+
   first(list: number): number {
     return this.#head[list]!;
   }
@@ -79,6 +93,11 @@ export class TimerLists {
 
   end(chunk: number): number {
     return this.#end[chunk]!;
+  }
+
+  /** The chunk that follows in the list, or 0. */
+  after(chunk: number): number {
+    return this.#next[chunk]!;
   }
 
   /** The memory in which a chunk lies; entry `n` of it is there the one at `base(chunk) + n`. */
@@ -165,27 +184,53 @@ export class TimerLists {
     this.#tail[from] = 0;
   }
 
-  /** Gives memory back that was needed once: three quarters of it or more that are free. */
+  /** Empties all lists. */
+  clear(): void {
+    this.#head.fill(0);
+    this.#tail.fill(0);
+    this.#list.fill(0);
+    this.#used = 0;
+    this.#size = 0;
+    this.#truncate(this.#chunks);
+  }
+
+  /** Whether it has far more memory than it needs. */
+  get hasSpare(): boolean {
+    return this.#floats.length >= 2 * this.#needed();
+  }
+
+  /** Gives back what it has far too much. */
   trim(): void {
-    const kept = Math.max(1, Math.ceil((2 * (this.#used + 1)) / SEGMENT));
-    if (2 * kept > this.#floats.length) return;
-    const most = kept * SEGMENT;
+    if (!this.hasSpare) return;
+    const most = this.#needed() * SEGMENT;
     let to = 1;
     for (let chunk = most; chunk < this.#chunks; chunk++) {
       if (this.#list[chunk] === 0) continue;
       while (this.#list[to] !== 0) to += 1;
       this.#relocate(chunk, to);
     }
-    this.#floats.length = kept;
-    this.#ints.length = kept;
-    this.#chunks = most;
-    this.#next = this.#next.slice(0, most);
-    this.#previous = this.#previous.slice(0, most);
-    this.#list = this.#list.slice(0, most);
-    this.#start = this.#start.slice(0, most);
-    this.#end = this.#end.slice(0, most);
+    this.#truncate(most);
+  }
+
+  /** Segments that are enough, with room for as much again. */
+  #needed(): number {
+    return Math.max(KEPT, Math.ceil((2 * (this.#used + 1)) / SEGMENT));
+  }
+
+  /** @param chunks - how many are kept; those behind are in no list. */
+  #truncate(chunks: number): void {
+    if (chunks < this.#chunks) {
+      this.#floats.length = chunks / SEGMENT;
+      this.#ints.length = chunks / SEGMENT;
+      this.#chunks = chunks;
+      this.#next = this.#next.slice(0, chunks);
+      this.#previous = this.#previous.slice(0, chunks);
+      this.#list = this.#list.slice(0, chunks);
+      this.#start = this.#start.slice(0, chunks);
+      this.#end = this.#end.slice(0, chunks);
+    }
     this.#free = 0;
-    for (let chunk = most - 1; chunk > 0; chunk--) {
+    for (let chunk = chunks - 1; chunk > 0; chunk--) {
       if (this.#list[chunk] !== 0) continue;
       this.#next[chunk] = this.#free;
       this.#free = chunk;

@@ -7,6 +7,9 @@ const LEVELS = 8;
 /** Lists that are no bucket: what is due, in order, and what no clock gets to. */
 export const DUE: number = LEVELS * BUCKETS;
 const NEVER = DUE + 1;
+/** Chunks that are put in order at once when all that is in them is due, and the levels of whose buckets all times are small enough for that. */
+const SORTED = 8;
+const SORTED_LEVELS = 5;
 /** The end of time: CLOCK_MONOTONIC is a signed 64-bit number of ns. */
 const END = 2 ** 63;
 
@@ -35,6 +38,9 @@ export class TimerWheel {
   #levels = 0;
   /** Entries of a chunk in deadline order. */
   readonly #order = new Uint8Array(CHUNK);
+  /** Timers of a bucket that is put in order: how long after its begin each is due, with its index; and where each index lies. */
+  readonly #keys = new Float64Array(SORTED * CHUNK);
+  readonly #lies = new Int32Array(SORTED * CHUNK);
 
   /** Bytes that it takes. */
   get bytes(): number {
@@ -95,10 +101,26 @@ export class TimerWheel {
           return left - CHUNK;
         }
         this.#beginSpreading(bucket);
+        if (this.#isOver(bucket, now)) {
+          const count = this.lists.count(bucket, SORTED);
+          if (count !== Infinity) {
+            this.#takeAll(bucket, count);
+            return left - count;
+          }
+        }
       }
       left -= this.#goOnSpreading(left);
     }
     return left;
+  }
+
+  /** Forgets all timers. Times that have come have come. */
+  clear(): void {
+    this.lists.clear();
+    this.#spreading = -1;
+    this.#used.fill(0);
+    this.#usedOf.fill(0);
+    this.#levels = 0;
   }
 
   /** Keeps the entries of a chunk whose bits are set. */
@@ -224,6 +246,57 @@ export class TimerWheel {
     this.#nextLow = level >= 4 ? 0 : cut;
   }
 
+  /** Whether all times of the bucket that is to be spread have come. */
+  #isOver(bucket: number, now: number): boolean {
+    const level = bucket >>> BITS;
+    return level < SORTED_LEVELS && time(this.#nextHigh, this.#nextLow) + 2 ** (BITS * level) <= now;
+  }
+
+  /** Takes all out of the bucket that is to be spread, in order. */
+  #takeAll(bucket: number, count: number): void {
+    const { lists } = this;
+    const keys = this.#keys;
+    const lies = this.#lies;
+    const begin = time(this.#nextHigh, this.#nextLow);
+    let index = 0;
+    for (let chunk = lists.first(bucket); chunk !== 0; chunk = lists.after(chunk)) {
+      const floats = lists.floatsOf(chunk);
+      const base = lists.base(chunk);
+      const end = lists.end(chunk);
+      for (let entry = lists.start(chunk); entry < end; entry++) {
+        keys[index] = (floats[FLOATS * (base + entry)]! - begin) * (SORTED * CHUNK) + index;
+        lies[index] = chunk * CHUNK + entry;
+        index += 1;
+      }
+    }
+    keys.subarray(0, count).sort();
+    for (let i = 0; i < count; i++) {
+      const place = lies[keys[i]! & (SORTED * CHUNK - 1)]!;
+      const chunk = Math.floor(place / CHUNK);
+      const at = lists.base(chunk) + (place & (CHUNK - 1));
+      const floats = lists.floatsOf(chunk);
+      const ints = lists.intsOf(chunk);
+      lists.append(
+        DUE,
+        floats[FLOATS * at]!,
+        floats[FLOATS * at + INTERVAL]!,
+        ints[INTS * at + ID]!,
+        ints[INTS * at + NUMBER]!,
+      );
+    }
+    for (let chunk = lists.first(bucket); chunk !== 0; chunk = lists.first(bucket)) {
+      lists.dropBefore(chunk, lists.end(chunk));
+    }
+    this.#markEmpty(bucket);
+    this.#endSpreading();
+  }
+
+  #endSpreading(): void {
+    this.#lastHigh = this.#nextHigh;
+    this.#lastLow = this.#nextLow;
+    this.#spreading = -1;
+  }
+
   /** Spreads whole chunks. @returns how many timers moved, about. */
   #goOnSpreading(most: number): number {
     const { lists } = this;
@@ -249,11 +322,7 @@ export class TimerWheel {
       lists.dropBefore(chunk, end);
       this.#noticeEmpty(bucket);
     }
-    if (lists.isEmpty(bucket)) {
-      this.#lastHigh = this.#nextHigh;
-      this.#lastLow = this.#nextLow;
-      this.#spreading = -1;
-    }
+    if (lists.isEmpty(bucket)) this.#endSpreading();
     return work + 1;
   }
 }

@@ -144,6 +144,9 @@ test('memory is given back after a peak, wherever what is left lies', () => {
     const most = timers.bytes;
     for (let id = 0; id < 200_000; id++) if (id % 400 !== 3 || id > 400 * left) timers.cancel(id);
     assert.equal(timers.size, left);
+    assert.equal(timers.hasSpare, true);
+    timers.trim();
+    assert.equal(timers.hasSpare, false);
     assert.ok(timers.bytes < most / 4, `${timers.bytes} of ${most} with ${left} left`);
     const ids = take(timers, 2e9).map(({ id }) => id);
     assert.deepEqual(

@@ -21,7 +21,7 @@ const SWEEP_AFTER = 24;
  * It knows numbers only: whoever owns it says what time it is. Times are whole nanoseconds, exact up to 2^53; a later deadline is at most
  * 1 part in 2^50 late, and one from 2^63 on never comes.
  *
- * Each call takes constant time, but for what grows and shrinks with the number of timers, which is paid for by as many calls. A timer that
+ * Each call but `trim` takes constant time, but for what grows with the number of timers, which is paid for by as many calls. A timer that
  * is cancelled or delivered leaves the table at once; where it lay in the wheel it is passed over, or swept up when most that lies there is gone.
  */
 export class Timers {
@@ -34,6 +34,8 @@ export class Timers {
   #waited = 0;
   /** Whether the next deadline may be one of a timer that was cancelled. */
   #doubtful = false;
+  /** The last chunk whose timers were looked up in a row. */
+  #lookedUp = 0;
   /** The place in the table of the first that is due, where it was looked for and nothing changed since; or -1. */
   #expired = -1;
   readonly #expiry: { -readonly [K in keyof Expiry]: Expiry[K] } = { id: 0, deadline: 0, expirations: 0 };
@@ -46,6 +48,18 @@ export class Timers {
   /** Bytes that all of it takes. */
   get bytes(): number {
     return this.#byId.bytes + (this.#wheel?.bytes ?? 0);
+  }
+
+  /** Whether it has far more memory than it needs: so it is after a peak, until `trim`. */
+  get hasSpare(): boolean {
+    return this.#byId.hasSpare || this.#wheel?.lists.hasSpare === true;
+  }
+
+  /** Gives memory back. Having it again costs more than all else, so it is not done as soon as it could be. */
+  trim(): void {
+    this.#expired = -1;
+    this.#byId.trim();
+    this.#wheel?.lists.trim();
   }
 
   /** Whether an expiry waits for delivery. */
@@ -110,10 +124,7 @@ export class Timers {
     let left = work;
     do {
       left = wheel.expire(Math.floor(now), left);
-      const due = wheel.lists.first(DUE);
-      if (due === 0) return left;
-      // The table's memory is not in the processor's cache: a chunk's timers looked up in a row are waited for together.
-      this.#sweep(wheel, due);
+      if (wheel.lists.isEmpty(DUE)) return left;
     } while (left > 0 && !this.hasExpired);
     return left;
   }
@@ -138,7 +149,7 @@ export class Timers {
     const deadline = floats[FLOATS * at]!;
     const interval = floats[FLOATS * at + INTERVAL]!;
     const number = ints[INTS * at + NUMBER]!;
-    lists.dropBefore(chunk, entry + 1);
+    if (!lists.dropBefore(chunk, entry + 1)) this.#lookedUp = 0;
     const expiry = this.#expiry;
     expiry.id = id >>> 0;
     expiry.deadline = deadline;
@@ -157,9 +168,15 @@ export class Timers {
   }
 
   /** Passes over what is gone. @returns the place in the table of the first that is due, or -1. */
-  #findExpired({ lists }: TimerWheel): number {
+  #findExpired(wheel: TimerWheel): number {
     if (this.#expired >= 0) return this.#expired;
+    const { lists } = wheel;
     for (let chunk = lists.first(DUE); chunk !== 0; chunk = lists.first(DUE)) {
+      if (chunk !== this.#lookedUp) {
+        // The table's memory is not in the processor's cache: timers looked up in a row are waited for together.
+        this.#lookedUp = chunk;
+        if (this.#sweep(wheel, chunk)) continue;
+      }
       const entry = lists.start(chunk);
       const ints = lists.intsOf(chunk);
       const at = INTS * (lists.base(chunk) + entry);
@@ -168,7 +185,7 @@ export class Timers {
         this.#expired = place;
         return place;
       }
-      lists.dropBefore(chunk, entry + 1);
+      if (!lists.dropBefore(chunk, entry + 1)) this.#lookedUp = 0;
     }
     return -1;
   }
@@ -179,11 +196,11 @@ export class Timers {
     const wheel = this.#wheel!;
     const gone = wheel.lists.size - size;
     if (size === 0 && gone > FEW_GONE) {
-      this.clear();
+      wheel.clear();
+      this.#doubtful = false;
       return;
     }
     if (gone > 3 * size + FEW_GONE) this.#sweepOn(wheel, gone / (size + FEW_GONE));
-    else if (size % 1024 === 0) wheel.lists.trim();
   }
 
   /** Sweeps a chunk now and then: the oftener, the more there is that is gone, for each that is not. */
@@ -196,7 +213,6 @@ export class Timers {
       if (this.#swept >= wheel.lists.chunks) this.#swept = 0;
       else if (wheel.lists.listOf(this.#swept) >= 0) {
         this.#sweep(wheel, this.#swept);
-        wheel.lists.trim();
         return;
       }
     }
