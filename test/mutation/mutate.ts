@@ -44,7 +44,7 @@ function plant({ tests, coverage }: Room, lines: Candidate[], folder: string): R
   const { status } = spawnSync('test/mutation/node_modules/.bin/stryker', ['run', file], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
-  if (status !== 0) throw new Error(`Stryker ended with ${status}; its words are above`);
+  if (status !== 0) program.error(`Stryker ended with ${status}: its words are above`);
   return JSON.parse(readFileSync(report, 'utf8')) as Report;
 }
 
@@ -76,7 +76,7 @@ function whole(text: string): number {
   return Number(text);
 }
 
-const program = new Command('npm run mutate --')
+const program: Command = new Command('npm run mutate --')
   .description('plants faults in random lines of rooms and shows those that no test noticed')
   .argument('[room...]', `rooms of src/: ${Object.keys(ROOMS).join(', ')}; all of them without any`)
   .option('--lines <n>', 'lines of code to plant faults in, in each room', whole, 15)
