@@ -21,8 +21,8 @@ const LOAD = fileURLToPath(new URL('./blk/load.js', import.meta.url));
 const OUTSTANDING = [1, 8, 32];
 /** Bytes of the disk; ms: before each round, and measured; ms until a socket must be there. */
 const DISK = 64 << 20;
-const WARM = 500;
-const SPAN = 1000;
+const WARM = 300;
+const SPAN = 700;
 const PATIENCE = 60_000;
 
 /** Reads and writes of 4 KiB by our driver, from `examples/blk.ts` and from qemu-storage-daemon. */

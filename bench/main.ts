@@ -10,7 +10,7 @@ const HELP = `npm run bench -- [--json] [--quick] [--rounds N] [NAME...]
 Measures this package beside yardsticks in C. Benches, all unless named: ${Object.keys(BENCHES).join(', ')}
 
   --json      the tables as JSON
-  --rounds N  measure each contender N times, 5 unless told
+  --rounds N  measure each contender N times, 3 unless told
   --quick     only to see that they work: the figures say nothing`;
 
 /** @throws BenchError for what can't be, or can't be run. */
@@ -30,7 +30,7 @@ async function main(): Promise<void> {
   const { quick = false, json = false } = values;
   const workshop = new Workshop({
     quick,
-    rounds: Number(values.rounds ?? (quick ? 1 : 5)),
+    rounds: Number(values.rounds ?? (quick ? 1 : 3)),
     progress: (line) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`);
     },
