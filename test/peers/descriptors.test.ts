@@ -124,10 +124,15 @@ test('a server told to stop while a descriptor of a peer closes for an hour stop
   const os = new LinuxOs();
   const lingering = await Lingering.open();
   const outer = wrapped(os, lingering.fd);
-  const attacker = new RawFrontend(await connected(os, socket), os);
   closeFd(lingering.fd);
+  // Keeps the place until we have closed our descriptors: the last one that has them must be the server.
+  const first = new RawFrontend(await connected(os, socket), os);
+  first.send(REQUEST.GET_FEATURES);
+  await first.reply(REQUEST.GET_FEATURES);
+  const attacker = new RawFrontend(os.connect(socket), os);
   const answer = refused(attacker, outer.fd);
   outer.channel.close();
+  first.close();
   await answer;
   child.kill('SIGTERM');
   assert.deepEqual(await exit, [0, null]);
