@@ -58,3 +58,12 @@ test('what else goes wrong while closing is not kept quiet, and the transport is
   await assert.rejects(driver.close(), { name: 'TypeError', message: 'a bug' });
   assert.equal(closed(), 1);
 });
+
+test('a device with a queue less than the driver wants is refused, and let go', async () => {
+  const { transport: small, closed } = failingReset(transport(), new TransportError('LOST', 'it is gone'));
+  await assert.rejects(openDriver(small, { ...WANTS, queues: 2 }), {
+    code: 'REFUSED',
+    message: 'the device has no queue 1',
+  });
+  assert.equal(closed(), 1);
+});

@@ -164,6 +164,35 @@ test('4.1.4: structures are refused that lie outside of their BAR or are too sma
   await assert.rejects(spoil(virtio.CAP.cap_next, common), isTransportError('PROTOCOL', /loops/));
 });
 
+test('4.1.4: a capability is taken up to the last byte of the configuration space, and none past it is read', async () => {
+  const { platform } = bench();
+  const config = platform.function.readConfig(0, 256);
+  const virtioCaps = [...Array(256).keys()].filter(
+    (at) =>
+      at >= 64 && config[at] === pci.PCI_CAP_ID_VNDR && config[at + virtio.CAP.cap_len]! >= virtio.CAP.size,
+  );
+  const common = virtioCaps.find((at) => config[at + virtio.CAP.cfg_type] === 1)!;
+  const last = virtioCaps.find((at) => config[at + virtio.CAP.cap_next] === 0)!;
+  /** The common configuration's capability is only there. */
+  const movedTo = async (place: number): Promise<unknown> => {
+    const image = config.slice();
+    const moved = config.slice(common, common + virtio.CAP.size);
+    moved[virtio.CAP.cap_next] = 0;
+    image.set(moved.subarray(0, 256 - place), place);
+    image[common + virtio.CAP.cfg_type] = 99;
+    image[last + virtio.CAP.cap_next] = place;
+    const behind = imagePlatform(image);
+    const read = behind.readConfig.bind(behind);
+    behind.readConfig = (offset, length) => {
+      assert.ok(offset + length <= 256, `${length} bytes at ${offset}`);
+      return read(offset, length);
+    };
+    return probeFunction(behind);
+  };
+  assert.ok(await movedTo(0xf0));
+  await assert.rejects(movedTo(0xf4), isTransportError('REFUSED', /no usable common configuration/));
+});
+
 test('a device that never finishes a reset is given up', async () => {
   const { memory, platform } = bench();
   const transport = await openPciDriver(platform, memory);

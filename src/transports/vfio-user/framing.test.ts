@@ -113,6 +113,13 @@ test('a size that can’t be ends it, after what came before', () => {
   }
 });
 
+test('the longest message is a transfer of the most bytes with room to spare', () => {
+  assert.equal(MESSAGE_SIZE_MOST, 0x10_1000);
+  const payload = new Uint8Array(MESSAGE_SIZE_MOST - wire.HEADER.size).fill(7);
+  const [message] = feed(new Framing(), [[encodeMessage(1, 2, 0, [payload])]]);
+  assert.equal(message!.payload.byteLength, payload.length);
+});
+
 test('descriptors of a message that was never whole can be had back, once', () => {
   const framing = new Framing();
   feed(framing, [[encodeMessage(1, 2, 0, [new Uint8Array(4)]).subarray(0, 18), [3, 4]]]);
