@@ -98,7 +98,9 @@ test('--metrics counts what goes on, over all connections', async () => {
     assert.equal(value(`written_bytes_total{${device},queue="print"`), 5 * 12 * connection);
     assert.equal(value(`broken_total{${device},queue="print"`), 0);
     assert.ok(value(`interrupts_total{${device},queue="print"`)! >= 5 * connection);
-    assert.ok(value(`kicks_total{${device},queue="print"`)! >= 5 * connection);
+    // A request that comes while the device is still at it needs none.
+    const kicks = value(`kicks_total{${device},queue="print"`)!;
+    assert.ok(kicks >= 1, `${kicks} kicks`);
     await driver.close();
     await logged(/^front-end left$/);
   }
