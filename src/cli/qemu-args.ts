@@ -33,7 +33,7 @@ export function memoryArgs(size: string, machine?: Machine): string[] {
     '-object',
     `memory-backend-memfd,id=mem,size=${size},share=on`,
     '-machine',
-    `${machine === undefined ? '' : `${machine},`}memory-backend=mem`,
+    `${machine === undefined ? '' : `${machine},`}${machine === 'microvm' ? 'pit=off,pic=off,' : ''}memory-backend=mem`,
     // It would be a legacy device otherwise, in which a driver finds no VERSION_1.
     ...(machine === 'microvm' ? ['-global', 'virtio-mmio.force-legacy=off'] : []),
   ];
