@@ -107,7 +107,8 @@ test('5,461 messages in one read: others are served before the last of them is',
   for (let i = 0; i < 5461; i++) many.set(one, i * one.length);
   for (let i = 0; i < 8; i++) attacker.channel.send(many);
   attacker.send(REQUEST.GET_FEATURES);
-  assert.ok((await served.roundTripsUntil(attacker.reply(REQUEST.GET_FEATURES))) >= 10);
+  // Eight reads of as many messages: more than a turn for each of them on any machine, and a round trip takes two or three.
+  assert.ok((await served.roundTripsUntil(attacker.reply(REQUEST.GET_FEATURES))) >= 4);
   attacker.close();
   await served.flat();
   await served.close();
