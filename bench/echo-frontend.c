@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include "vhost-user.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -67,35 +66,6 @@ static double quantile(double q, uint64_t count)
 	return 0;
 }
 
-static uint64_t ask(uint32_t request, uint64_t value, uint32_t size, int fd, int reply)
-{
-	struct message m = {.request = request, .flags = FLAG_VERSION, .size = size, .u64 = value};
-	int fds[MAX_FDS], count;
-	transmit(backend, &m, fd);
-	if (!reply)
-		return 0;
-	if (!receive(backend, &m, fds, &count))
-		die("the back end left");
-	return m.u64;
-}
-
-static void connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	/* It may have been started at the same time. */
-	for (int tries = 0; tries < 2000; tries++) {
-		backend = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (connect(backend, (struct sockaddr *)&address, sizeof(address)) == 0)
-			return;
-		if (errno != ENOENT && errno != ECONNREFUSED)
-			break;
-		close(backend);
-		usleep(10000);
-	}
-	die(path);
-}
-
 static void set_up(void)
 {
 	int file = memfd_create("echo", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -112,30 +82,30 @@ static void set_up(void)
 	ring = (struct ring){(struct desc *)memory, (uint16_t *)(memory + AVAIL), (uint16_t *)(memory + USED), SIZE};
 
 	uint64_t wanted = 1 | F_INDIRECT_DESC | F_EVENT_IDX | F_PROTOCOL_FEATURES | F_VERSION_1;
-	uint64_t features = ask(GET_FEATURES, 0, 0, -1, 1);
+	uint64_t features = ask(backend, GET_FEATURES, 0, 0, -1, 1);
 	if ((features & wanted) != wanted) {
 		fprintf(stderr, "echo-frontend: the back end offers %#llx\n", (unsigned long long)features);
 		exit(1);
 	}
-	ask(GET_PROTOCOL_FEATURES, 0, 0, -1, 1);
-	ask(SET_PROTOCOL_FEATURES, 0, 8, -1, 0);
-	ask(SET_OWNER, 0, 0, -1, 0);
-	ask(SET_FEATURES, wanted, 8, -1, 0);
+	ask(backend, GET_PROTOCOL_FEATURES, 0, 0, -1, 1);
+	ask(backend, SET_PROTOCOL_FEATURES, 0, 8, -1, 0);
+	ask(backend, SET_OWNER, 0, 0, -1, 0);
+	ask(backend, SET_FEATURES, wanted, 8, -1, 0);
 	struct message table = {.request = SET_MEM_TABLE, .flags = FLAG_VERSION, .size = 8 + sizeof(struct region)};
 	table.memory.count = 1;
 	table.memory.regions[0] = (struct region){GUEST, MEMORY, (uintptr_t)memory, 0};
 	transmit(backend, &table, file);
 	close(file);
-	ask(SET_VRING_NUM, (uint64_t)SIZE << 32, 8, -1, 0);
-	ask(SET_VRING_BASE, 0, 8, -1, 0);
+	ask(backend, SET_VRING_NUM, (uint64_t)SIZE << 32, 8, -1, 0);
+	ask(backend, SET_VRING_BASE, 0, 8, -1, 0);
 	struct message addresses = {.request = SET_VRING_ADDR, .flags = FLAG_VERSION, .size = 40};
 	addresses.addresses.descriptor = (uintptr_t)memory;
 	addresses.addresses.available = (uintptr_t)(memory + AVAIL);
 	addresses.addresses.used = (uintptr_t)(memory + USED);
 	transmit(backend, &addresses, -1);
-	ask(SET_VRING_CALL, 0, 8, call, 0);
-	ask(SET_VRING_KICK, 0, 8, kick, 0);
-	ask(SET_VRING_ENABLE, 1ull << 32, 8, -1, 0);
+	ask(backend, SET_VRING_CALL, 0, 8, call, 0);
+	ask(backend, SET_VRING_KICK, 0, 8, kick, 0);
+	ask(backend, SET_VRING_ENABLE, 1ull << 32, 8, -1, 0);
 }
 
 static struct desc describe(uint64_t offset, uint32_t len, uint16_t flags, uint16_t next)
@@ -160,7 +130,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "echo-frontend: 1 to %d outstanding\n", SIZE);
 		return 2;
 	}
-	connect_to(argv[1]);
+	backend = connect_to(argv[1]);
 	set_up();
 
 	uint64_t asked[SIZE];
@@ -258,7 +228,7 @@ int main(int argc, char **argv)
 	}
 	/* What came after the end was counted too, so it ends with the last answer. */
 	end = now;
-	ask(GET_VRING_BASE, 0, 8, -1, 1);
+	ask(backend, GET_VRING_BASE, 0, 8, -1, 1);
 	printf("{\"requests\":%llu,\"seconds\":%.6f,\"wrong\":%llu,\"kicks\":%llu,\"interrupts\":%llu,"
 	       "\"p50\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"worst\":%.3f}\n",
 	       (unsigned long long)done, (end - begun) / 1e9, (unsigned long long)wrong, (unsigned long long)kicks,

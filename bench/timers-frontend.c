@@ -8,7 +8,6 @@
  */
 #define _GNU_SOURCE
 #include "vhost-user.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -43,34 +42,6 @@ static char *memory;
 static struct queue queues[2];
 static int backend, epoll;
 
-static uint64_t ask(uint32_t request, uint64_t value, uint32_t size, int fd, int reply)
-{
-	struct message m = {.request = request, .flags = FLAG_VERSION, .size = size, .u64 = value};
-	int fds[MAX_FDS], count;
-	transmit(backend, &m, fd);
-	if (!reply)
-		return 0;
-	if (!receive(backend, &m, fds, &count))
-		die("the back end left");
-	return m.u64;
-}
-
-static void connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	for (int tries = 0; tries < 2000; tries++) {
-		backend = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (connect(backend, (struct sockaddr *)&address, sizeof(address)) == 0)
-			return;
-		if (errno != ENOENT && errno != ECONNREFUSED)
-			break;
-		close(backend);
-		usleep(10000);
-	}
-	die(path);
-}
-
 static void set_up_queue(uint64_t index)
 {
 	struct queue *q = &queues[index];
@@ -82,17 +53,17 @@ static void set_up_queue(uint64_t index)
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, q->call, &event) != 0)
 		die("epoll");
-	ask(SET_VRING_NUM, index | (uint64_t)SIZE << 32, 8, -1, 0);
-	ask(SET_VRING_BASE, index, 8, -1, 0);
+	ask(backend, SET_VRING_NUM, index | (uint64_t)SIZE << 32, 8, -1, 0);
+	ask(backend, SET_VRING_BASE, index, 8, -1, 0);
 	struct message m = {.request = SET_VRING_ADDR, .flags = FLAG_VERSION, .size = 40};
 	m.addresses.index = index;
 	m.addresses.descriptor = (uintptr_t)at;
 	m.addresses.available = (uintptr_t)(at + AVAIL);
 	m.addresses.used = (uintptr_t)(at + USED);
 	transmit(backend, &m, -1);
-	ask(SET_VRING_CALL, index, 8, q->call, 0);
-	ask(SET_VRING_KICK, index, 8, q->kick, 0);
-	ask(SET_VRING_ENABLE, index | 1ull << 32, 8, -1, 0);
+	ask(backend, SET_VRING_CALL, index, 8, q->call, 0);
+	ask(backend, SET_VRING_KICK, index, 8, q->kick, 0);
+	ask(backend, SET_VRING_ENABLE, index | 1ull << 32, 8, -1, 0);
 }
 
 static void set_up(void)
@@ -103,14 +74,14 @@ static void set_up(void)
 	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	uint64_t wanted = 7 | F_EVENT_IDX | F_PROTOCOL_FEATURES | F_VERSION_1;
-	if ((ask(GET_FEATURES, 0, 0, -1, 1) & wanted) != wanted) {
+	if ((ask(backend, GET_FEATURES, 0, 0, -1, 1) & wanted) != wanted) {
 		fprintf(stderr, "timers-frontend: the back end is no virtio-misc\n");
 		exit(1);
 	}
-	ask(GET_PROTOCOL_FEATURES, 0, 0, -1, 1);
-	ask(SET_PROTOCOL_FEATURES, 0, 8, -1, 0);
-	ask(SET_OWNER, 0, 0, -1, 0);
-	ask(SET_FEATURES, wanted, 8, -1, 0);
+	ask(backend, GET_PROTOCOL_FEATURES, 0, 0, -1, 1);
+	ask(backend, SET_PROTOCOL_FEATURES, 0, 8, -1, 0);
+	ask(backend, SET_OWNER, 0, 0, -1, 0);
+	ask(backend, SET_FEATURES, wanted, 8, -1, 0);
 	struct message table = {.request = SET_MEM_TABLE, .flags = FLAG_VERSION, .size = 8 + sizeof(struct region)};
 	table.memory.count = 1;
 	table.memory.regions[0] = (struct region){GUEST, MEMORY, (uintptr_t)memory, 0};
@@ -175,7 +146,7 @@ int main(int argc, char **argv)
 	uint64_t *deadlines = calloc(count, 8);
 	int64_t *late = calloc(count, 8);
 	char *gone = calloc(count, 1);
-	connect_to(argv[1]);
+	backend = connect_to(argv[1]);
 	set_up();
 	struct queue *control = &queues[0], *notify = &queues[1];
 	for (unsigned i = 0; i < SIZE; i++) {

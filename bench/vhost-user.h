@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,4 +170,35 @@ static inline void transmit(int socket, struct message *m, int fd)
 	}
 	if (sendmsg(socket, &header, MSG_NOSIGNAL) != (ssize_t)iov.iov_len)
 		die("sendmsg");
+}
+
+/* A front-end's request. @return the answer's number, 0 where none is asked for. */
+static inline uint64_t ask(int socket, uint32_t request, uint64_t value, uint32_t size, int fd, int reply)
+{
+	struct message m = {.request = request, .flags = FLAG_VERSION, .size = size, .u64 = value};
+	int fds[MAX_FDS], count;
+	transmit(socket, &m, fd);
+	if (!reply)
+		return 0;
+	if (!receive(socket, &m, fds, &count))
+		die("the back end left");
+	return m.u64;
+}
+
+/* A connection to a back end, which may have been started at the same time. */
+static inline int connect_to(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	for (int tries = 0; tries < 2000; tries++) {
+		int end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(end, (struct sockaddr *)&address, sizeof(address)) == 0)
+			return end;
+		if (errno != ENOENT && errno != ECONNREFUSED)
+			break;
+		close(end);
+		usleep(10000);
+	}
+	die(path);
+	return -1;
 }

@@ -27,13 +27,14 @@ export function bestTransport(device: VirtioDevice, machine?: Machine): Transpor
  * @param machine - QEMU's own default when absent.
  */
 export function memoryArgs(size: string, machine?: Machine): string[] {
+  const kind = machine === undefined ? [] : machine === 'microvm' ? [machine, 'pit=off', 'pic=off'] : [machine];
   return [
     '-m',
     size,
     '-object',
     `memory-backend-memfd,id=mem,size=${size},share=on`,
     '-machine',
-    `${machine === undefined ? '' : `${machine},`}${machine === 'microvm' ? 'pit=off,pic=off,' : ''}memory-backend=mem`,
+    [...kind, 'memory-backend=mem'].join(),
     // It would be a legacy device otherwise, in which a driver finds no VERSION_1.
     ...(machine === 'microvm' ? ['-global', 'virtio-mmio.force-legacy=off'] : []),
   ];
