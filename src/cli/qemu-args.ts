@@ -27,7 +27,8 @@ export function bestTransport(device: VirtioDevice, machine?: Machine): Transpor
  * @param machine - QEMU's own default when absent.
  */
 export function memoryArgs(size: string, machine?: Machine): string[] {
-  const kind = machine === undefined ? [] : machine === 'microvm' ? [machine, 'pit=off', 'pic=off'] : [machine];
+  const kind =
+    machine === undefined ? [] : machine === 'microvm' ? [machine, 'pit=off', 'pic=off'] : [machine];
   return [
     '-m',
     size,
