@@ -12,7 +12,7 @@ import { listen } from '../../src/linux/libc.js';
 import { LinuxOs } from '../../src/linux/linux-os.js';
 import { SocketFile } from '../../src/linux/socket-file.js';
 import { openSocket, pairSockets, SOCK_STREAM } from '../../src/linux/unix-socket.js';
-import { VhostUserFrontend } from '../../src/transports/vhost-user/frontend.js';
+import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
 import { MAIN, virtioMisc } from '../virtio-misc.js';
 
 /** The entropy device, as a file. */

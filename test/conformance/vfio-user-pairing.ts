@@ -1,7 +1,7 @@
 import { LinuxOs } from '../../src/linux/linux-os.js';
 import type { Session } from '../../src/transports/session.js';
-import { openVfioUser } from '../../src/transports/vfio-user/client.js';
-import { vfioUser } from '../../src/transports/vfio-user/server.js';
+import { vfioUser } from '../../src/transports/vfio-user/device/server.js';
+import { openVfioUser } from '../../src/transports/vfio-user/driver/client.js';
 import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 

@@ -1,7 +1,7 @@
 import { LinuxOs } from '../../src/linux/linux-os.js';
 import type { Session } from '../../src/transports/session.js';
-import { serveVhostUser } from '../../src/transports/vhost-user/backend.js';
-import { VhostUserFrontend } from '../../src/transports/vhost-user/frontend.js';
+import { serveVhostUser } from '../../src/transports/vhost-user/device/backend.js';
+import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
 import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 import { runSuite } from './suite.js';

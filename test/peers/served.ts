@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LinuxOs } from '../../src/linux/linux-os.js';
 import { serve } from '../../src/serve.js';
-import { VhostUserFrontend } from '../../src/transports/vhost-user/frontend.js';
+import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
 import { ProbeDevice } from '../../src/transports/vhost-user/testing/probe-device.js';
 import { RawFrontend } from '../../src/transports/vhost-user/testing/raw-frontend.js';
 import { type Driver, openDriver } from '../../src/virtio/driver.js';

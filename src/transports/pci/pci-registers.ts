@@ -48,3 +48,11 @@ export const PCI_MSIX_BIR = 0x7;
 export const PCI_MSIX_ENTRY_SIZE = 16;
 export const PCI_MSIX_ENTRY_VECTOR_CTRL = 12;
 export const PCI_MSIX_ENTRY_CTRL_MASKBIT = 1;
+
+/** A BAR that a function has. */
+export interface Bar {
+  readonly index: number;
+  readonly kind: 'memory' | 'io';
+  /** Bytes: a power of two. */
+  readonly size: number;
+}

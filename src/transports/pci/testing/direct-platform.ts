@@ -1,5 +1,5 @@
-import type { PciPlatform } from '../pci-platform.js';
-import type { VirtioPciFunction } from '../virtio-function.js';
+import type { VirtioPciFunction } from '../device/virtio-function.js';
+import type { PciPlatform } from '../driver/pci-platform.js';
 
 /** A function that a driver reaches by calls. `raise` and `intx` are for the function's host to call. */
 export class DirectPlatform implements PciPlatform {

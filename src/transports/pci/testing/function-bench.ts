@@ -3,9 +3,9 @@ import type { VirtioDevice } from '../../../virtio/device.js';
 import { VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
 import { PoliteDriver } from '../../../virtqueue/testing/polite-driver.js';
-import type { PciOptions } from '../pci-host.js';
+import type { PciOptions } from '../device/pci-host.js';
+import { VirtioPciFunction } from '../device/virtio-function.js';
 import * as pci from '../pci-registers.js';
-import { VirtioPciFunction } from '../virtio-function.js';
 import * as virtio from '../virtio-pci.js';
 
 /** A function on the bench: its registers by name, a fake clock, and all that it does to its host to be looked at. */

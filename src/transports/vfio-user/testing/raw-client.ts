@@ -4,9 +4,9 @@ import type { Channel } from '../../ports.js';
 import type { Session } from '../../session.js';
 import { FakeOs } from '../../testing/fake-os.js';
 import { decodeDmaAccess, encodeDmaAccess, encodeRegionAccess, rest } from '../codec.js';
+import { type VfioUserOptions, vfioUser } from '../device/server.js';
 import { encodeMessage, Framing, type Message } from '../framing.js';
 import * as wire from '../messages.js';
-import { type VfioUserOptions, vfioUser } from '../server.js';
 import { encodeVersion } from '../version.js';
 
 /** How a client that keeps memory to itself answers; `undefined` for not at all. */

@@ -7,7 +7,7 @@ import { SplitDriverQueue } from '../../../virtqueue/split/driver.js';
 import type { EventPort, Mapping } from '../../ports.js';
 import type { Session } from '../../session.js';
 import { type FakeEvent, FakeOs } from '../../testing/fake-os.js';
-import { serveVhostUser } from '../backend.js';
+import { serveVhostUser } from '../device/backend.js';
 import { F_PROTOCOL_FEATURES, REQUEST } from '../messages.js';
 import { encodeRegions, encodeU64, encodeVringAddress, encodeVringState } from '../payloads.js';
 import { RawFrontend } from './raw-frontend.js';

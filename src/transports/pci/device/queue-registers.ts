@@ -1,0 +1,53 @@
+import type { GuestAddress } from '../../../memory/address.js';
+import { joinAddress } from '../../../memory/address.js';
+import type { QueueSpec } from '../../../virtio/device.js';
+import { VIRTIO_MSI_NO_VECTOR } from '../virtio-pci.js';
+
+/**
+ * What a driver wrote about one queue (VIRTIO 1.3 §4.1.4.3). Values are kept as written and judged when they are used,
+ * because a register may be written in pieces.
+ */
+export class QueueRegisters {
+  readonly max: number;
+  size: number;
+  vector: number = VIRTIO_MSI_NO_VECTOR;
+  enabled = false;
+  /** A reset of this queue is under way. */
+  resetting = false;
+  /** Low and high halves of queue_desc, queue_driver and queue_device. */
+  readonly halves: Uint32Array = new Uint32Array(6);
+
+  constructor(spec: QueueSpec) {
+    this.max = spec.size;
+    this.size = spec.size;
+  }
+
+  /** The size as a driver may see it: what it wrote, if that can be (§4.1.4.3.1). */
+  get visibleSize(): number {
+    return this.sizeValid ? this.size : this.max;
+  }
+
+  get sizeValid(): boolean {
+    return this.size > 0 && this.size <= this.max && (this.size & (this.size - 1)) === 0;
+  }
+
+  get descriptorArea(): GuestAddress {
+    return joinAddress(this.halves[0]!, this.halves[1]!);
+  }
+
+  get driverArea(): GuestAddress {
+    return joinAddress(this.halves[2]!, this.halves[3]!);
+  }
+
+  get deviceArea(): GuestAddress {
+    return joinAddress(this.halves[4]!, this.halves[5]!);
+  }
+
+  reset(): void {
+    this.size = this.max;
+    this.vector = VIRTIO_MSI_NO_VECTOR;
+    this.enabled = false;
+    this.resetting = false;
+    this.halves.fill(0);
+  }
+}

@@ -1,0 +1,184 @@
+import type { GuestMemory } from '../../../memory/guest-memory.js';
+import type { VirtioDevice } from '../../../virtio/device.js';
+import { pciIdentity } from '../pci-ids.js';
+import * as pci from '../pci-registers.js';
+import { PCI_VENDOR_ID_REDHAT_QUMRANET } from '../virtio-pci.js';
+import { addMsixCapability, addVirtioCapabilities } from './capabilities.js';
+import { ConfigAccess } from './config-access.js';
+import { ConfigHeader } from './config-header.js';
+import { Interrupts } from './interrupts.js';
+import { layoutOf } from './layout.js';
+import { Msix } from './msix.js';
+import type { FunctionEnvironment, PciHost, PciOptions } from './pci-host.js';
+import { VirtioRegisters } from './virtio-registers.js';
+
+/**
+ * A virtio device as a PCI function (VIRTIO 1.3 §4.1), as registers: what a driver reads and writes comes in, interrupts
+ * go out through the host. It is pure; a host carries the accesses from wherever the driver is.
+ *
+ * Accesses may have any length and offset: what is no register reads as zero and ignores writes.
+ */
+export class VirtioPciFunction {
+  /** The BARs, for a host that must announce them. */
+  readonly bars: readonly pci.Bar[];
+  /** MSI-X vectors; 0 when there is INTx alone. */
+  readonly vectors: number;
+  readonly #host: PciHost;
+  readonly #registersBar: number;
+  readonly #header: ConfigHeader;
+  readonly #access: ConfigAccess;
+  readonly #registers: VirtioRegisters;
+  readonly #interrupts: Interrupts;
+  readonly #msix: Msix | undefined;
+  readonly #msixBar: number;
+  readonly #msixCap: number = 0;
+
+  /**
+   * @param memory - what the device can reach of the guest's; regions may come and go.
+   * @throws RangeError for options that can't be, or a device that does not fit them.
+   */
+  constructor(
+    device: VirtioDevice,
+    memory: GuestMemory,
+    environment: FunctionEnvironment,
+    host: PciHost,
+    options: PciOptions = {},
+  ) {
+    const { vectors = Math.min(1 + device.queues.length, 2048), bar = 0, kind = 'memory' } = options;
+    if (!Number.isInteger(vectors) || vectors < 0 || vectors > 2048) {
+      throw new RangeError(`MSI-X has 0 to 2048 vectors, not ${vectors}`);
+    }
+    if (!Number.isInteger(bar) || bar < 0 || bar >= pci.PCI_STD_NUM_BARS) {
+      throw new RangeError(`the BARs are 0 to 5, there is no ${bar}`);
+    }
+    this.#host = host;
+    this.vectors = vectors;
+    if (vectors > 0) {
+      this.#msix = new Msix(vectors, options.maskedAtReset ?? true, (vector) => host.raise(vector));
+    }
+    this.#interrupts = new Interrupts(host, this.#msix);
+    const layout = layoutOf(device, kind);
+    this.#registers = new VirtioRegisters(device, {
+      memory,
+      environment,
+      host,
+      interrupts: this.#interrupts,
+      layout,
+      vectors,
+    });
+
+    this.#registersBar = bar;
+    this.#msixBar = (bar + 1) % pci.PCI_STD_NUM_BARS;
+    const bars: pci.Bar[] = [{ index: bar, kind, size: layout.barSize }];
+    if (this.#msix !== undefined) {
+      bars.push({ index: this.#msixBar, kind: 'memory', size: this.#msix.barSize });
+    }
+    this.bars = bars;
+    const identity = pciIdentity(device.id);
+    this.#header = new ConfigHeader(
+      {
+        vendor: PCI_VENDOR_ID_REDHAT_QUMRANET,
+        device: identity.device,
+        // Not transitional: a legacy driver leaves it alone (§4.1.2.1).
+        revision: 1,
+        class: identity.class,
+        subsystemVendor: PCI_VENDOR_ID_REDHAT_QUMRANET,
+        subsystem: identity.subsystem,
+      },
+      bars,
+    );
+    if (this.#msix !== undefined) this.#msixCap = addMsixCapability(this.#header, this.#msix, this.#msixBar);
+    addVirtioCapabilities(this.#header, layout, bar);
+    this.#access = new ConfigAccess(this.#header, {
+      read: (index, offset, length) => this.#read(index, offset, length),
+      write: (index, offset, bytes) => this.#write(index, offset, bytes),
+    });
+    this.#header.seal();
+  }
+
+  /** Reads bytes of the PCI configuration space. */
+  readConfig(offset: number, length: number): Uint8Array {
+    this.#access.beforeRead(offset, length);
+    const out = new Uint8Array(length);
+    out.set(this.#header.bytes(offset, length));
+    const status = pci.PCI_STATUS - offset;
+    if (status >= 0 && status < length && this.#interrupts.pending) out[status]! |= pci.PCI_STATUS_INTERRUPT;
+    return out;
+  }
+
+  /** Writes bytes of the PCI configuration space. */
+  writeConfig(offset: number, bytes: Uint8Array): void {
+    this.#header.write(offset, bytes);
+    const touches = (at: number): boolean => offset < at + 2 && offset + bytes.length > at;
+    if (touches(pci.PCI_COMMAND)) this.#commandWritten();
+    if (this.#msix !== undefined && touches(this.#msixCap + pci.PCI_MSIX_FLAGS)) {
+      this.#msix.control(this.#header.get16(this.#msixCap + pci.PCI_MSIX_FLAGS));
+      this.#interrupts.update();
+    }
+    this.#access.afterWrite(offset, bytes.length);
+  }
+
+  /** Reads registers behind a BAR; zeros while the driver has it switched off (memory or I/O enable). */
+  readBar(bar: number, offset: number, length: number): Uint8Array {
+    return this.#decodes(bar) ? this.#read(bar, offset, length) : new Uint8Array(length);
+  }
+
+  /** Writes registers behind a BAR; ignored while the driver has it switched off. */
+  writeBar(bar: number, offset: number, bytes: Uint8Array): void {
+    if (this.#decodes(bar)) this.#write(bar, offset, bytes);
+  }
+
+  /** Masks an MSI-X vector on the host's behalf, beside the driver's own mask; it is delivered when neither masks it. */
+  holdVector(vector: number, held: boolean): void {
+    this.#msix?.hold(vector, held);
+  }
+
+  /**
+   * Resets the whole function, as PCI does it: BARs, MSI-X and the device.
+   *
+   * @param done - called when it is reset.
+   */
+  reset(done: () => void): void {
+    this.#registers.beginReset();
+    this.#host.perform(() => {
+      this.#registers.finishReset();
+      this.#header.reset();
+      this.#msix?.reset();
+      this.#commandWritten();
+      done();
+    });
+  }
+
+  /** Puts another device in this one's place; see `DeviceRunner.replace`. The driver sees the same function. */
+  replace(device: VirtioDevice): void {
+    this.#registers.replace(device);
+  }
+
+  /** Resets the device and lets it go. */
+  close(): void {
+    this.#registers.close();
+  }
+
+  #decodes(bar: number): boolean {
+    const kind = this.bars.find(({ index }) => index === bar)?.kind;
+    const enable = kind === 'io' ? pci.PCI_COMMAND_IO : pci.PCI_COMMAND_MEMORY;
+    return (this.#header.get16(pci.PCI_COMMAND) & enable) !== 0;
+  }
+
+  #read(bar: number, offset: number, length: number): Uint8Array {
+    if (bar === this.#registersBar) return this.#registers.read(offset, length);
+    if (bar === this.#msixBar && this.#msix !== undefined) return this.#msix.read(offset, length);
+    return new Uint8Array(length);
+  }
+
+  #write(bar: number, offset: number, bytes: Uint8Array): void {
+    if (bar === this.#registersBar) this.#registers.write(offset, bytes);
+    else if (bar === this.#msixBar) this.#msix?.write(offset, bytes);
+  }
+
+  #commandWritten(): void {
+    const command = this.#header.get16(pci.PCI_COMMAND);
+    this.#interrupts.disabled = (command & pci.PCI_COMMAND_INTX_DISABLE) !== 0;
+    this.#registers.setMaster((command & pci.PCI_COMMAND_MASTER) !== 0);
+  }
+}

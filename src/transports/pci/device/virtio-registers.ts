@@ -1,0 +1,355 @@
+import type { DistantMemory } from '../../../memory/distant-memory.js';
+import type { GuestMemory } from '../../../memory/guest-memory.js';
+import { isSuspension, MemoryError } from '../../../memory/memory-error.js';
+import type { VirtioDevice } from '../../../virtio/device.js';
+import { DeviceRunner } from '../../../virtio/device-runner.js';
+import { FeatureError } from '../../../virtio/feature-error.js';
+import {
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_RESET,
+  VIRTIO_F_VERSION_1,
+} from '../../../virtio/features.js';
+import { CarriedQueue } from '../../../virtqueue/split/carried.js';
+import { SplitDeviceQueue, type SplitDeviceQueueOptions } from '../../../virtqueue/split/device.js';
+import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
+import * as virtio from '../virtio-pci.js';
+import { CommonConfig } from './common-config.js';
+import type { Interrupts } from './interrupts.js';
+import { type Layout, NOTIFY_STRIDE, type Part } from './layout.js';
+import type { FunctionEnvironment, PciHost } from './pci-host.js';
+
+const STATUS_BITS =
+  virtio.VIRTIO_CONFIG_S_ACKNOWLEDGE |
+  virtio.VIRTIO_CONFIG_S_DRIVER |
+  virtio.VIRTIO_CONFIG_S_DRIVER_OK |
+  virtio.VIRTIO_CONFIG_S_FEATURES_OK |
+  virtio.VIRTIO_CONFIG_S_FAILED;
+
+/** What the registers work on. */
+export interface RegistersPorts {
+  readonly memory: GuestMemory;
+  readonly environment: FunctionEnvironment;
+  readonly host: PciHost;
+  readonly interrupts: Interrupts;
+  readonly layout: Layout;
+  /** MSI-X vectors there are. */
+  readonly vectors: number;
+}
+
+/** The virtio structures behind a BAR (VIRTIO 1.3 §4.1.4), and the device that they control. */
+export class VirtioRegisters {
+  readonly #ports: RegistersPorts;
+  readonly #runner: DeviceRunner;
+  readonly #common: CommonConfig;
+  readonly #kicks: readonly (() => void)[];
+  /** Queues that are carried to and from distant memory, by index. */
+  readonly #carried = new Map<number, CarriedQueue>();
+  /** Queues whose kick the host has still to perform. */
+  readonly #kicked = new Set<number>();
+  #status = 0;
+  #ringReset = false;
+  /** Whether the function is a bus master, and whether the driver wants it to be. */
+  #master = false;
+  #masterWanted = false;
+  /** Queues that were enabled while it was none. */
+  readonly #unplaced = new Set<number>();
+  #generation = 0;
+  /** The configuration space's own generation when the driver last read any of it. */
+  #configSeen: number;
+  #resetting = false;
+
+  constructor(device: VirtioDevice, ports: RegistersPorts) {
+    const { environment, host, interrupts, vectors } = ports;
+    this.#ports = ports;
+    this.#configSeen = device.config.generation;
+    this.#runner = new DeviceRunner(device, {
+      clock: environment.clock,
+      interrupt: (queue) => interrupts.queue(this.#common.queueVector(queue)),
+      configInterrupt: () => interrupts.config(this.#common.configVector),
+      broken: () => this.#needsReset(),
+      defer: (callback) => environment.defer(callback),
+      print: environment.print,
+      warn: (line, about) => environment.warn(line, about),
+      monitor: environment.monitor,
+      poll: environment.poll,
+    });
+    this.#runner.suspend();
+    this.#kicks = device.queues.map((_, index) => () => {
+      this.#kicked.delete(index);
+      this.#kick(index);
+    });
+    this.#common = new CommonConfig(device.queues, {
+      offered: () => this.#runner.offered | VIRTIO_F_RING_RESET,
+      vectors,
+      // A driver polls for 0 after a reset (§4.1.4.3.2), so an idle device must not show it before it is done either.
+      readStatus: () => (this.#resetting ? this.#status || virtio.VIRTIO_CONFIG_S_ACKNOWLEDGE : this.#status),
+      writeStatus: (value) => this.#writeStatus(value),
+      generation: () => this.#generation,
+      featuresOpen: () => (this.#status & virtio.VIRTIO_CONFIG_S_FEATURES_OK) === 0,
+      ringReset: () => this.#ringReset,
+      enableQueue: (index) => host.perform(() => this.#startQueue(index)),
+      resetQueue: (index) => host.perform(() => this.#resetQueue(index)),
+    });
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    const { common, isr, device } = this.#ports.layout;
+    const out = new Uint8Array(length);
+    const put = (part: Part, read: (from: number, count: number) => Uint8Array): void => {
+      const from = Math.max(offset, part.offset);
+      const to = Math.min(offset + length, part.offset + part.length);
+      if (from < to) out.set(read(from - part.offset, to - from), from - offset);
+    };
+    put(common, (from, count) => this.#common.read(from, count));
+    put(isr, () => Uint8Array.of(this.#ports.interrupts.readIsr()));
+    if (device !== undefined) put(device, (from, count) => this.#readDeviceConfig(from, count));
+    return out;
+  }
+
+  write(offset: number, bytes: Uint8Array): void {
+    const { common, notify, device } = this.#ports.layout;
+    const end = offset + bytes.length;
+    const take = (part: Part, write: (from: number, piece: Uint8Array) => void): void => {
+      const from = Math.max(offset, part.offset);
+      const to = Math.min(end, part.offset + part.length);
+      if (from < to) write(from - part.offset, bytes.subarray(from - offset, to - offset));
+    };
+    take(notify, (from, piece) => this.#notify(from, piece.length));
+    take(common, (from, piece) => this.#common.write(from, piece));
+    if (device !== undefined) take(device, (from, piece) => this.#writeDeviceConfig(from, piece));
+  }
+
+  /**
+   * A function that is no bus master touches no memory and interrupts nobody, from before the write that says so is answered: the device
+   * stands still, and goes on where it was once it may again.
+   */
+  setMaster(wanted: boolean): void {
+    this.#masterWanted = wanted;
+    if (wanted) this.#ports.host.perform(() => this.#takeBus());
+    else if (this.#master) this.#leaveBus();
+  }
+
+  #leaveBus(): void {
+    this.#master = false;
+    this.#ports.interrupts.silent = true;
+    this.#ports.host.mastering?.(false);
+    this.#runner.suspend();
+  }
+
+  #takeBus(): void {
+    // Meanwhile it may have changed its mind.
+    if (this.#master || !this.#masterWanted) return;
+    this.#master = true;
+    this.#ports.host.mastering?.(true);
+    this.#ports.interrupts.silent = false;
+    this.#runner.resume();
+    if (this.#master && (this.#status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0) this.#run();
+  }
+
+  /** From now on nothing of the old driver's counts, though the device may still be in the middle of something. */
+  beginReset(): void {
+    this.#resetting = true;
+  }
+
+  finishReset(): void {
+    this.#runner.reset();
+    this.#carried.clear();
+    this.#common.reset();
+    this.#ports.interrupts.reset();
+    this.#unplaced.clear();
+    this.#status = 0;
+    this.#ringReset = false;
+    this.#resetting = false;
+  }
+
+  /** Puts another device in this one's place; see `DeviceRunner.replace`. */
+  replace(device: VirtioDevice): void {
+    this.#runner.replace(device);
+    // Its generations say nothing about the old one's.
+    this.#configSeen = Number.NaN;
+  }
+
+  /** Resets the device and lets it go. */
+  close(): void {
+    this.#runner.close();
+    this.#carried.clear();
+  }
+
+  #kick(index: number): void {
+    this.#carried.get(index)?.kick();
+    this.#runner.kick(index);
+  }
+
+  /** The address says which queue; what is written there says nothing more (§4.1.4.4). */
+  #notify(offset: number, length: number): void {
+    for (
+      let index = Math.ceil(offset / NOTIFY_STRIDE);
+      index * NOTIFY_STRIDE < offset + length && index < this.#kicks.length;
+      index++
+    ) {
+      // A device that comes late looks once, however often it was kicked.
+      if (this.#kicked.has(index)) continue;
+      this.#kicked.add(index);
+      this.#ports.host.perform(this.#kicks[index]!);
+    }
+  }
+
+  #readDeviceConfig(offset: number, length: number): Uint8Array {
+    const { generation } = this.#runner.device.config;
+    // Counted only when a change is seen, so that 8 bits never come round between two reads of one driver (§4.1.4.3.1).
+    if (generation !== this.#configSeen) {
+      this.#configSeen = generation;
+      this.#generation = (this.#generation + 1) & 0xff;
+    }
+    return this.#runner.readConfig(offset, length);
+  }
+
+  #writeDeviceConfig(offset: number, bytes: Uint8Array): void {
+    // At once, so that a driver reads back what it wrote, whenever the device hears of it.
+    if (!this.#runner.device.config.write(offset, bytes)) return;
+    const { length } = bytes;
+    this.#ports.host.perform(() => this.#runner.configWritten(offset, length));
+  }
+
+  #writeStatus(value: number): void {
+    if (value === 0) {
+      this.beginReset();
+      this.#ports.host.perform(() => this.finishReset());
+      return;
+    }
+    // Bits are only ever added; clearing takes a reset (§2.1.1).
+    const added = value & STATUS_BITS & ~this.#status;
+    this.#status |= added & ~(virtio.VIRTIO_CONFIG_S_FEATURES_OK | virtio.VIRTIO_CONFIG_S_DRIVER_OK);
+    if ((added & virtio.VIRTIO_CONFIG_S_FEATURES_OK) !== 0 && this.#acceptFeatures()) {
+      this.#status |= virtio.VIRTIO_CONFIG_S_FEATURES_OK;
+    }
+    if ((added & virtio.VIRTIO_CONFIG_S_DRIVER_OK) === 0) return;
+    if ((this.#status & virtio.VIRTIO_CONFIG_S_FEATURES_OK) === 0) {
+      this.#warn('the driver set DRIVER_OK without FEATURES_OK (VIRTIO §3.1.1)');
+      this.#needsReset();
+      return;
+    }
+    this.#status |= virtio.VIRTIO_CONFIG_S_DRIVER_OK;
+    this.#ports.host.perform(() => {
+      if (this.#master) this.#run();
+    });
+  }
+
+  /** Whether the device can work with what the driver accepts (§3.1.1 step 5); says why when it can't. */
+  #acceptFeatures(): boolean {
+    const features = this.#common.driverFeatures;
+    if ((features & VIRTIO_F_VERSION_1) === 0n) {
+      this.#warn('FEATURES_OK refused: the driver did not accept VERSION_1 (VIRTIO §6.1)');
+      return false;
+    }
+    try {
+      this.#runner.accept(features & ~VIRTIO_F_RING_RESET);
+    } catch (error) {
+      if (!(error instanceof FeatureError)) throw error;
+      this.#warn(`FEATURES_OK refused: ${error.message}`);
+      return false;
+    }
+    this.#ringReset = (features & VIRTIO_F_RING_RESET) !== 0n;
+    return true;
+  }
+
+  /** DRIVER_OK, or bus mastering came back. */
+  #run(): void {
+    if (this.#resetting) return;
+    if (!this.#runner.active) {
+      for (const [index, queue] of this.#common.queues.entries()) if (queue.enabled) this.#placeRing(index);
+    }
+    const unplaced = [...this.#unplaced];
+    this.#unplaced.clear();
+    for (const index of unplaced) if (this.#common.queues[index]!.enabled) this.#placeRing(index);
+    // Reaching the memory may be what let the driver take the bus away again.
+    if (!this.#master) return;
+    this.#runner.activate();
+    for (const index of this.#kicks.keys()) this.#kick(index);
+  }
+
+  /** A queue was enabled: at once if the device runs (after a queue reset), with DRIVER_OK otherwise. */
+  #startQueue(index: number): void {
+    if (!this.#runner.active || !this.#common.queues[index]!.enabled) return;
+    if (!this.#master) {
+      this.#unplaced.add(index);
+      return;
+    }
+    this.#placeRing(index);
+    this.#kick(index);
+  }
+
+  #placeRing(index: number): void {
+    const queue = this.#common.queues[index]!;
+    const features = this.#runner.features;
+    try {
+      if (!queue.sizeValid) {
+        const text = `queue size ${queue.size} is no power of two in 1..${queue.max}`;
+        throw new VirtqueueError('QUEUE_SIZE', '4.1.4.3.2', text);
+      }
+      const ring = {
+        memory: this.#ports.memory,
+        size: queue.size,
+        descriptorArea: queue.descriptorArea,
+        driverArea: queue.driverArea,
+        deviceArea: queue.deviceArea,
+        base: 0,
+        eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
+        indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+      };
+      const distant = this.#ports.host.distant?.();
+      this.#runner.startQueue(
+        index,
+        distant === undefined ? new SplitDeviceQueue(ring) : this.#carry(index, ring, distant),
+      );
+    } catch (error) {
+      if (isSuspension(error)) {
+        this.#unplaced.add(index);
+        return;
+      }
+      if (!(error instanceof VirtqueueError || error instanceof MemoryError)) throw error;
+      const { name } = this.#runner.device.queues[index]!;
+      this.#warn(`queue ${index} (${name}) can't be used: ${error.message}`);
+      this.#needsReset();
+    }
+  }
+
+  #carry(index: number, ring: SplitDeviceQueueOptions, distant: DistantMemory): CarriedQueue {
+    const queue = new CarriedQueue(ring, distant, {
+      arrived: () => this.#runner.kick(index),
+      interrupt: () => this.#interrupt(index),
+      broken: (error) => this.#runner.breakQueue(index, error),
+    });
+    this.#carried.set(index, queue);
+    return queue;
+  }
+
+  #interrupt(index: number): void {
+    this.#ports.interrupts.queue(this.#common.queueVector(index));
+    this.#ports.environment.monitor?.interrupted?.(index);
+  }
+
+  /** VIRTIO 1.3 §2.6.1. */
+  #resetQueue(index: number): void {
+    const queue = this.#common.queues[index]!;
+    if (!queue.resetting) return;
+    this.#unplaced.delete(index);
+    this.#runner.stopQueue(index);
+    this.#carried.delete(index);
+    queue.reset();
+  }
+
+  /** VIRTIO 1.3 §2.1.2: the device can't go on before the driver resets it. */
+  #needsReset(): void {
+    if ((this.#status & virtio.VIRTIO_CONFIG_S_NEEDS_RESET) !== 0) return;
+    this.#status |= virtio.VIRTIO_CONFIG_S_NEEDS_RESET;
+    if ((this.#status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0) {
+      this.#ports.interrupts.config(this.#common.configVector);
+    }
+  }
+
+  #warn(text: string): void {
+    this.#ports.environment.warn(`${this.#runner.device.name}: ${text}`);
+  }
+}

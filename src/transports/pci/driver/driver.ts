@@ -1,0 +1,315 @@
+import type { GuestMemory } from '../../../memory/guest-memory.js';
+import { type DriverTransport, type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
+import * as pci from '../pci-registers.js';
+import * as virtio from '../virtio-pci.js';
+import { CommonRegisters } from './common-registers.js';
+import type { PciPlatform } from './pci-platform.js';
+import { type ProbedFunction, probeFunction, type Structure } from './probe.js';
+
+/** What a driver chooses about a function. */
+export interface PciDriverOptions {
+  /** The most MSI-X vectors to use; 0 for INTx. All that are of use unless told. */
+  readonly vectors?: number;
+}
+
+/** Tries, 1 ms apart, for a device to finish a reset. */
+const RESET_TRIES = 2_000;
+
+/**
+ * Takes a virtio-pci function into use as a kernel does, up to where virtio begins (VIRTIO 1.3 §4.1).
+ *
+ * @param memory - what the function can reach of it, and the driver too.
+ * @throws TransportError when it is none, or can't be used; the platform is left open.
+ */
+export async function openPciDriver(
+  platform: PciPlatform,
+  memory: GuestMemory,
+  options: PciDriverOptions = {},
+): Promise<DriverTransport> {
+  const found = await probeFunction(platform);
+  const driver = new PciDriver(platform, memory, found);
+  await driver.connect(options.vectors ?? Number.POSITIVE_INFINITY);
+  return driver;
+}
+
+class PciDriver implements DriverTransport {
+  readonly name: string;
+  readonly deviceId: number;
+  readonly memory: GuestMemory;
+  readonly #platform: PciPlatform;
+  readonly #function: ProbedFunction;
+  readonly #common: CommonRegisters;
+  /** MSI-X vectors in use; 0 for INTx. */
+  #vectors = 0;
+  #queues = 0;
+  readonly #interrupts: ((() => void) | undefined)[] = [];
+  #changed: () => void = () => {};
+  #failed: ((error: TransportError) => void) | undefined;
+  #failure: TransportError | undefined;
+  #closed = false;
+
+  constructor(platform: PciPlatform, memory: GuestMemory, found: ProbedFunction) {
+    this.name = platform.name;
+    this.deviceId = found.deviceId;
+    this.memory = memory;
+    this.#platform = platform;
+    this.#function = found;
+    this.#common = new CommonRegisters(platform, found.common);
+    platform.onLost((error) => {
+      this.#fail(error instanceof TransportError ? error : new TransportError('LOST', error.message));
+    });
+  }
+
+  /** Switches the function on, and connects its interrupts: as many vectors as are of use, or the line. */
+  async connect(most: number): Promise<void> {
+    const decode = this.#function.bars.some(({ kind }) => kind === 'io')
+      ? pci.PCI_COMMAND_IO | pci.PCI_COMMAND_MEMORY
+      : pci.PCI_COMMAND_MEMORY;
+    const command = decode | pci.PCI_COMMAND_MASTER;
+    await this.#platform.writeConfig(pci.PCI_COMMAND, le16(command));
+    this.#queues = await this.#common.read('num_queues', 2);
+    const { msix } = this.#function;
+    const vectors = Math.min(msix?.vectors ?? 0, most, 1 + this.#queues);
+    // One for the configuration and one for all queues is the least that is of use.
+    if (msix === undefined || vectors < 2) {
+      await this.#platform.connectIntx((done) => void this.#intx(done));
+      return;
+    }
+    this.#vectors = vectors;
+    await this.#platform.writeConfig(pci.PCI_COMMAND, le16(command | pci.PCI_COMMAND_INTX_DISABLE));
+    const handlers = Array.from({ length: vectors }, (_, vector) => () => this.#vector(vector));
+    await this.#platform.connectVectors(handlers);
+    await this.#enableMsix(msix, vectors);
+  }
+
+  async reset(): Promise<void> {
+    this.#interrupts.length = 0;
+    await this.#common.write('device_status', 1, 0);
+    for (let tries = 0; (await this.#common.read('device_status', 1)) !== 0; tries++) {
+      if (tries === RESET_TRIES) throw new TransportError('TIMEOUT', 'the device does not finish its reset');
+      await this.#platform.pause(1);
+    }
+    if (this.#failure?.code === 'NEEDS_RESET') this.#failure = undefined;
+    await this.#addStatus(virtio.VIRTIO_CONFIG_S_ACKNOWLEDGE);
+    await this.#addStatus(virtio.VIRTIO_CONFIG_S_DRIVER);
+    await this.#setVector('config_msix_vector', 0);
+  }
+
+  async offeredFeatures(): Promise<bigint> {
+    let features = 0n;
+    for (let window = 0; window < virtio.FEATURE_WINDOWS; window++) {
+      await this.#common.write('device_feature_select', 4, window);
+      features |= BigInt(await this.#common.read('device_feature', 4)) << BigInt(32 * window);
+    }
+    return features;
+  }
+
+  async acceptFeatures(features: bigint): Promise<void> {
+    for (let window = 0; window < virtio.FEATURE_WINDOWS; window++) {
+      const word = Number((features >> BigInt(32 * window)) & 0xffff_ffffn);
+      // An older device has no window for the upper ones.
+      if (window >= 2 && word === 0) continue;
+      await this.#common.write('driver_feature_select', 4, window);
+      await this.#common.write('driver_feature', 4, word);
+    }
+    const status = await this.#addStatus(virtio.VIRTIO_CONFIG_S_FEATURES_OK);
+    if ((status & virtio.VIRTIO_CONFIG_S_FEATURES_OK) === 0) {
+      throw new TransportError(
+        'REFUSED',
+        `the device refuses the features 0x${features.toString(16)} (VIRTIO §3.1.1)`,
+      );
+    }
+  }
+
+  async maxQueueSize(index: number): Promise<number> {
+    if (index >= this.#queues) return 0;
+    await this.#common.write('queue_select', 2, index);
+    const size = await this.#common.read('queue_size', 2);
+    if ((size & (size - 1)) !== 0 || size > 0x8000) {
+      throw new TransportError('PROTOCOL', `queue ${index} has ${size} descriptors (VIRTIO §2.7)`);
+    }
+    return size;
+  }
+
+  async startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void> {
+    if (base !== 0) throw new RangeError('a ring starts from 0 over PCI');
+    await this.#common.write('queue_select', 2, index);
+    if ((await this.#common.read('queue_enable', 2)) !== 0) {
+      throw new TransportError('PROTOCOL', `queue ${index} is enabled already (VIRTIO §4.1.4.3.1)`);
+    }
+    await this.#common.write('queue_size', 2, ring.size);
+    await this.#common.write64('queue_desc', ring.descriptorArea);
+    await this.#common.write64('queue_driver', ring.driverArea);
+    await this.#common.write64('queue_device', ring.deviceArea);
+    await this.#setVector('queue_msix_vector', this.#queueVector(index));
+    const kick = await this.#kickOf(index);
+    this.#interrupts[index] = interrupt;
+    await this.#common.write('queue_enable', 2, 1);
+    return kick;
+  }
+
+  async start(): Promise<void> {
+    const status = await this.#addStatus(virtio.VIRTIO_CONFIG_S_DRIVER_OK);
+    this.#checkStatus(status);
+  }
+
+  configGeneration(): Promise<number> {
+    return this.#common.read('config_generation', 1);
+  }
+
+  async readConfig(offset: number, length: number): Promise<Uint8Array> {
+    const pieces = await Promise.all(
+      this.#pieces(offset, length).map(([at, size]) => this.#platform.readBar(at.bar, at.offset, size)),
+    );
+    const out = new Uint8Array(length);
+    let done = 0;
+    for (const piece of pieces) {
+      out.set(piece, done);
+      done += piece.length;
+    }
+    return out;
+  }
+
+  async writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
+    let done = 0;
+    for (const [at, size] of this.#pieces(offset, bytes.length)) {
+      await this.#platform.writeBar(at.bar, at.offset, bytes.slice(done, done + size));
+      done += size;
+    }
+  }
+
+  onConfigChange(changed: () => void): void {
+    this.#changed = changed;
+  }
+
+  onFailure(failed: (error: TransportError) => void): void {
+    this.#failed = failed;
+    if (this.#failure !== undefined) failed(this.#failure);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#failed = undefined;
+    this.#interrupts.length = 0;
+    this.#platform.close();
+  }
+
+  /** Programs the MSI-X table and switches it on, masked meanwhile. */
+  async #enableMsix(msix: NonNullable<ProbedFunction['msix']>, vectors: number): Promise<void> {
+    const flags = msix.at + pci.PCI_MSIX_FLAGS;
+    await this.#platform.writeConfig(flags, le16(pci.PCI_MSIX_FLAGS_ENABLE | pci.PCI_MSIX_FLAGS_MASKALL));
+    for (let vector = 0; vector < vectors; vector++) {
+      const entry = new DataView(new ArrayBuffer(pci.PCI_MSIX_ENTRY_SIZE));
+      // Where an x86 takes messages, and a vector of its own for each; what is behind the platform may ignore both.
+      entry.setUint32(0, 0xfee0_0000, true);
+      entry.setUint32(8, 0x4000 + vector, true);
+      const at = msix.table.offset + vector * pci.PCI_MSIX_ENTRY_SIZE;
+      for (let word = 0; word < pci.PCI_MSIX_ENTRY_SIZE; word += 4) {
+        await this.#platform.writeBar(msix.table.bar, at + word, new Uint8Array(entry.buffer, word, 4));
+      }
+    }
+    await this.#platform.writeConfig(flags, le16(pci.PCI_MSIX_FLAGS_ENABLE));
+  }
+
+  #queueVector(index: number): number {
+    return this.#vectors > this.#queues ? 1 + index : 1;
+  }
+
+  /** Maps an event to a vector, if there are any (§4.1.5.1.2). */
+  async #setVector(field: 'config_msix_vector' | 'queue_msix_vector', vector: number): Promise<void> {
+    if (this.#vectors === 0) return;
+    await this.#common.write(field, 2, vector);
+    if ((await this.#common.read(field, 2)) !== vector) {
+      throw new TransportError(
+        'REFUSED',
+        `the device has no MSI-X vector ${vector} for ${field} (VIRTIO §4.1.5.1.2)`,
+      );
+    }
+  }
+
+  async #kickOf(index: number): Promise<() => void> {
+    const { notify } = this.#function;
+    const offset = (await this.#common.read('queue_notify_off', 2)) * notify.multiplier;
+    if (offset + 2 > notify.length) {
+      throw new TransportError(
+        'PROTOCOL',
+        `queue ${index} is notified at ${offset} of ${notify.length} bytes (VIRTIO §4.1.4.4)`,
+      );
+    }
+    const value = le16(index);
+    return () => this.#platform.postBar(notify.bar, notify.offset + offset, value);
+  }
+
+  async #addStatus(bit: number): Promise<number> {
+    await this.#common.write('device_status', 1, (await this.#common.read('device_status', 1)) | bit);
+    return this.#common.read('device_status', 1);
+  }
+
+  #vector(vector: number): void {
+    if (vector === 0) void this.#configInterrupt();
+    else if (this.#vectors > this.#queues) this.#interrupts[vector - 1]?.();
+    else for (const interrupt of this.#interrupts) interrupt?.();
+  }
+
+  /** §4.1.5.4: reading ISR lowers the line, and says for what it was up. */
+  async #intx(done: () => void): Promise<void> {
+    try {
+      const { bar, offset } = this.#function.isr;
+      const isr = (await this.#platform.readBar(bar, offset, 1))[0]!;
+      done();
+      if ((isr & virtio.VIRTIO_PCI_ISR_QUEUE) !== 0) for (const interrupt of this.#interrupts) interrupt?.();
+      if ((isr & virtio.VIRTIO_PCI_ISR_CONFIG) !== 0) await this.#configInterrupt();
+    } catch (error) {
+      this.#lost(error);
+    }
+  }
+
+  async #configInterrupt(): Promise<void> {
+    try {
+      this.#checkStatus(await this.#common.read('device_status', 1));
+      if (!this.#closed) this.#changed();
+    } catch (error) {
+      this.#lost(error);
+    }
+  }
+
+  #checkStatus(status: number): void {
+    if ((status & virtio.VIRTIO_CONFIG_S_NEEDS_RESET) !== 0) {
+      this.#fail(new TransportError('NEEDS_RESET', 'the device needs a reset (VIRTIO §2.1.2)'));
+    }
+  }
+
+  /** Accesses fail because the function is gone, of which `onLost` tells: the rest is a bug. */
+  #lost(error: unknown): void {
+    if (!(error instanceof TransportError)) throw error;
+    this.#fail(error);
+  }
+
+  #fail(error: TransportError): void {
+    if (this.#failure !== undefined || this.#closed) return;
+    this.#failure = error;
+    this.#failed?.(error);
+  }
+
+  /** The device-specific configuration in aligned accesses of 4, 2 and 1 bytes (§4.1.3.1). */
+  #pieces(offset: number, length: number): [Pick<Structure, 'bar' | 'offset'>, number][] {
+    const { device } = this.#function;
+    if (device === undefined || offset + length > device.length) {
+      throw new RangeError(
+        `the configuration space has ${device?.length ?? 0} bytes, not ${offset + length}`,
+      );
+    }
+    const pieces: [Pick<Structure, 'bar' | 'offset'>, number][] = [];
+    for (let at = offset; at < offset + length; ) {
+      const left = offset + length - at;
+      const size = at % 4 === 0 && left >= 4 ? 4 : at % 2 === 0 && left >= 2 ? 2 : 1;
+      pieces.push([{ bar: device.bar, offset: device.offset + at }, size]);
+      at += size;
+    }
+    return pieces;
+  }
+}
+
+function le16(value: number): Uint8Array {
+  return Uint8Array.of(value & 0xff, value >> 8);
+}

@@ -1,0 +1,290 @@
+import { GuestMemory } from '../../../memory/guest-memory.js';
+import type { VirtioDevice } from '../../../virtio/device.js';
+import { Fifo } from '../../fifo.js';
+import type { PciOptions } from '../../pci/device/pci-host.js';
+import { VirtioPciFunction } from '../../pci/device/virtio-function.js';
+import type { Channel } from '../../ports.js';
+import type { Environment, Session, StartSession } from '../../session.js';
+import { Turn } from '../../turn.js';
+import { encodeMessage, Framing, type Message } from '../framing.js';
+import * as wire from '../messages.js';
+import { decodeVersion, encodeVersion } from '../version.js';
+import { ConnectionError, ERRNO, VfioUserError } from '../vfio-user-error.js';
+import { Commands } from './commands.js';
+import { Dma } from './dma.js';
+import { DmaMessages } from './dma-messages.js';
+import { Irqs } from './irqs.js';
+import { Reach } from './reach.js';
+
+/** How a device is served over vfio-user. */
+export interface VfioUserOptions extends Pick<PciOptions, 'vectors'> {}
+
+/** Makes the way to serve devices to vfio-user clients such as QEMU's `vfio-user-pci`, as virtio-pci functions. */
+export function vfioUser(options: VfioUserOptions = {}): StartSession {
+  return (channel, device, environment, ended) =>
+    new ServerSession(channel, device, environment, ended, options);
+}
+
+/** Serves a device as `vfioUser` does, with a vector for the configuration and one for each queue. */
+export const serveVfioUser: StartSession = vfioUser();
+
+/**
+ * One client. Messages are served in order, each to its end. Memory that the client keeps to itself is asked for and comes later: nothing
+ * here waits for an answer.
+ */
+class ServerSession implements Session {
+  readonly #channel: Channel;
+  readonly #environment: Environment;
+  readonly #ended: (error?: Error) => void;
+  readonly #name: string;
+  readonly #framing = new Framing();
+  readonly #memory = new GuestMemory();
+  readonly #remote: DmaMessages;
+  readonly #dma: Dma;
+  readonly #irqs: Irqs;
+  readonly #function: VirtioPciFunction;
+  readonly #commands: Commands;
+  /** What register accesses led to, to be done after they were answered. */
+  readonly #work = new Fifo<() => void>();
+  /** Messages to be served. */
+  readonly #inbox = new Fifo<Message>();
+  /** A message that takes many steps, and is at one of them. */
+  #current: { readonly message: Message; readonly steps: Iterator<void> } | undefined;
+  #running = false;
+  #paused = false;
+  #negotiated = false;
+  /** Nothing more is served: the peer went, or made no sense. */
+  #over = false;
+  #closed = false;
+
+  constructor(
+    channel: Channel,
+    device: VirtioDevice,
+    environment: Environment,
+    ended: (error?: Error) => void,
+    options: VfioUserOptions,
+  ) {
+    this.#channel = channel;
+    this.#environment = environment;
+    this.#ended = ended;
+    this.#name = device.name;
+    const defer = (callback: () => void): void =>
+      environment.defer(() => {
+        if (!this.#closed) callback();
+      });
+    this.#remote = new DmaMessages({
+      clock: environment.clock,
+      send: (bytes) => channel.send(bytes),
+      failed: (error) => this.#gone(error),
+    });
+    this.#dma = new Dma(environment.os, this.#memory, environment.maxMemory);
+    const reach = new Reach(this.#memory, this.#remote, defer);
+    this.#function = new VirtioPciFunction(
+      device,
+      this.#memory,
+      {
+        clock: environment.clock,
+        defer,
+        print: environment.print,
+        // What a device finds missing because of the end is nobody's fault.
+        warn: (line, about) => {
+          if (!this.#over) environment.warn(line, about);
+        },
+        monitor: environment.monitor,
+        poll: environment.poll,
+      },
+      {
+        raise: (vector) => this.#irqs.raise(vector),
+        intx: (asserted) => this.#irqs.intx(asserted),
+        perform: (work) => this.#work.push(work),
+        mastering: (allowed) => {
+          reach.held = !allowed;
+          this.#remote.held = !allowed;
+        },
+        distant: () => (this.#dma.keepsBuffers ? reach : undefined),
+      },
+      // QEMU keeps the MSI-X table to itself: it masks by other means, and nobody would clear the mask bits here.
+      { ...options, bar: 0, kind: 'memory', maskedAtReset: false },
+    );
+    this.#irqs = new Irqs(environment.os, environment.clock, this.#function.vectors, (vector, held) =>
+      this.#function.holdVector(vector, held),
+    );
+    this.#commands = new Commands({
+      function: this.#function,
+      dma: this.#dma,
+      irqs: this.#irqs,
+      reply: (message, ...pieces) => this.#reply(message, ...pieces),
+    });
+    channel.receive({
+      received: (bytes, fds) => this.#received(bytes, fds),
+      closed: (error) => this.#gone(error),
+    });
+  }
+
+  replace(device: VirtioDevice): void {
+    this.#function.replace(device);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#channel.close();
+    // The device may have something to publish, so its memory goes last; but nobody answers messages now.
+    this.#remote.close();
+    this.#function.close();
+    this.#irqs.close();
+    this.#dma.close();
+    for (const fd of this.#framing.abandon()) this.#environment.os.closeFd(fd);
+    for (const message of this.#inbox) this.#closeFds(message.fds);
+    if (this.#current !== undefined) this.#closeFds(this.#current.message.fds);
+  }
+
+  #end(error?: Error): void {
+    if (this.#closed) return;
+    if (error !== undefined) this.#environment.warn(`${this.#name}: vfio-user: ${error.message}`);
+    this.close();
+    this.#ended(error);
+  }
+
+  /** The connection is over; what is being done is let finish. */
+  #gone(error?: Error): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#remote.close();
+    if (this.#running) this.#environment.defer(() => this.#end(error));
+    else this.#end(error);
+  }
+
+  #received(bytes: Uint8Array, fds: readonly number[]): void {
+    const closeFds = (refused: readonly number[]): void => this.#closeFds(refused);
+    try {
+      this.#framing.push(bytes, fds, (message) => void this.#inbox.push(message), closeFds);
+    } catch (error) {
+      this.#run();
+      this.#gone(error as Error);
+    }
+    this.#run();
+  }
+
+  /** Serves what came, and does after each message what it led to; others have their turn in between. */
+  #run(): void {
+    if (this.#running) return;
+    this.#running = true;
+    const turn = new Turn(this.#environment.clock);
+    let late = false;
+    while (!late && !this.#over && this.#step()) late = turn.over;
+    this.#running = false;
+    if (this.#closed || this.#over) return;
+    if (late) {
+      this.#channel.pause();
+      this.#paused = true;
+      this.#environment.defer(() => this.#run());
+    } else if (this.#paused) {
+      this.#paused = false;
+      this.#channel.resume();
+    }
+  }
+
+  /** Does the next thing. @returns whether there was one. */
+  #step(): boolean {
+    const current = this.#current;
+    if (current !== undefined) {
+      this.#attempt(current.message, () => {
+        if (current.steps.next().done) this.#current = undefined;
+      });
+      if (this.#current === undefined) this.#closeFds(current.message.fds.splice(0));
+      return true;
+    }
+    const work = this.#work.shift();
+    if (work !== undefined) {
+      this.#do(work);
+      return true;
+    }
+    const message = this.#inbox.shift();
+    if (message === undefined) return false;
+    this.#serve(message);
+    return true;
+  }
+
+  /** A bug of ours or a device's costs this client its device, not the others theirs. */
+  #do(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#gone(error as Error);
+    }
+  }
+
+  /** Answers one message, or begins with it. Never throws. */
+  #serve(message: Message): void {
+    this.#attempt(message, () => {
+      if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_REPLY) {
+        this.#remote.answered(message);
+      } else if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_COMMAND) {
+        throw new ConnectionError('FRAMING', `a message has flags 0x${message.flags.toString(16)}`);
+      } else {
+        this.#command(message);
+      }
+    });
+    if (this.#current === undefined) this.#closeFds(message.fds.splice(0));
+  }
+
+  #attempt(message: Message, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#current = undefined;
+      if (error instanceof VfioUserError) this.#refuse(message, error);
+      else this.#gone(error as Error);
+    }
+  }
+
+  #command(message: Message): void {
+    const { command } = message;
+    if (!this.#negotiated && command !== wire.VFIO_USER_VERSION) {
+      throw new ConnectionError('NEGOTIATION', `${wire.commandName(command)} came before VERSION`);
+    }
+    if (command === wire.VFIO_USER_VERSION) this.#version(message);
+    else {
+      const steps = this.#commands.run(message);
+      if (steps !== undefined) this.#current = { message, steps };
+    }
+  }
+
+  #version(message: Message): void {
+    if (this.#negotiated) throw new VfioUserError('EINVAL', 'VERSION came twice');
+    try {
+      const version = decodeVersion(message.payload);
+      if (version.major !== wire.VFIO_USER_MAJOR) {
+        const text = `the client speaks version ${version.major}.${version.minor}, this is 0.0`;
+        throw new ConnectionError('NEGOTIATION', text);
+      }
+      this.#remote.maxTransfer = Math.min(version.maxDataXferSize, wire.DEFAULT_MAX_DATA_XFER_SIZE);
+      this.#negotiated = true;
+      this.#reply(message, encodeVersion(version.names ?? []));
+    } catch (error) {
+      this.#replyError(message, ERRNO.EINVAL);
+      throw error;
+    }
+  }
+
+  #reply(message: Message, ...pieces: Uint8Array[]): void {
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
+    this.#channel.send(encodeMessage(message.id, message.command, wire.VFIO_USER_F_TYPE_REPLY, pieces));
+  }
+
+  #refuse(message: Message, error: VfioUserError): void {
+    this.#environment.warn(`${this.#name}: vfio-user: ${error.message}`);
+    this.#replyError(message, ERRNO[error.code]);
+  }
+
+  #replyError(message: Message, errno: number): void {
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
+    const flags = wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR;
+    this.#channel.send(encodeMessage(message.id, message.command, flags, [], errno));
+  }
+
+  #closeFds(fds: readonly number[]): void {
+    for (const fd of fds) this.#environment.os.closeFd(fd);
+  }
+}

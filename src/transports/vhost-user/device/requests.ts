@@ -1,0 +1,234 @@
+import type { VirtioDevice } from '../../../virtio/device.js';
+import type { EventPort } from '../../ports.js';
+import type { Environment } from '../../session.js';
+import { checkDescriptors, checkRequest, type Message } from '../codec.js';
+import { PROTOCOL_F, REQUEST, VRING_FD } from '../messages.js';
+import * as payloads from '../payloads.js';
+import { ProtocolError } from '../protocol-error.js';
+import { BackendChannel } from './channel.js';
+import { MAX_MEM_SLOTS } from './memory-table.js';
+import { Refusal } from './refusal.js';
+import { VhostDevice } from './vhost-device.js';
+
+/** What is implemented is all that is offered: QEMU takes whatever bit it sees. */
+const PROTOCOL_FEATURES = Object.values(PROTOCOL_F).reduce((all, bit) => all | bit, 0n);
+
+/** VIRTIO 1.3 §2.1: the driver's features were accepted. */
+const VIRTIO_CONFIG_S_FEATURES_OK = 8n;
+/** §2.1.2: it broke a ring. Not to be set by a driver. */
+const VIRTIO_CONFIG_S_NEEDS_RESET = 0x40n;
+
+/** Carries out what one front-end asks for: what each message says, and to whom. */
+export class FrontendRequests {
+  readonly #environment: Environment;
+  readonly #warn: (line: string) => void;
+  readonly #device: VhostDevice;
+  #backendChannel: BackendChannel | undefined;
+  #protocolFeatures = 0n;
+  #status = 0n;
+
+  constructor(device: VirtioDevice, environment: Environment, warn: (line: string) => void) {
+    this.#environment = environment;
+    this.#warn = warn;
+    this.#device = new VhostDevice(device, environment, {
+      configChanged: () => this.#backendChannel?.configChanged(),
+      serving: () => this.#backendChannel?.flush(),
+    });
+  }
+
+  /** @throws as `Session.replace` does. */
+  replace(device: VirtioDevice): void {
+    this.#device.replace(device);
+  }
+
+  /** Lets the device go, and everything that the front-end handed over. */
+  close(): void {
+    this.#device.close();
+    this.#backendChannel?.close();
+  }
+
+  /**
+   * @param later - gets the payload of the reply when that was `later`.
+   * @returns the payload of the reply; `undefined` for a request that is acknowledged only when its sender wants it.
+   * @throws ProtocolError when it is malformed; anything else when it can't be carried out.
+   */
+  carryOut(message: Message, later: (reply: Uint8Array) => void): Uint8Array | 'later' | undefined {
+    checkRequest(message);
+    const { request, payload } = message;
+    const device = this.#device;
+    switch (request) {
+      case REQUEST.GET_FEATURES:
+        return payloads.encodeU64(device.offered);
+      case REQUEST.SET_FEATURES:
+        device.accept(payload.getBigUint64(0, true));
+        return;
+      case REQUEST.GET_PROTOCOL_FEATURES:
+        return payloads.encodeU64(this.#offered);
+      case REQUEST.SET_PROTOCOL_FEATURES:
+        this.#setProtocolFeatures(payload.getBigUint64(0, true));
+        return;
+      case REQUEST.GET_QUEUE_NUM:
+        return payloads.encodeU64(BigInt(device.queueCount));
+      case REQUEST.GET_MAX_MEM_SLOTS:
+        return payloads.encodeU64(BigInt(MAX_MEM_SLOTS));
+      case REQUEST.SET_OWNER:
+        return;
+      case REQUEST.RESET_OWNER:
+        device.disable();
+        return;
+      case REQUEST.RESET_DEVICE:
+        this.#reset();
+        return;
+      case REQUEST.SET_STATUS:
+        this.#setStatus(payload.getBigUint64(0, true));
+        return;
+      case REQUEST.GET_STATUS:
+        return payloads.encodeU64(
+          device.needsReset ? this.#status | VIRTIO_CONFIG_S_NEEDS_RESET : this.#status,
+        );
+      case REQUEST.SET_MEM_TABLE:
+        this.#setMemTable(message);
+        return;
+      case REQUEST.ADD_MEM_REG:
+        checkDescriptors(message, 1);
+        device.table.add(payloads.decodeRegion(payload), message.fds.pop()!);
+        return;
+      case REQUEST.REM_MEM_REG:
+        device.table.remove(payloads.decodeRegion(payload));
+        return;
+      case REQUEST.SET_VRING_NUM: {
+        const { index, num } = payloads.decodeVringState(payload);
+        device.setSize(index, num);
+        return;
+      }
+      case REQUEST.SET_VRING_ADDR:
+        device.setAddresses(payloads.decodeVringAddress(payload));
+        return;
+      case REQUEST.SET_VRING_BASE: {
+        const { index, num } = payloads.decodeVringState(payload);
+        device.setBase(index, num);
+        return;
+      }
+      case REQUEST.GET_VRING_BASE:
+        return this.#getVringBase(payloads.decodeVringState(payload).index, later);
+      case REQUEST.SET_VRING_ENABLE: {
+        const { index, num } = payloads.decodeVringState(payload);
+        device.enable(index, num !== 0);
+        return;
+      }
+      case REQUEST.SET_VRING_KICK:
+        device.start(...this.#vringEvent(message));
+        return;
+      case REQUEST.SET_VRING_CALL:
+        device.setCall(...this.#vringEvent(message));
+        return;
+      case REQUEST.SET_VRING_ERR:
+        device.setErr(...this.#vringEvent(message));
+        return;
+      case REQUEST.SET_BACKEND_REQ_FD:
+        this.#setBackendChannel(message);
+        return;
+      case REQUEST.GET_CONFIG:
+        return this.#getConfig(payload);
+      case REQUEST.SET_CONFIG:
+        this.#setConfig(payload);
+        return;
+      default:
+        throw new Refusal('not supported');
+    }
+  }
+
+  get #offered(): bigint {
+    // A front-end that does not expect a configuration space complains of one.
+    return this.#device.hasConfig ? PROTOCOL_FEATURES : PROTOCOL_FEATURES & ~PROTOCOL_F.CONFIG;
+  }
+
+  #setProtocolFeatures(features: bigint): void {
+    const extra = features & ~this.#offered;
+    if (extra !== 0n) throw new Refusal(`bits 0x${extra.toString(16)} were not offered`);
+    this.#protocolFeatures = features;
+  }
+
+  /**
+   * QEMU's generic device sets FEATURES_OK and nothing else, so neither DRIVER_OK nor any other bit starts or stops
+   * anything here; only 0 has a meaning, which every front-end that sends it agrees on.
+   */
+  #setStatus(status: bigint): void {
+    if (status === 0n) this.#reset();
+    this.#status = status & 0xffn & ~VIRTIO_CONFIG_S_NEEDS_RESET;
+    if (!this.#device.featuresOk) this.#status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
+  }
+
+  #reset(): void {
+    this.#device.reset();
+    this.#backendChannel?.forget();
+    this.#status = 0n;
+  }
+
+  #setMemTable(message: Message): void {
+    const regions = payloads.decodeRegions(message.payload);
+    if (regions === undefined) {
+      throw new ProtocolError('SIZE', `SET_MEM_TABLE: has not room for the regions that it says it has`);
+    }
+    checkDescriptors(message, regions.length);
+    this.#device.table.replace(regions, message.fds.splice(0));
+  }
+
+  #getVringBase(index: number, later: (reply: Uint8Array) => void): Uint8Array | 'later' {
+    if (index >= this.#device.queueCount) {
+      // A front-end with more rings than the device: one that can't run has stopped where it began.
+      this.#warn(`GET_VRING_BASE: there is no ring ${index}`);
+      return payloads.encodeVringState({ index, num: 0 });
+    }
+    let atOnce: Uint8Array | 'later' = 'later';
+    let returned = false;
+    this.#device.stop(index, (base) => {
+      const reply = payloads.encodeVringState({ index, num: base });
+      if (returned) later(reply);
+      else atOnce = reply;
+    });
+    returned = true;
+    return atOnce;
+  }
+
+  /** @returns the ring, and what takes its event over: to be called once the ring is known to be there. */
+  #vringEvent(message: Message): [index: number, takeEvent: () => EventPort | undefined] {
+    const value = Number(message.payload.getBigUint64(0, true) & 0xffffn);
+    const none = (value & VRING_FD.NOFD) !== 0;
+    checkDescriptors(message, none ? 0 : 1);
+    const takeEvent = (): EventPort | undefined =>
+      none ? undefined : this.#environment.os.adoptEvent(message.fds.pop()!);
+    return [value & VRING_FD.INDEX_MASK, takeEvent];
+  }
+
+  #setBackendChannel(message: Message): void {
+    checkDescriptors(message, 1);
+    const { os } = this.#environment;
+    const channel = os.adoptChannel(message.fds.pop()!);
+    this.#backendChannel?.close();
+    const acknowledged = (this.#protocolFeatures & PROTOCOL_F.REPLY_ACK) !== 0n;
+    this.#backendChannel = new BackendChannel(channel, os, acknowledged, () => this.#device.serving);
+  }
+
+  /** An error is told by an empty payload; otherwise it has the request's size. */
+  #getConfig(payload: DataView): Uint8Array {
+    const { offset, size, flags, bytes } = payloads.decodeConfig(payload);
+    const read = size <= bytes.length ? this.#device.readConfig(offset, size) : undefined;
+    if (read === undefined) {
+      this.#warn(
+        `GET_CONFIG: ${size} bytes at ${offset} are not there, or more than the message has room for`,
+      );
+      return new Uint8Array();
+    }
+    bytes.fill(0);
+    bytes.set(read);
+    return payloads.encodeConfig({ offset, size, flags, bytes });
+  }
+
+  #setConfig(payload: DataView): void {
+    const { offset, size, flags, bytes } = payloads.decodeConfig(payload);
+    if (size > bytes.length) throw new Refusal(`${size} bytes, and only ${bytes.length} came`);
+    if (flags > 1) throw new Refusal(`flags ${flags} are unknown`);
+    this.#device.writeConfig(offset, bytes.subarray(0, size));
+  }
+}

@@ -1,0 +1,114 @@
+import type { RingPlace } from '../../../virtio/driver-transport.js';
+import {
+  descriptorAreaSize,
+  deviceAreaSize,
+  driverAreaSize,
+  isQueueSize,
+} from '../../../virtqueue/split/layout.js';
+import type { EventPort } from '../../ports.js';
+import type { VringAddress } from '../payloads.js';
+import type { MemoryTable } from './memory-table.js';
+import { Refusal } from './refusal.js';
+
+/** One vring as the front-end set it up. Started and enabled are two things: it is served when it is both. */
+export class Ring {
+  readonly index: number;
+  /** Descriptors; 0 until told. */
+  size = 0;
+  addresses: VringAddress | undefined;
+  /** The next available index to serve from, 0..65535. */
+  base = 0;
+  /** From SET_VRING_KICK to GET_VRING_BASE. */
+  started = false;
+  enabled = false;
+  /** Whether the device has a queue over it. Its layout must not change then. */
+  live = false;
+  kick: EventPort | undefined;
+  call: EventPort | undefined;
+  err: EventPort | undefined;
+  #place: RingPlace | undefined;
+  #stoppedAt: number | undefined;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+
+  get serving(): boolean {
+    return this.live && this.started && this.enabled;
+  }
+
+  /** @throws Refusal when the front-end did not tell all about it. */
+  checkConfigured(table: MemoryTable): void {
+    if (!isQueueSize(this.size)) throw new Refusal(`ring ${this.index} was given no size`);
+    if (this.addresses === undefined) throw new Refusal(`ring ${this.index} was given no addresses`);
+    if (table.memory.regions.length === 0) throw new Refusal('there is no memory');
+  }
+
+  /**
+   * Where its areas are in guest memory.
+   *
+   * @throws Refusal when the front-end did not tell, or they are not there.
+   */
+  place(table: MemoryTable): RingPlace {
+    this.checkConfigured(table);
+    const { size, addresses } = this as { size: number; addresses: VringAddress };
+    return {
+      size,
+      descriptorArea: table.translate(addresses.descriptor, descriptorAreaSize(size)),
+      driverArea: table.translate(addresses.available, driverAreaSize(size)),
+      deviceArea: table.translate(addresses.used, deviceAreaSize(size)),
+    };
+  }
+
+  /** A queue was put over it, or (without a place) it is broken from the start. */
+  ran(place: RingPlace | undefined): void {
+    this.live = true;
+    this.#place = place;
+    this.#stoppedAt = undefined;
+  }
+
+  /** The queue was taken away again, and a later one goes on from `base`. */
+  stopped(base: number): void {
+    this.live = false;
+    this.base = base;
+    this.#stoppedAt = base;
+  }
+
+  /** Whether it can't be the ring that was stopped before: it is another driver's, or the same driver's after a reset. */
+  isFresh(table: MemoryTable): boolean {
+    if (this.#place === undefined || this.#stoppedAt === undefined) return false;
+    return this.base !== this.#stoppedAt || !this.#isInPlace(this.#place, table);
+  }
+
+  /** Forgets where it ran, and what its driver set up. Its call and error events stay: front-ends hand them over once. */
+  reset(): void {
+    this.started = false;
+    this.enabled = false;
+    this.live = false;
+    this.base = 0;
+    this.#place = undefined;
+    this.#stoppedAt = undefined;
+    this.kick?.close();
+    this.kick = undefined;
+  }
+
+  close(): void {
+    this.kick?.close();
+    this.call?.close();
+    this.err?.close();
+  }
+
+  #isInPlace(before: RingPlace, table: MemoryTable): boolean {
+    try {
+      const now = this.place(table);
+      return (
+        now.size === before.size &&
+        now.descriptorArea === before.descriptorArea &&
+        now.driverArea === before.driverArea &&
+        now.deviceArea === before.deviceArea
+      );
+    } catch {
+      return false;
+    }
+  }
+}

@@ -1,0 +1,329 @@
+import type { Alarm } from '../../../virtio/clock.js';
+import type { VirtioDevice } from '../../../virtio/device.js';
+import { DeviceRunner } from '../../../virtio/device-runner.js';
+import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from '../../../virtio/features.js';
+import { SplitDeviceQueue } from '../../../virtqueue/split/device.js';
+import { isQueueSize, MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
+import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
+import type { EventPort } from '../../ports.js';
+import type { Environment } from '../../session.js';
+import { F_PROTOCOL_FEATURES } from '../messages.js';
+import type { VringAddress } from '../payloads.js';
+import { MemoryTable } from './memory-table.js';
+import { Refusal } from './refusal.js';
+import { Ring } from './ring.js';
+
+/** The messages have room for 64 feature bits. */
+const REACHABLE_FEATURES = (1n << 64n) - 1n;
+/** How long GET_VRING_BASE waits for the requests in flight, in ns. The front-end, and often its guest, stand still meanwhile. */
+const DRAIN_TIMEOUT = 5e9;
+/** How often a ring is looked at whose front-end gave no kick event, in ns. */
+const POLL_INTERVAL = 1e6;
+
+/** What a device tells the session that drives it. */
+export interface VhostDeviceEvents {
+  /** The device changed its configuration space. */
+  configChanged(): void;
+  /** A ring is served from now on. */
+  serving(): void;
+}
+
+/**
+ * A device and its vrings, as the messages of a front-end drive them: what starts and stops when. Every method that takes
+ * a ring's index or something for a ring throws `Refusal` (or the error of the queue or the OS) when it can't be done.
+ */
+export class VhostDevice {
+  readonly table: MemoryTable;
+  readonly #runner: DeviceRunner;
+  readonly #rings: readonly Ring[];
+  readonly #environment: Environment;
+  readonly #events: VhostDeviceEvents;
+  #features = 0n;
+  #featuresRefused = false;
+  #draining: Alarm | undefined;
+  #polling: Alarm | undefined;
+
+  constructor(device: VirtioDevice, environment: Environment, events: VhostDeviceEvents) {
+    this.#environment = environment;
+    this.#events = events;
+    this.table = new MemoryTable(environment.os, environment.maxMemory);
+    this.#rings = device.queues.map((_, index) => new Ring(index));
+    this.#runner = new DeviceRunner(device, {
+      clock: environment.clock,
+      interrupt: (queue) => this.#rings[queue]!.call?.signal(),
+      configInterrupt: () => events.configChanged(),
+      broken: (queue) => {
+        for (const ring of this.#rings) if (queue === undefined || queue === ring.index) ring.err?.signal();
+      },
+      defer: environment.defer,
+      print: environment.print,
+      warn: environment.warn,
+      monitor: environment.monitor,
+      poll: environment.poll,
+    });
+  }
+
+  get offered(): bigint {
+    return (this.#runner.offered & REACHABLE_FEATURES) | F_PROTOCOL_FEATURES;
+  }
+
+  /** Whether it has a configuration space. */
+  get hasConfig(): boolean {
+    return this.#runner.device.config.size > 0;
+  }
+
+  get queueCount(): number {
+    return this.#rings.length;
+  }
+
+  /** Whether any ring is served: the opposite of "suspended". */
+  get serving(): boolean {
+    return this.#rings.some((ring) => ring.serving);
+  }
+
+  /** Whether the driver's features are acceptable. */
+  get featuresOk(): boolean {
+    return !this.#featuresRefused;
+  }
+
+  /** Whether the driver must reset the device because it broke a ring (VIRTIO 1.3 §2.1.2). */
+  get needsReset(): boolean {
+    return this.#rings.some((ring) => this.#runner.isBroken(ring.index));
+  }
+
+  /** SET_FEATURES. */
+  accept(bits: bigint): void {
+    const features = bits & ~F_PROTOCOL_FEATURES;
+    if (features !== this.#runner.features) {
+      if (this.#rings.some((ring) => ring.live))
+        throw new Refusal('features can not change while a ring runs');
+      // Rings that stand still are those of a paused guest, or of a driver that is gone: this one is another.
+      if (this.#runner.active) this.#runner.reset();
+    }
+    this.#featuresRefused = true;
+    this.#runner.accept(features);
+    this.#featuresRefused = false;
+    this.#features = features;
+    if ((bits & F_PROTOCOL_FEATURES) !== 0n) return;
+    for (const ring of this.#rings) ring.enabled = true;
+    for (const ring of this.#rings) this.#update(ring);
+  }
+
+  /** SET_VRING_NUM. */
+  setSize(index: number, size: number): void {
+    const ring = this.#ring(index);
+    const { name, sizeLimit: most = MAX_QUEUE_SIZE } = this.#runner.device.queues[index]!;
+    if (!isQueueSize(size) || size > most) {
+      throw new Refusal(
+        `ring ${index} (${name}) has a power of two of descriptors, at most ${most}, not ${size}`,
+      );
+    }
+    if (ring.live && ring.size !== size)
+      throw new Refusal(`ring ${index} runs with ${ring.size} descriptors`);
+    ring.size = size;
+  }
+
+  /** SET_VRING_ADDR. */
+  setAddresses(addresses: VringAddress): void {
+    const { index, descriptor, available, used } = addresses;
+    const ring = this.#ring(index);
+    const old = ring.addresses;
+    const same = old?.descriptor === descriptor && old.available === available && old.used === used;
+    if (ring.live && !same) throw new Refusal(`ring ${index} runs at other addresses`);
+    ring.addresses = addresses;
+  }
+
+  /** SET_VRING_BASE. */
+  setBase(index: number, base: number): void {
+    const ring = this.#ring(index);
+    if (ring.live) throw new Refusal(`ring ${index} runs`);
+    if (base > 0xffff) throw new Refusal(`ring ${index} can't start from ${base}, more than 16 bits`);
+    ring.base = base;
+  }
+
+  /** SET_VRING_KICK: the ring starts. Without an event it is polled. */
+  start(index: number, takeEvent: () => EventPort | undefined): void {
+    const ring = this.#ring(index);
+    const event = takeEvent();
+    ring.kick?.close();
+    ring.kick = event;
+    ring.started = true;
+    event?.watch(() => {
+      if (ring.serving) this.#runner.kick(index);
+    });
+    this.#update(ring);
+  }
+
+  /** SET_VRING_CALL. */
+  setCall(index: number, takeEvent: () => EventPort | undefined): void {
+    const ring = this.#ring(index);
+    const event = takeEvent();
+    ring.call?.close();
+    ring.call = event;
+  }
+
+  /** SET_VRING_ERR. */
+  setErr(index: number, takeEvent: () => EventPort | undefined): void {
+    const ring = this.#ring(index);
+    const event = takeEvent();
+    ring.err?.close();
+    ring.err = event;
+  }
+
+  /** SET_VRING_ENABLE. */
+  enable(index: number, enabled: boolean): void {
+    const ring = this.#ring(index);
+    ring.enabled = enabled;
+    this.#update(ring);
+  }
+
+  /**
+   * GET_VRING_BASE: the ring stops, after what is in flight was finished.
+   *
+   * @param stopped - called once, now or later: nothing touches the ring any more. Nothing else may be asked of this object before.
+   */
+  stop(index: number, stopped: (base: number) => void): void {
+    const ring = this.#ring(index);
+    ring.started = false;
+    ring.kick?.close();
+    ring.kick = undefined;
+    if (!ring.live) {
+      stopped(ring.base);
+      return;
+    }
+    const alarm = this.#environment.clock.alarm(() => {
+      const { name, queues } = this.#runner.device;
+      const text = `queue ${index} (${queues[index]!.name}) has requests in flight after ${DRAIN_TIMEOUT / 1e9} s`;
+      this.#environment.warn(`${name}: ${text}: it is stopped without them`);
+      finish();
+    });
+    const finish = (): void => {
+      if (this.#draining !== alarm) return;
+      this.#draining = undefined;
+      alarm.close();
+      ring.stopped(this.#runner.stopQueue(index) ?? ring.base);
+      if (!this.#rings.some((other) => other.live)) this.#runner.pause();
+      stopped(ring.base);
+    };
+    this.#draining = alarm;
+    alarm.set(this.#environment.clock.now() + DRAIN_TIMEOUT);
+    this.#runner.holdQueue(index);
+    let drained = false;
+    let later = false;
+    this.#runner.whenDrained(index, () => {
+      drained = true;
+      // From inside the device, which must return first.
+      if (later) this.#environment.defer(finish);
+    });
+    later = true;
+    if (drained) finish();
+  }
+
+  /** RESET_OWNER: all rings are disabled, as the specification recommends. */
+  disable(): void {
+    for (const ring of this.#rings) {
+      ring.enabled = false;
+      this.#update(ring);
+    }
+  }
+
+  /** RESET_DEVICE, or a device status of 0: back to the initial state. Memory and the events for the front-end stay. */
+  reset(): void {
+    this.#runner.reset();
+    this.#runner.accept(this.#features);
+    for (const ring of this.#rings) ring.reset();
+  }
+
+  /** @returns `undefined` when a part of the range is not there. */
+  readConfig(offset: number, length: number): Uint8Array | undefined {
+    if (offset + length > this.#runner.device.config.size) return undefined;
+    return this.#runner.readConfig(offset, length);
+  }
+
+  writeConfig(offset: number, bytes: Uint8Array): void {
+    const { size } = this.#runner.device.config;
+    if (offset + bytes.length > size) {
+      throw new Refusal(`${bytes.length} bytes at ${offset} are not in a configuration space of ${size}`);
+    }
+    this.#runner.writeConfig(offset, bytes);
+  }
+
+  /** @throws as `Session.replace` does. */
+  replace(device: VirtioDevice): void {
+    this.#runner.replace(device);
+  }
+
+  /** Lets the device, its rings and its memory go. */
+  close(): void {
+    this.#draining?.close();
+    this.#draining = undefined;
+    this.#polling?.close();
+    for (const ring of this.#rings) ring.started = false;
+    this.#runner.close();
+    for (const ring of this.#rings) ring.close();
+    this.table.close();
+  }
+
+  #ring(index: number): Ring {
+    const ring = this.#rings[index];
+    if (ring === undefined)
+      throw new Refusal(`there is no ring ${index}, the last one is ${this.#rings.length - 1}`);
+    return ring;
+  }
+
+  /** Serves a ring, or does not, as its state is now. */
+  #update(ring: Ring): void {
+    if (!ring.started || !ring.enabled) {
+      if (ring.live) this.#runner.holdQueue(ring.index);
+      return;
+    }
+    if (ring.live) this.#runner.resumeQueue(ring.index);
+    else this.#putQueue(ring);
+    this.#runner.activate();
+    this.#events.serving();
+    // Buffers that were there before bring no kick.
+    this.#runner.kick(ring.index);
+    if (ring.kick === undefined) this.#poll();
+  }
+
+  /** A ring that can't be is the driver's mistake, not the front-end's: it is broken until the driver's reset, and nothing else is. */
+  #putQueue(ring: Ring): void {
+    try {
+      if (this.#featuresRefused) throw new Refusal('the driver accepted features that were not offered');
+      ring.checkConfigured(this.table);
+    } catch (error) {
+      ring.err?.signal();
+      throw error;
+    }
+    const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
+    if (suspended && this.#rings.some((other) => other.started && other.isFresh(this.table))) {
+      this.#runner.reset();
+      this.#runner.accept(this.#features);
+    }
+    try {
+      const place = ring.place(this.table);
+      const queue = new SplitDeviceQueue({
+        memory: this.table.memory,
+        ...place,
+        base: ring.base,
+        eventIdx: (this.#features & VIRTIO_F_EVENT_IDX) !== 0n,
+        indirect: (this.#features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+      });
+      this.#runner.startQueue(ring.index, queue);
+      ring.ran(place);
+    } catch (error) {
+      if (!(error instanceof Refusal || error instanceof VirtqueueError)) throw error;
+      ring.ran(undefined);
+      this.#runner.breakQueue(ring.index, error);
+    }
+  }
+
+  #poll(): void {
+    this.#polling ??= this.#environment.clock.alarm(() => {
+      const polled = this.#rings.filter((ring) => ring.serving && ring.kick === undefined);
+      for (const ring of polled) this.#runner.kick(ring.index);
+      if (polled.length > 0) this.#polling?.set(this.#environment.clock.now() + POLL_INTERVAL);
+    });
+    this.#polling.set(this.#environment.clock.now() + POLL_INTERVAL);
+  }
+}

@@ -1,0 +1,295 @@
+import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
+import { GuestMemory } from '../../../memory/guest-memory.js';
+import type { Clock } from '../../../virtio/clock.js';
+import { type DriverTransport, type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
+import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
+import { CONFIG, F_PROTOCOL_FEATURES, MAX_CONFIG_SIZE, PROTOCOL_F, REQUEST } from '../messages.js';
+import * as payloads from '../payloads.js';
+import { BackendPeer } from './peer.js';
+
+/** What a front-end needs of the process. */
+export interface FrontendEnvironment {
+  readonly os: Os;
+  readonly clock: Clock;
+}
+
+export interface FrontendOptions {
+  /** Bytes of memory for rings and buffers, a multiple of 4096. 16 MiB unless told. */
+  readonly memorySize?: number;
+  /** The most descriptors of a queue; 1024 unless told. vhost-user does not tell, but a back-end may refuse fewer. */
+  readonly queueSize?: number;
+  /** ms that a reply may take. 10,000 unless told: a back-end finishes what is in flight before it stops a ring. */
+  readonly timeout?: number;
+}
+
+/** Where the memory is in an address space of ours that the back-end knows as the guest's. Not 0, and above 4 GiB, as most of a real guest's is. */
+const GUEST_START = 0x1_0000_0000 as GuestAddress;
+/** Where it is in what the back-end takes for our own memory: any number will do, and one that is different shows who mixes them up. */
+const USER_START = 0x7f00_0000_0000 as FrontendAddress;
+
+/** The device status (VIRTIO 1.3 §2.1). */
+const ACKNOWLEDGE_DRIVER = 3n;
+const DRIVER_OK = 4n;
+const FEATURES_OK = 8n;
+
+/** A queue that was set up. */
+interface Queue {
+  readonly kick: EventPort;
+  readonly call: EventPort;
+  readonly err: EventPort;
+  /** The next available index, when it does not run. */
+  base: number;
+  running: boolean;
+}
+
+/**
+ * A driver's way to a device behind a vhost-user socket, whoever serves it: virtio-misc itself, qemu-storage-daemon,
+ * DPDK. Once it is lost it stays lost: connect again and make another.
+ */
+export class VhostUserFrontend implements DriverTransport {
+  readonly name = 'vhost-user';
+  readonly deviceId = undefined;
+  readonly memory: GuestMemory = new GuestMemory();
+  readonly #os: Os;
+  readonly #memoryFd: number;
+  readonly #mapping: Mapping;
+  readonly #peer: BackendPeer;
+  readonly #queueSize: number;
+  readonly #queues = new Map<number, Queue>();
+  #hasMemory = false;
+  #configGeneration = 0;
+  #configChanged: () => void = () => {};
+  #failed: ((error: TransportError) => void) | undefined;
+  #failure: TransportError | undefined;
+  #closed = false;
+
+  /**
+   * @param channel - a connection to a back-end, owned from now on.
+   * @throws OsError when there is no memory to share.
+   */
+  constructor(channel: Channel, { os, clock }: FrontendEnvironment, options: FrontendOptions = {}) {
+    const { memorySize = 16 << 20, queueSize = 1024, timeout = 10_000 } = options;
+    this.#os = os;
+    this.#queueSize = queueSize;
+    this.#peer = new BackendPeer(channel, {
+      os,
+      clock,
+      timeout: timeout * 1e6,
+      configChanged: () => {
+        this.#configGeneration += 1;
+        this.#configChanged();
+      },
+      failed: (error) => this.#fail(error),
+    });
+    try {
+      const { fd, mapping } = os.createMemory('virtio-misc', memorySize);
+      this.#memoryFd = fd;
+      this.#mapping = mapping;
+    } catch (error) {
+      this.#peer.close();
+      throw error;
+    }
+    this.memory.add({ start: GUEST_START, view: this.#mapping.view });
+  }
+
+  /** The protocol features that were negotiated, `PROTOCOL_F` masks; none before the first `reset`. */
+  get protocolFeatures(): bigint {
+    return this.#peer.protocolFeatures;
+  }
+
+  async reset(): Promise<void> {
+    await this.#peer.greet();
+    for (const index of [...this.#queues.keys()]) {
+      await this.stopQueue(index);
+      this.#closeQueue(index);
+    }
+    if (this.#peer.has(PROTOCOL_F.RESET_DEVICE)) await this.#peer.command(REQUEST.RESET_DEVICE);
+    if (this.#peer.has(PROTOCOL_F.STATUS)) {
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(0n));
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER));
+    }
+    await this.#peer.settle();
+    // Whatever was wrong with the device is mended.
+    this.#failure = undefined;
+  }
+
+  async offeredFeatures(): Promise<bigint> {
+    await this.#peer.greet();
+    return this.#peer.features & ~F_PROTOCOL_FEATURES;
+  }
+
+  async acceptFeatures(features: bigint): Promise<void> {
+    await this.#peer.greet();
+    const bits = features | (this.#peer.features & F_PROTOCOL_FEATURES);
+    await this.#peer.command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
+    if (this.#peer.has(PROTOCOL_F.STATUS)) {
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER | FEATURES_OK));
+      if (((await this.#peer.askU64(REQUEST.GET_STATUS)) & FEATURES_OK) === 0n) {
+        throw new TransportError('REFUSED', 'the device does not accept these features (VIRTIO §3.1.1)');
+      }
+    }
+    await this.#shareMemory();
+    await this.#peer.settle();
+  }
+
+  async maxQueueSize(index: number): Promise<number> {
+    await this.#peer.greet();
+    this.#peer.checkAlive();
+    const { queueCount } = this.#peer;
+    return queueCount !== undefined && index >= queueCount ? 0 : this.#queueSize;
+  }
+
+  async startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void> {
+    this.#peer.checkAlive();
+    this.#closeQueue(index);
+    const os = this.#os;
+    const events = { kick: os.createEvent(), call: os.createEvent(), err: os.createEvent() };
+    const queue: Queue = { ...events, base, running: false };
+    this.#queues.set(index, queue);
+    queue.call.watch(interrupt);
+    queue.err.watch(() =>
+      this.#fail(new TransportError('NEEDS_RESET', `the back-end says that queue ${index} is broken`)),
+    );
+    await this.#peer.command(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index, num: ring.size }));
+    await this.#peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
+    const user = (address: GuestAddress): FrontendAddress =>
+      (address - GUEST_START + USER_START) as FrontendAddress;
+    const addresses = {
+      index,
+      flags: 0,
+      descriptor: user(ring.descriptorArea),
+      available: user(ring.driverArea),
+      used: user(ring.deviceArea),
+    };
+    await this.#peer.command(REQUEST.SET_VRING_ADDR, payloads.encodeVringAddress(addresses));
+    const which = payloads.encodeU64(BigInt(index));
+    await this.#peer.command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
+    await this.#peer.command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
+    return () => queue.kick.signal();
+  }
+
+  async start(): Promise<void> {
+    for (const [index, queue] of this.#queues) {
+      if (queue.running) continue;
+      // From now on it must be stopped by GET_VRING_BASE.
+      queue.running = true;
+      await this.#peer.command(REQUEST.SET_VRING_KICK, payloads.encodeU64(BigInt(index)), [queue.kick.fd]);
+      if ((this.#peer.features & F_PROTOCOL_FEATURES) !== 0n) {
+        await this.#peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 1 }));
+      }
+    }
+    if (this.#peer.has(PROTOCOL_F.STATUS)) {
+      const status = ACKNOWLEDGE_DRIVER | FEATURES_OK | DRIVER_OK;
+      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(status));
+    }
+    await this.#peer.settle();
+    // For back-ends that hold by the older rule, that a ring starts with its first kick.
+    for (const queue of this.#queues.values()) queue.kick.signal();
+  }
+
+  /**
+   * Stops a queue after the device finished what is in flight; `startQueue` and `start` let it go on.
+   *
+   * @returns the base to start it from, 0..65535.
+   */
+  async stopQueue(index: number): Promise<number> {
+    const queue = this.#queues.get(index);
+    if (queue === undefined) throw new RangeError(`queue ${index} was not set up`);
+    if (!queue.running) return queue.base;
+    queue.running = false;
+    if ((this.#peer.features & F_PROTOCOL_FEATURES) !== 0n) {
+      await this.#peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 0 }));
+    }
+    const request = payloads.encodeVringState({ index, num: 0 });
+    const reply = await this.#peer.ask(REQUEST.GET_VRING_BASE, request, request.length);
+    if (reply.byteLength === 0) {
+      throw new TransportError('REFUSED', `the back-end does not stop queue ${index}`);
+    }
+    queue.base = payloads.decodeVringState(reply).num & 0xffff;
+    return queue.base;
+  }
+
+  /** vhost-user has none: it counts the changes that the device told. Each `readConfig` is one message, so never torn. */
+  async configGeneration(): Promise<number> {
+    this.#peer.checkAlive();
+    return this.#configGeneration;
+  }
+
+  async readConfig(offset: number, length: number): Promise<Uint8Array> {
+    this.#checkConfig(offset, length);
+    // From 0 on, because libvhost-user takes no notice of the offset.
+    const size = offset + length;
+    const request = payloads.encodeConfig({ offset: 0, size, flags: 0, bytes: new Uint8Array(size) });
+    const reply = await this.#peer.ask(REQUEST.GET_CONFIG, request, request.length);
+    if (reply.byteLength === 0) {
+      throw new TransportError('REFUSED', `the device has no ${size} bytes of configuration space`);
+    }
+    return new Uint8Array(reply.buffer.slice(CONFIG.payload + offset));
+  }
+
+  async writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#checkConfig(offset, bytes.length);
+    const access = { offset, size: bytes.length, flags: 0, bytes };
+    await this.#peer.command(REQUEST.SET_CONFIG, payloads.encodeConfig(access));
+    await this.#peer.settle();
+  }
+
+  onConfigChange(changed: () => void): void {
+    this.#configChanged = changed;
+  }
+
+  onFailure(failed: (error: TransportError) => void): void {
+    this.#failed = failed;
+    if (this.#failure !== undefined) failed(this.#failure);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#failed = undefined;
+    this.#peer.close();
+    for (const index of [...this.#queues.keys()]) this.#closeQueue(index);
+    this.memory.clear();
+    this.#mapping.release();
+    this.#os.closeFd(this.#memoryFd);
+  }
+
+  async #shareMemory(): Promise<void> {
+    const region = {
+      guestAddress: GUEST_START,
+      size: this.#mapping.size,
+      userAddress: USER_START,
+      mmapOffset: 0,
+    };
+    if (!this.#peer.has(PROTOCOL_F.CONFIGURE_MEM_SLOTS)) {
+      await this.#peer.command(REQUEST.SET_MEM_TABLE, payloads.encodeRegions([region]), [this.#memoryFd]);
+    } else if (!this.#hasMemory) {
+      await this.#peer.command(REQUEST.ADD_MEM_REG, payloads.encodeRegion(region), [this.#memoryFd]);
+    }
+    this.#hasMemory = true;
+  }
+
+  #checkConfig(offset: number, length: number): void {
+    if (!(offset >= 0 && length >= 0 && offset + length <= MAX_CONFIG_SIZE)) {
+      throw new RangeError(
+        `${length} bytes at ${offset} are not in the ${MAX_CONFIG_SIZE} that vhost-user can reach`,
+      );
+    }
+    if (!this.#peer.has(PROTOCOL_F.CONFIG)) {
+      throw new TransportError('REFUSED', 'the back-end has no access to the configuration space');
+    }
+  }
+
+  #closeQueue(index: number): void {
+    const queue = this.#queues.get(index);
+    this.#queues.delete(index);
+    for (const event of [queue?.kick, queue?.call, queue?.err]) event?.close();
+  }
+
+  /** The device is lost, or needs a reset: its driver hears of the first of the two until a reset. */
+  #fail(error: TransportError): void {
+    const first = this.#failure === undefined;
+    this.#failure = error;
+    if (first) this.#failed?.(error);
+  }
+}
