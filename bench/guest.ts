@@ -72,8 +72,8 @@ export const guest: Bench = async (context) => {
   try {
     for (const { transport, poll } of RNGS) await attach(rng(), RNG, transport, poll ? ['--poll'] : []);
     devices.push('-device', 'virtio-rng-pci');
-    await attach(virtioTest(), 'test', 'vhost-user');
-    await attach(virtioMisc(), 'misc', 'vfio-user');
+    await attach(virtioTest()(), 'test', 'vhost-user');
+    await attach(virtioMisc()(), 'misc', 'vfio-user');
     context.progress('guest: a Linux with seven devices runs');
     const lines = await load(context, qemu, image, devices);
     return tables(context, lines);

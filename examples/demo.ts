@@ -48,7 +48,7 @@ try {
 
 async function echo(): Promise<void> {
   title(`virtio-test ${over('vhost-user')}: virtio 10`);
-  const served = await serve('vhost-user', ['test'], virtioTest());
+  const served = await serve('vhost-user', ['test'], virtioTest()());
   const driver = await TestDriver.open(served.transport);
   const response = await driver.write(10);
   for (let i = 0; i < 5; i++) device(await served.line());
@@ -68,7 +68,7 @@ async function events(): Promise<void> {
   const served = await serve(
     'vhost-user',
     ['test', ...options],
-    virtioTest({ variant: 'events', first: 300, every: 200 }),
+    virtioTest({ variant: 'events', first: 300, every: 200 })(),
   );
   const driver = await TestDriver.open(served.transport);
   let counted: (count: number) => void = () => {};
@@ -90,7 +90,7 @@ async function events(): Promise<void> {
 
 async function timers(): Promise<void> {
   title(`virtio-misc ${over('vfio-user')}: timers, and how late they fire`);
-  const served = await serve('vfio-user', ['misc'], virtioMisc());
+  const served = await serve('vfio-user', ['misc'], virtioMisc()());
   const driver = await MiscDriver.open(served.transport);
   const fired: number[] = [];
   await new Promise<void>((resolve) => {

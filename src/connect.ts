@@ -8,6 +8,7 @@ import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user
 import type { VirtioDevice } from './virtio/device.js';
 import type { DriverTransport } from './virtio/driver-transport.js';
 import { EventLoopClock } from './virtio/event-loop-clock.js';
+import { type MakeDevice, madeDevice } from './virtio/make-device.js';
 import type { Print } from './virtio/monitor.js';
 
 /** Everything that this process connects to is served by one. It holds no process alive by itself. */
@@ -57,13 +58,17 @@ export interface LoopbackOptions {
   warn?(line: string): void;
 }
 
-/** Reaches a device in this process, with no socket, on any operating system. */
-export function loopback(device: VirtioDevice, options: LoopbackOptions = {}): DriverTransport {
+/**
+ * Reaches a device in this process, with no socket, on any operating system.
+ *
+ * @param device - what makes it, such as `virtioMisc()`, or the device itself.
+ */
+export function loopback(device: MakeDevice | VirtioDevice, options: LoopbackOptions = {}): DriverTransport {
   const environment = {
     clock: new EventLoopClock(),
     defer: setImmediate,
     print: options.print === false ? undefined : (options.print ?? toStdout),
     warn: options.warn ?? toStderr,
   };
-  return new Loopback(device, environment, options.memorySize);
+  return new Loopback(madeDevice(device, 'loopback'), environment, options.memorySize);
 }

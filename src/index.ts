@@ -12,8 +12,10 @@ export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
 export { MemoryError, type MemoryErrorCode } from './memory/memory-error.js';
 export type { MemoryView } from './memory/memory-view.js';
 export { type Connection, type Replacement, type ServeOptions, type Server, serve } from './serve.js';
+export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 export type { FrontendOptions } from './transports/vhost-user/driver/frontend.js';
+export { ProtocolError, type ProtocolErrorCode } from './transports/vhost-user/protocol-error.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
 export type { ChainQueue, Running } from './virtio/chain-queue.js';
 export type { Alarm, Clock } from './virtio/clock.js';
@@ -27,7 +29,9 @@ export {
   TransportError,
   type TransportErrorCode,
 } from './virtio/driver-transport.js';
+export { FeatureError } from './virtio/feature-error.js';
 export type { LogContext } from './virtio/log-context.js';
+export type { MakeDevice } from './virtio/make-device.js';
 export type { Monitor, Print } from './virtio/monitor.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export {

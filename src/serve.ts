@@ -10,6 +10,7 @@ import { vfioUser } from './transports/vfio-user/device/server.js';
 import { serveVhostUser } from './transports/vhost-user/device/backend.js';
 import type { VirtioDevice } from './virtio/device.js';
 import type { LogContext } from './virtio/log-context.js';
+import { checkMakes, type MakeDevice, madeDevice } from './virtio/make-device.js';
 import type { Monitor, Print } from './virtio/monitor.js';
 import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
@@ -80,8 +81,8 @@ export interface Server {
    * @returns what became of each front-end's device; a `ReplaceError` says that its driver would notice.
    * @throws what `make` throws; nothing is changed then.
    */
-  replace(make: () => VirtioDevice): Replacement[];
-  /** Resolves when all its front-ends left and no other can come: it was given connections, and no socket to listen at. */
+  replace(make: MakeDevice): Replacement[];
+  /** Resolves after `close`, or when all its front-ends left and no other can come: it was given connections, and no socket to listen at. */
   readonly finished: Promise<void>;
   /** Ends its connections and removes its sockets. Safe to call twice. */
   close(): void;
@@ -91,9 +92,11 @@ export interface Server {
  * Serves a device on unix sockets. Each front-end gets a device of its own from `make`; a socket has one front-end at a time,
  * and the next one waits its turn.
  *
- * @throws TypeError when no socket is named; OsError when one is in use, or can't be made.
+ * @param make - what `defineDevice`, `virtioMisc()` or `virtioTest()` return.
+ * @throws TypeError when no socket is named, or a device is given where one is made; OsError when one is in use, or can't be made.
  */
-export async function serve(make: () => VirtioDevice, options: ServeOptions): Promise<Server> {
+export async function serve(make: MakeDevice, options: ServeOptions): Promise<Server> {
+  checkMakes(make, 'serve');
   const places: [place: string | number, transport: Transport, start: StartSession][] = [];
   if (options.vhostUser !== undefined) places.push([options.vhostUser, 'vhost-user', serveVhostUser]);
   if (options.vfioUser !== undefined) {
@@ -124,8 +127,9 @@ export async function serve(make: () => VirtioDevice, options: ServeOptions): Pr
   return { close, finished, replace: (next) => replaceAll(sockets, next) };
 }
 
-function replaceAll(sockets: readonly ServedSocket[], make: () => VirtioDevice): Replacement[] {
-  const devices = sockets.map(({ busy }) => (busy ? make() : undefined));
+function replaceAll(sockets: readonly ServedSocket[], make: MakeDevice): Replacement[] {
+  checkMakes(make, 'replace');
+  const devices = sockets.map(({ busy }) => (busy ? madeDevice(make, 'replace') : undefined));
   const done = sockets.flatMap((socket, index) => socket.replace(devices[index]) ?? []);
   if (done.every(({ error }) => error === undefined || error instanceof ReplaceError)) {
     for (const socket of sockets) socket.make = make;
@@ -147,7 +151,7 @@ class ServedSocket {
   /** None for a connection. */
   readonly #listener: UnixListener | undefined;
   /** For the next front-end. */
-  make: () => VirtioDevice;
+  make: MakeDevice;
   #session: Session | undefined;
   #finish: () => void = () => {};
   /** Resolves when the only front-end there is left. */
@@ -160,7 +164,7 @@ class ServedSocket {
     place: string | number,
     transport: Transport,
     start: StartSession,
-    make: () => VirtioDevice,
+    make: MakeDevice,
     number: () => number,
     options: ServeOptions,
   ) {
@@ -197,7 +201,7 @@ class ServedSocket {
   #serve(channel: Channel): void {
     let device: VirtioDevice;
     try {
-      device = this.make();
+      device = madeDevice(this.make, 'serve');
     } catch (error) {
       channel.close();
       this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`);
@@ -247,5 +251,6 @@ class ServedSocket {
     this.#listener?.close();
     this.#session?.close();
     this.#limiter.flush();
+    this.#finish();
   }
 }

@@ -45,13 +45,13 @@ test('vhost-user protocol features', () => {
 test('devices', () => {
   assert.deepEqual(
     listed('devices'),
-    [virtioTest(), virtioMisc()].map(({ name, id }) => `${name} (${id})`),
+    [virtioTest()(), virtioMisc()()].map(({ name, id }) => `${name} (${id})`),
   );
 });
 
 test('the virtio ids that stock QEMU takes over vhost-user', () => {
   const taken = Array.from({ length: 128 }, (_, id) => id).filter(
-    (id) => vhostUserObstacle({ ...virtioTest(), id }) === undefined,
+    (id) => vhostUserObstacle({ ...virtioTest()(), id }) === undefined,
   );
   assert.deepEqual(taken, [...Array.from({ length: 42 }, (_, id) => id), 45]);
   assert.equal(table.get('vhost-user with stock QEMU'), 'virtio ids up to 41, and 45');

@@ -3,7 +3,7 @@ import { virtioTest } from '../../src/devices/test/device.js';
 import { serve } from '../../src/serve.js';
 
 for (const vhostUser of process.argv.slice(2)) {
-  await serve(() => virtioTest(), {
+  await serve(virtioTest(), {
     vhostUser,
     print: false,
     warn: (line) => void process.stderr.write(`${line}\n`),

@@ -40,7 +40,7 @@ let set = 0;
 let taken = 0;
 let expected = 0;
 
-const device = virtioMisc({ maxTimers: early + count });
+const device = virtioMisc({ maxTimers: early + count })();
 const runner = new DeviceRunner(device, {
   clock,
   interrupt: (queue) => {

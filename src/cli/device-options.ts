@@ -30,13 +30,13 @@ const KINDS: readonly (DeviceKind & { readonly summary: string })[] = [
     name: 'test',
     summary: 'virtio-test (id 45): answers requests, or pushes config changes',
     options: ['variant', 'first', 'every'],
-    make: virtioTest,
+    make: (options) => virtioTest(options)(),
   },
   {
     name: 'misc',
     summary: 'virtio-misc (id 70): timers for the guest',
     options: ['maxTimers'],
-    make: virtioMisc,
+    make: (options) => virtioMisc(options)(),
   },
 ];
 

@@ -1,14 +1,10 @@
 import { realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ConfigSpace } from '../virtio/config-space.js';
-import type { VirtioDevice } from '../virtio/device.js';
+import { isDevice, type MakeDevice } from '../virtio/make-device.js';
 import { DeviceFileError } from './device-file-error.js';
 import { installModuleHooks, takeLoadedFiles } from './module-hooks.js';
 import { findSyntaxError, markedUrl, withoutMarks } from './module-source.js';
-
-/** Makes a device, for each front-end anew. */
-export type MakeDevice = () => VirtioDevice;
 
 /** The last load of each file, by its number. */
 const loads = new Map<string, DeviceFile>();
@@ -111,17 +107,4 @@ function hasPlace(message: string): boolean {
 function placeIn(stack: string, path: string): string | undefined {
   const at = stack.indexOf(`${path}:`);
   return at === -1 ? undefined : (/^.*?:\d+(:\d+)?/.exec(stack.slice(at))?.[0] ?? undefined);
-}
-
-function isDevice(value: unknown): value is VirtioDevice {
-  if (typeof value !== 'object' || value === null) return false;
-  const { id, name, features, queues, config, queueNotified } = value as Partial<VirtioDevice>;
-  return (
-    Number.isInteger(id) &&
-    typeof name === 'string' &&
-    typeof features === 'bigint' &&
-    Array.isArray(queues) &&
-    config instanceof ConfigSpace &&
-    typeof queueNotified === 'function'
-  );
 }

@@ -1,7 +1,7 @@
 import koffi from 'koffi';
+import { check } from './errno.js';
 import { memcpy, mmap, munmap } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { check } from './os-failure.js';
 import type { SharedFile } from './shared-file.js';
 
 const PROT_READ_WRITE = 0x3;
@@ -55,7 +55,7 @@ export class AddressRange {
 
   /**
    * @param offset - a multiple of the page size, like `size`.
-   * @throws OsFailure what mmap says; `ENOMEM` when huge pages can't be reserved.
+   * @throws OsError what mmap says; `ENOMEM` when huge pages can't be reserved.
    */
   constructor(fd: number, offset: number, size: number, { huge, page }: SharedFile) {
     const flags = huge ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;

@@ -1,5 +1,5 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import { OsFailure } from './os-failure.js';
+import { OsError } from '../transports/os-error.js';
 
 /** What a descriptor is, as the kernel itself names it: a peer can't forge it, and no file system is asked. */
 export function describeDescriptor(fd: number): string {
@@ -7,7 +7,7 @@ export function describeDescriptor(fd: number): string {
     return readlinkSync(`/proc/self/fd/${fd}`);
   } catch (error) {
     const { code = 'EBADF', message } = error as NodeJS.ErrnoException;
-    throw new OsFailure(code, 'readlink', `find out what descriptor ${fd} is: ${message}`);
+    throw new OsError(code, 'readlink', `find out what descriptor ${fd} is: ${message}`);
   }
 }
 

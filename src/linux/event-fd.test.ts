@@ -81,12 +81,12 @@ test('what is no eventfd is refused and closed, whatever else could be waited fo
     timer,
   ]) {
     assert.throws(() => os().adoptEvent(fd), {
-      name: 'OsFailure',
+      name: 'OsError',
       code: 'EINVAL',
       message: /^can't use .* as an eventfd/,
     });
   }
-  assert.throws(() => os().adoptEvent(9999), { name: 'OsFailure' });
+  assert.throws(() => os().adoptEvent(9999), { name: 'OsError' });
   await descriptorsLeft(before);
 });
 

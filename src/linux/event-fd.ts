@@ -1,11 +1,12 @@
+import { OsError } from '../transports/os-error.js';
 import type { EventPort } from '../transports/ports.js';
 import { closeFd } from './close-fd.js';
 import { closeStranger } from './close-stranger.js';
 import { describeDescriptor, eventFdId, isEventFd } from './descriptor.js';
+import { check } from './errno.js';
 import { eventfd, write } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import { setNonBlocking } from './non-blocking.js';
-import { check, OsFailure } from './os-failure.js';
 import { EPOLLET, EPOLLIN, type Reactor, type Watch } from './reactor.js';
 
 const EFD_CLOEXEC = 0o2000000;
@@ -39,12 +40,12 @@ export class EventFd implements EventPort {
    * Takes a descriptor over. A socket or a file that could be waited for as well is refused: the peer's own end of its connection,
    * held here, would keep that from ever being seen to end.
    *
-   * @throws OsFailure `EINVAL` when it is no eventfd (then it is closed).
+   * @throws OsError `EINVAL` when it is no eventfd (then it is closed).
    */
   static adopt(reactor: Reactor, fd: number): EventFd {
     try {
       if (!isEventFd(fd)) {
-        throw new OsFailure('EINVAL', 'readlink', `use ${describeDescriptor(fd)} as an eventfd`);
+        throw new OsError('EINVAL', 'readlink', `use ${describeDescriptor(fd)} as an eventfd`);
       }
       setNonBlocking(fd);
     } catch (error) {

@@ -1,6 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, rmSync, statSync } from 'node:fs';
+import { OsError } from '../transports/os-error.js';
+import { lastError } from './errno.js';
 import { flock } from './libc.js';
-import { lastError, OsFailure } from './os-failure.js';
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -12,7 +13,7 @@ const LOOK_MS = 2;
  * Does `work` while no other process does its own under the same lock, which is a file at `path` for as long. The lock is the kernel's:
  * it ends with the process that has it, however that ends.
  *
- * @throws OsFailure `EAGAIN` when another process keeps it.
+ * @throws OsError `EAGAIN` when another process keeps it.
  */
 export function withFileLock<T>(path: string, work: () => T): T {
   const fd = lock(path);
@@ -34,9 +35,9 @@ function lock(path: string): number {
     if (code === undefined && isAt(path, fd)) return fd;
     closeSync(fd);
     if (code !== undefined && code !== 'EAGAIN' && code !== 'EINTR')
-      throw new OsFailure(code, 'flock', `lock ${path}`);
+      throw new OsError(code, 'flock', `lock ${path}`);
     if (performance.now() > deadline)
-      throw new OsFailure('EAGAIN', 'flock', `lock ${path}: another process keeps it`);
+      throw new OsError('EAGAIN', 'flock', `lock ${path}: another process keeps it`);
     Atomics.wait(nap, 0, 0, LOOK_MS);
   }
 }

@@ -39,7 +39,7 @@ export class LinuxOs implements Os {
   /**
    * Connects to whoever listens at `path`.
    *
-   * @throws OsFailure `ENOENT` or `ECONNREFUSED` when nobody does.
+   * @throws OsError `ENOENT` or `ECONNREFUSED` when nobody does.
    */
   connect(path: string): UnixChannel {
     return new UnixChannel(this.#reactor, connectSocket(path));
@@ -48,7 +48,7 @@ export class LinuxOs implements Os {
   /**
    * Listens at `path`: a socket file that nobody listens at any more is taken over.
    *
-   * @throws OsFailure `EADDRINUSE` when another process listens there.
+   * @throws OsError `EADDRINUSE` when another process listens there.
    */
   listen(path: string): UnixListener {
     return UnixListener.listen(this.#reactor, path);
@@ -58,7 +58,7 @@ export class LinuxOs implements Os {
    * Takes over a socket that this process was started with.
    *
    * @returns what it is: a listener, or a connection.
-   * @throws OsFailure when it is neither.
+   * @throws OsError when it is neither.
    */
   adoptSocket(fd: number): UnixListener | Channel {
     return UnixListener.listens(fd) ? this.adoptListener(fd) : this.#adopt(fd, expectConnected);
@@ -67,7 +67,7 @@ export class LinuxOs implements Os {
   /**
    * Takes over a descriptor that listens already.
    *
-   * @throws OsFailure when it does not (then it is closed).
+   * @throws OsError when it does not (then it is closed).
    */
   adoptListener(fd: number): UnixListener {
     return UnixListener.adopt(this.#reactor, fd);

@@ -78,7 +78,7 @@ test('a file that is too short is refused and closed', () => {
   ] as const) {
     assert.throws(
       () => os().map(dup(fd), offset, size),
-      { name: 'OsFailure', code: 'ENXIO', message: /bytes from .* of a file of 8192 bytes/ },
+      { name: 'OsError', code: 'ENXIO', message: /bytes from .* of a file of 8192 bytes/ },
       `${size} from ${offset}`,
     );
   }
@@ -339,7 +339,7 @@ test('huge pages that can not be reserved are refused when they are mapped, not 
   const free = Number(/HugePages_Free:\s+(\d+)/.exec(readFileSync('/proc/meminfo', 'latin1'))?.[1]);
   const size = (free + 1) * GIB;
   assert.equal(ftruncate(fd, size), 0);
-  assert.throws(() => os().map(fd, 0, size), { name: 'OsFailure', code: 'ENOMEM', syscall: 'mmap' });
+  assert.throws(() => os().map(fd, 0, size), { name: 'OsError', code: 'ENOMEM', syscall: 'mmap' });
 });
 
 test('a page that a full file system does not have is an error, and what it has can be used', (t) => {

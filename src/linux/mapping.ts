@@ -24,7 +24,7 @@ export class FileMapping implements Mapping {
    * Maps `size` bytes from `offset`, both in bytes; `offset` is a multiple of 4, not necessarily of a page. The
    * descriptor stays the caller's.
    *
-   * @throws OsFailure as `inspectSharedFile`, or what mmap says.
+   * @throws OsError as `inspectSharedFile`, or what mmap says.
    */
   constructor(fd: number, offset: number, size: number) {
     const file = inspectSharedFile(fd, offset, size, MAX_SIZE);

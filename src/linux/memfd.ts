@@ -1,7 +1,7 @@
 import { closeFd } from './close-fd.js';
+import { check } from './errno.js';
 import { fcntl, ftruncate, memfd_create } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { check } from './os-failure.js';
 
 const MFD_CLOEXEC = 0x1;
 const MFD_ALLOW_SEALING = 0x2;

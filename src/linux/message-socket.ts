@@ -1,7 +1,8 @@
+import { OsError } from '../transports/os-error.js';
 import { closeStranger } from './close-stranger.js';
+import { lastError } from './errno.js';
 import { recvmsg, sendmsg } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { lastError, OsFailure } from './os-failure.js';
 
 /** The most descriptors with one message. */
 export const MAX_FDS = 64;
@@ -62,7 +63,7 @@ const staged = new NativeBuffer(CHUNK);
  * Writes as many bytes from `start` as the socket takes without waiting, the descriptors with the first of them.
  *
  * @returns how many it took: 0 when it is full.
- * @throws OsFailure `EPIPE` or `ECONNRESET` when the other side is gone, `EBADF` for a descriptor that is not open.
+ * @throws OsError `EPIPE` or `ECONNRESET` when the other side is gone, `EBADF` for a descriptor that is not open.
  */
 export function sendMessage(fd: number, bytes: Uint8Array, start: number, fds: readonly number[]): number {
   let taken = 0;
@@ -76,7 +77,7 @@ export function sendMessage(fd: number, bytes: Uint8Array, start: number, fds: r
       const code = lastError();
       if (code === 'EINTR') continue;
       if (code === 'EAGAIN') break;
-      throw new OsFailure(code, 'sendmsg', `send ${size} bytes and ${fds.length} descriptors`);
+      throw new OsError(code, 'sendmsg', `send ${size} bytes and ${fds.length} descriptors`);
     }
     taken += sent;
   }
@@ -114,7 +115,7 @@ const NO_FDS: readonly number[] = [];
  * carried descriptors.
  *
  * @returns what was read, the descriptors being the caller's; `undefined` when there is nothing yet.
- * @throws OsFailure `EMSGSIZE` when descriptors were lost, `ECONNRESET` when the other side went with our bytes unread.
+ * @throws OsError `EMSGSIZE` when descriptors were lost, `ECONNRESET` when the other side went with our bytes unread.
  */
 export function receiveMessage(fd: number, memory: NativeBuffer): Received | undefined {
   incoming.point(memory, memory.bytes.length);
@@ -126,13 +127,13 @@ export function receiveMessage(fd: number, memory: NativeBuffer): Received | und
   if (size === -1) {
     const code = lastError();
     if (code === 'EAGAIN') return undefined;
-    throw new OsFailure(code, 'recvmsg', 'receive from the peer');
+    throw new OsError(code, 'recvmsg', 'receive from the peer');
   }
   const fds = takeDescriptors();
   const lost = (incoming.header.data.getUint32(MSG_FLAGS, true) & MSG_CTRUNC) !== 0;
   if (lost || fds.length > MAX_FDS) {
     for (const each of fds) closeStranger(each);
-    throw new OsFailure(
+    throw new OsError(
       'EMSGSIZE',
       'recvmsg',
       `receive the peer's descriptors: more than ${MAX_FDS} in one message, or this process may open no more`,

@@ -1,5 +1,5 @@
+import { check } from './errno.js';
 import { fcntl } from './libc.js';
-import { check } from './os-failure.js';
 
 const F_GETFL = 3;
 const F_SETFL = 4;

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
+import { check } from './errno.js';
 import { prctl } from './libc.js';
-import { check } from './os-failure.js';
 
 const PR_SET_PDEATHSIG = 1;
 

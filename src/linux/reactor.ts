@@ -1,8 +1,8 @@
 import koffi, { type node } from 'koffi';
 import { closeFd } from './close-fd.js';
+import { check } from './errno.js';
 import { epoll_create1, epoll_ctl, epoll_wait } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { check } from './os-failure.js';
 
 const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
@@ -65,7 +65,7 @@ export class Reactor {
    *
    * @param events - `EPOLLIN` and `EPOLLOUT`; with `EPOLLET`, `ready` is called once for each change, else for as long as it lasts.
    * @param ready - gets the events there were: those asked for, and EPOLLERR and EPOLLHUP.
-   * @throws OsFailure `EPERM` when it can't be waited for (a regular file), `EEXIST` when it is watched already.
+   * @throws OsError `EPERM` when it can't be waited for (a regular file), `EEXIST` when it is watched already.
    */
   watch(fd: number, events: number, ready: (events: number) => void): Watch {
     const token = this.#next++;

@@ -1,8 +1,9 @@
 import { Fifo } from '../transports/fifo.js';
+import { OsError } from '../transports/os-error.js';
 import { closeFd } from './close-fd.js';
+import { check } from './errno.js';
 import { fcntl } from './libc.js';
 import { sendMessage } from './message-socket.js';
-import { check, OsFailure } from './os-failure.js';
 
 const F_DUPFD_CLOEXEC = 1030;
 
@@ -35,12 +36,12 @@ export class SendQueue {
   /**
    * Copies the bytes and duplicates the descriptors.
    *
-   * @throws OsFailure `ENOBUFS` when more would wait than may: the peer does not read.
+   * @throws OsError `ENOBUFS` when more would wait than may: the peer does not read.
    */
   add(bytes: Uint8Array, fds: readonly number[]): void {
     const cost = SEND_COST + bytes.length + fds.length * FD_COST;
     if (this.#cost + cost > CAPACITY) {
-      throw new OsFailure('ENOBUFS', 'sendmsg', 'send: the peer does not read what it was sent');
+      throw new OsError('ENOBUFS', 'sendmsg', 'send: the peer does not read what it was sent');
     }
     const copies: number[] = [];
     try {

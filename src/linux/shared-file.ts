@@ -1,7 +1,7 @@
 import { fstatSync, readFileSync, statfsSync } from 'node:fs';
+import { OsError } from '../transports/os-error.js';
 import { describeDescriptor } from './descriptor.js';
 import { fcntl, getpagesize, madvise } from './libc.js';
-import { OsFailure } from './os-failure.js';
 
 const F_ADD_SEALS = 1033;
 const F_GET_SEALS = 1034;
@@ -32,12 +32,12 @@ export interface SharedFile {
  * If it can be sealed against shrinking it is. One that can't, a file of a mounted tmpfs or hugetlbfs, is a danger: when the peer truncates it,
  * or makes a hole that can't be filled again, the next access is a SIGBUS, which nobody survives.
  *
- * @throws OsFailure `ENODEV` when it is something else, `ENXIO` when it has no such bytes, `ENOMEM` when it can't be had safely.
+ * @throws OsError `ENODEV` when it is something else, `ENXIO` when it has no such bytes, `ENOMEM` when it can't be had safely.
  */
 export function inspectSharedFile(fd: number, offset: number, size: number, most: number): SharedFile {
   if (fcntl(fd, F_GET_SEALS, 0) === -1) {
     const what = `${describeDescriptor(fd)}: it is no memory (a memfd, or a file on tmpfs or hugetlbfs)`;
-    throw new OsFailure('ENODEV', 'fcntl', `map ${what}`);
+    throw new OsError('ENODEV', 'fcntl', `map ${what}`);
   }
   // Refused where its seals are sealed. Before the size is looked at, which then stays.
   fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
@@ -45,7 +45,7 @@ export function inspectSharedFile(fd: number, offset: number, size: number, most
   const aligned = offset >= 0 && offset % 4 === 0;
   if (!(Number.isInteger(size) && size > 0 && size <= most && aligned && offset + size <= file.size)) {
     const text = `map ${size} bytes from ${offset} of a file of ${file.size} bytes`;
-    throw new OsFailure('ENXIO', 'fstat', text);
+    throw new OsError('ENXIO', 'fstat', text);
   }
   const system = statfsSync(`/proc/self/fd/${fd}`);
   const huge = system.type === HUGETLBFS_MAGIC;
@@ -56,7 +56,7 @@ export function inspectSharedFile(fd: number, offset: number, size: number, most
   const allocated = file.blocks * 512 >= file.size;
   if (scarce && !allocated && (page > LARGE_PAGE || !canPopulate())) {
     const text = `map a file of ${file.size} bytes of which ${file.blocks * 512} are allocated: allocate all of it first`;
-    throw new OsFailure('ENOMEM', 'fstat', text);
+    throw new OsError('ENOMEM', 'fstat', text);
   }
   return { page, huge, scarce };
 }

@@ -1,5 +1,5 @@
+import { OsError } from '../transports/os-error.js';
 import { NativeBuffer } from './native-buffer.js';
-import { OsFailure } from './os-failure.js';
 
 export const AF_UNIX = 1;
 
@@ -11,13 +11,13 @@ const MAX_PATH = 107;
  *
  * @param syscall - what it is for.
  * @throws TypeError for a path that can't be one.
- * @throws OsFailure `ENAMETOOLONG` for more than 107 bytes.
+ * @throws OsError `ENAMETOOLONG` for more than 107 bytes.
  */
 export function socketAddress(path: string, syscall: 'bind' | 'connect'): NativeBuffer {
   if (path === '' || path.includes('\0')) throw new TypeError(`${JSON.stringify(path)} is no socket path`);
   const bytes = new TextEncoder().encode(path);
   if (bytes.length > MAX_PATH) {
-    throw new OsFailure(
+    throw new OsError(
       'ENAMETOOLONG',
       syscall,
       `use ${path} as a socket: its path has ${bytes.length} bytes and may have ${MAX_PATH}`,

@@ -1,9 +1,10 @@
 import { lstatSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { OsError } from '../transports/os-error.js';
 import { closeFd } from './close-fd.js';
+import { check, lastError } from './errno.js';
 import { withFileLock } from './file-lock.js';
 import { bind, connect } from './libc.js';
-import { check, lastError, OsFailure } from './os-failure.js';
 import { socketAddress } from './socket-address.js';
 import { openSocket, SOCK_DGRAM } from './unix-socket.js';
 
@@ -21,7 +22,7 @@ export class SocketFile {
   /**
    * Binds `fd` to `path`, where a socket file that nobody listens at may be in the way.
    *
-   * @throws OsFailure `EADDRINUSE` when somebody listens there, or the file is no socket.
+   * @throws OsError `EADDRINUSE` when somebody listens there, or the file is no socket.
    */
   static bind(fd: number, path: string): SocketFile {
     const address = socketAddress(path, 'bind');
@@ -48,7 +49,7 @@ export class SocketFile {
   }
 }
 
-/** @throws OsFailure `EADDRINUSE` when the file at `path` is in use, or is no socket. */
+/** @throws OsError `EADDRINUSE` when the file at `path` is in use, or is no socket. */
 function removeStale(path: string): void {
   const file = identity(path);
   if (file === undefined) return;
@@ -68,7 +69,7 @@ function isInUse(path: string): boolean {
     if (connect(probe, address.address, address.bytes.length) === 0) return true;
     const code = lastError();
     if (code !== 'ECONNREFUSED' && code !== 'EPROTOTYPE') {
-      throw new OsFailure(code, 'connect', `find out whether ${path} is in use`);
+      throw new OsError(code, 'connect', `find out whether ${path} is in use`);
     }
     return code === 'EPROTOTYPE';
   } finally {
@@ -76,8 +77,8 @@ function isInUse(path: string): boolean {
   }
 }
 
-function inUse(path: string, reason: string): OsFailure {
-  return new OsFailure('EADDRINUSE', 'bind', `listen at ${path}: ${reason}`);
+function inUse(path: string, reason: string): OsError {
+  return new OsError('EADDRINUSE', 'bind', `listen at ${path}: ${reason}`);
 }
 
 /** Which file is there, or `undefined` for none. */

@@ -1,8 +1,8 @@
 import type { Alarm } from '../virtio/clock.js';
 import { closeFd } from './close-fd.js';
+import { check } from './errno.js';
 import { timerfd_create, timerfd_settime } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { check } from './os-failure.js';
 import { EPOLLET, EPOLLIN, type Reactor, type Watch } from './reactor.js';
 import { type AlarmClock, CLOCK_MONOTONIC } from './time.js';
 

@@ -1,10 +1,10 @@
+import { OsError } from '../transports/os-error.js';
 import type { Channel, ChannelHandler } from '../transports/ports.js';
 import { closeFd } from './close-fd.js';
 import { closeLater } from './close-stranger.js';
 import { recv, shutdown } from './libc.js';
 import { MAX_FDS, type Received, receiveBuffer, receiveMessage, sendMessage } from './message-socket.js';
 import { NativeBuffer } from './native-buffer.js';
-import { OsFailure } from './os-failure.js';
 import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from './reactor.js';
 import { SendQueue } from './send-queue.js';
 
@@ -47,7 +47,7 @@ export class UnixChannel implements Channel {
 
   /**
    * @throws RangeError for more than 64 descriptors, or descriptors without a byte to carry them.
-   * @throws OsFailure for a descriptor that is not open.
+   * @throws OsError for a descriptor that is not open.
    */
   send(bytes: Uint8Array, fds: readonly number[] = []): void {
     if (fds.length > MAX_FDS || (fds.length > 0 && bytes.length === 0)) {
@@ -93,7 +93,7 @@ export class UnixChannel implements Channel {
       if (message?.size !== 0) return message;
       this.#end(undefined);
     } catch (error) {
-      if (!(error instanceof OsFailure)) throw error;
+      if (!(error instanceof OsError)) throw error;
       // The peer closed without reading all; whether it did is a matter of chance, and no error.
       this.#end(error.code === 'ECONNRESET' ? undefined : error);
     }
@@ -110,7 +110,7 @@ export class UnixChannel implements Channel {
   }
 
   #sendFailed(error: unknown): void {
-    if (!(error instanceof OsFailure) || error.code === 'EBADF') throw error;
+    if (!(error instanceof OsError) || error.code === 'EBADF') throw error;
     if (error.code === 'EPIPE' || error.code === 'ECONNRESET') {
       this.#deaf = true;
       this.#queue.clear();

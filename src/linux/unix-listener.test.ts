@@ -136,7 +136,7 @@ test('a live socket is refused, and its process does not hear of it', async () =
   const listener = os().listen(path);
   const door = new Door(listener);
   assert.throws(() => os().listen(path), {
-    name: 'OsFailure',
+    name: 'OsError',
     code: 'EADDRINUSE',
     message: `can't listen at ${path}: another process has its socket there (bind: EADDRINUSE)`,
   });

@@ -1,7 +1,8 @@
+import { OsError } from '../transports/os-error.js';
 import { closeFd } from './close-fd.js';
+import { check, lastError } from './errno.js';
 import { accept4, listen } from './libc.js';
 import { setNonBlocking } from './non-blocking.js';
-import { check, lastError, OsFailure } from './os-failure.js';
 import { EPOLLIN, type Reactor, type Watch } from './reactor.js';
 import { SocketFile } from './socket-file.js';
 import { UnixChannel } from './unix-channel.js';
@@ -45,7 +46,7 @@ export class UnixListener {
     this.#file = file;
   }
 
-  /** @throws OsFailure `EADDRINUSE` when another process listens at `path`, or a file that is no socket is there. */
+  /** @throws OsError `EADDRINUSE` when another process listens at `path`, or a file that is no socket is there. */
   static listen(reactor: Reactor, path: string): UnixListener {
     const fd = openSocket(SOCK_STREAM);
     try {
@@ -61,7 +62,7 @@ export class UnixListener {
   /**
    * Whether a socket is one that listens.
    *
-   * @throws OsFailure when the descriptor is no unix stream socket.
+   * @throws OsError when the descriptor is no unix stream socket.
    */
   static listens(fd: number): boolean {
     expectUnixStream(fd);
@@ -71,12 +72,12 @@ export class UnixListener {
   /**
    * Takes over a socket that listens already, as systemd passes one; its file is not removed.
    *
-   * @throws OsFailure when it does not (then it is closed).
+   * @throws OsError when it does not (then it is closed).
    */
   static adopt(reactor: Reactor, fd: number): UnixListener {
     try {
       if (!UnixListener.listens(fd)) {
-        throw new OsFailure('EINVAL', 'getsockopt', `accept from descriptor ${fd}, which does not listen`);
+        throw new OsError('EINVAL', 'getsockopt', `accept from descriptor ${fd}, which does not listen`);
       }
       setNonBlocking(fd);
     } catch (error) {
@@ -140,6 +141,6 @@ export class UnixListener {
     this.#watch = undefined;
     this.#retry = setTimeout(() => this.#update(), this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
-    this.#handler?.failed(new OsFailure(code, 'accept4', 'take a connection'));
+    this.#handler?.failed(new OsError(code, 'accept4', 'take a connection'));
   }
 }

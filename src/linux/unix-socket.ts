@@ -1,7 +1,8 @@
+import { OsError } from '../transports/os-error.js';
 import { closeFd } from './close-fd.js';
+import { check } from './errno.js';
 import { connect, getpeername, getsockopt, socket, socketpair } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { check, OsFailure } from './os-failure.js';
 import { AF_UNIX, socketAddress } from './socket-address.js';
 
 export const SOCK_STREAM = 1;
@@ -22,7 +23,7 @@ export function openSocket(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): number
 /**
  * A socket connected to whoever listens at `path`.
  *
- * @throws OsFailure `ENOENT` or `ECONNREFUSED` when nobody does, `EAGAIN` when too many wait to be accepted.
+ * @throws OsError `ENOENT` or `ECONNREFUSED` when nobody does, `EAGAIN` when too many wait to be accepted.
  */
 export function connectSocket(path: string): number {
   const address = socketAddress(path, 'connect');
@@ -50,7 +51,7 @@ export function pairSockets(): [number, number] {
 /**
  * Makes sure that a descriptor from elsewhere is a connected unix stream socket.
  *
- * @throws OsFailure `ENOTSOCK`, `EPROTOTYPE` or `ENOTCONN` when it is not.
+ * @throws OsError `ENOTSOCK`, `EPROTOTYPE` or `ENOTCONN` when it is not.
  */
 export function expectConnected(fd: number): void {
   peerNameSize(fd);
@@ -60,12 +61,12 @@ export function expectConnected(fd: number): void {
  * Makes sure that a descriptor from a peer is one of a connected pair, and not an end of a connection that somebody listened
  * for: were it one to this process, to hold it would keep that connection from ever being seen to end.
  *
- * @throws OsFailure as `expectConnected`, and `EINVAL` when its other end has a name.
+ * @throws OsError as `expectConnected`, and `EINVAL` when its other end has a name.
  */
 export function expectPaired(fd: number): void {
   if (peerNameSize(fd) > ADDRESS_FAMILY_SIZE) {
     const tried = `use descriptor ${fd} as a channel: it is not one of a pair, but connected to a listener`;
-    throw new OsFailure('EINVAL', 'getpeername', tried);
+    throw new OsError('EINVAL', 'getpeername', tried);
   }
 }
 
@@ -78,10 +79,10 @@ function peerNameSize(fd: number): number {
   return size.data.getUint32(0, true);
 }
 
-/** @throws OsFailure `ENOTSOCK` or `EPROTOTYPE` */
+/** @throws OsError `ENOTSOCK` or `EPROTOTYPE` */
 export function expectUnixStream(fd: number): void {
   if (socketOption(fd, SO_DOMAIN) !== AF_UNIX || socketOption(fd, SO_TYPE) !== SOCK_STREAM) {
-    throw new OsFailure('EPROTOTYPE', 'getsockopt', `use descriptor ${fd} as a unix stream socket`);
+    throw new OsError('EPROTOTYPE', 'getsockopt', `use descriptor ${fd} as a unix stream socket`);
   }
 }
 

@@ -84,9 +84,3 @@ export interface Os {
   createMemory(name: string, size: number): { readonly fd: number; readonly mapping: Mapping };
   closeFd(fd: number): void;
 }
-
-/** The operating system refused something. */
-export interface OsError extends Error {
-  /** The errno's name, such as `ENOENT`. */
-  readonly code: string;
-}

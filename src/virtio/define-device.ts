@@ -5,6 +5,7 @@ import type { ChainQueue, Running } from './chain-queue.js';
 import { ConfigSpace } from './config-space.js';
 import type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './device.js';
 import { isDeviceFeature } from './features.js';
+import type { MakeDevice } from './make-device.js';
 import type { Fields, Struct, Values } from './struct.js';
 import { handlerOf } from './struct-queue.js';
 
@@ -66,7 +67,7 @@ const MOST_QUEUES = 1024;
  */
 export function defineDevice<C extends Fields = Record<never, never>>(
   define: DeviceDefinition<C> | (() => DeviceDefinition<C>),
-): () => VirtioDevice {
+): MakeDevice {
   return () => new DefinedDevice(typeof define === 'function' ? define() : define);
 }
 

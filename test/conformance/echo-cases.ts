@@ -5,7 +5,7 @@ import type { Cases } from './suite.js';
 
 /** What the `echo` variant of virtio-test promises its driver. */
 export const echoCases: Cases = {
-  make: () => virtioTest(),
+  make: virtioTest(),
   command: ['test'],
   cases: {
     async 'a request is printed letter for letter and answered with 100 more'({ connect, printed }) {
@@ -75,7 +75,7 @@ export const echoCases: Cases = {
 
 /** What the `events` variant promises. */
 export const eventsCases: Cases = {
-  make: () => virtioTest({ variant: 'events', first: 20, every: 10 }),
+  make: virtioTest({ variant: 'events', first: 20, every: 10 }),
   command: ['test', '--variant', 'events', '--first', '20ms', '--every', '10ms'],
   cases: {
     async 'config changes come and their answers are printed, each counting up by one'({ connect, printed }) {

@@ -9,7 +9,7 @@ const now = (): number => performance.now();
 
 /** What virtio-misc promises its driver, whatever lies between. */
 export const miscCases: Cases = {
-  make: () => virtioMisc(),
+  make: virtioMisc(),
   command: ['misc'],
   cases: {
     async 'timers expire in deadline order, none early, each with its context'({ connect }) {

@@ -52,7 +52,7 @@ async function ringOf(
 
 /** Ring features are in force exactly where they were negotiated, at both ends (VIRTIO 1.3 §6). */
 export const ringCases: Cases = {
-  make: () => virtioTest(),
+  make: virtioTest(),
   command: ['test'],
   cases: {
     async '2.7.5.3.1: an indirect table is followed where that was negotiated'({ connect }) {

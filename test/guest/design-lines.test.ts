@@ -31,7 +31,7 @@ for (const [variant, queue, lines] of [
   ['events', 'print', ['******create virttest']],
 ] as const) {
   test(`variant ${variant}: probe and removal print the design's lines, and the queue has its name`, async () => {
-    const make = () => virtioTest({ variant });
+    const make = virtioTest({ variant });
     const { exitCode, console } = await runGuest(make, 'vfio-user', PROBE_AND_REMOVE);
     const all = withoutTime(console);
     assert.equal(exitCode, 0, all.join('\n'));
@@ -61,7 +61,7 @@ test('a registration that fails says so in the words of the design, and the driv
     `,
   );
   const { exitCode, console } = await runGuest(
-    () => virtioTest(),
+    virtioTest(),
     'vfio-user',
     `rmmod virtio_test; modprobe taken; modprobe virtio_test
      [ ! -e /sys/bus/virtio/drivers/virtio_test/virtio0 ] && echo not bound

@@ -77,7 +77,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
         began = resolve;
       });
       const guest = boot(
-        deviceArgs(virtioTest(), transport, join(folder, 'device.sock'), 'virtio0'),
+        deviceArgs(virtioTest()(), transport, join(folder, 'device.sock'), 'virtio0'),
         'echo Y > /sys/module/virtio_test/parameters/quiet; dmesg -c >/dev/null; echo begin; virtio-stress 64 20000 && echo end && dmesg && echo done',
         {
           onConsole(line) {

@@ -51,7 +51,7 @@ for (const vectors of [undefined, 0]) {
   test(`a guest whose memory is not shared sets timers, and again after a reboot, with ${interrupts}`, async () => {
     // Each is due after those before it, however long a slow guest takes to set it.
     const timers = 'misc-timer 100 200 300';
-    const { console, warnings } = await run(() => virtioMisc(), [timers, timers], vectors);
+    const { console, warnings } = await run(virtioMisc(), [timers, timers], vectors);
     const fired = console.map((line) => /\((\d+) ms\) expired/.exec(line)?.[1]);
     assert.deepEqual(
       fired.filter((delay) => delay !== undefined),
@@ -64,7 +64,7 @@ for (const vectors of [undefined, 0]) {
 test('processes of such a guest write at once, and each gets its own answer', async () => {
   const exec =
     'for p in 1 2 3 4 5 6 7 8; do (for n in 1 2 3 4 5 6 7 8 9 10; do virtio $n || exit 1; done) & done; wait';
-  const { console, warnings } = await run(() => virtioTest(), [exec]);
+  const { console, warnings } = await run(virtioTest(), [exec]);
   const answers = console.map((line) => /virtio response ret is (\d+)/.exec(line)?.[1]);
   const counts = new Map<string, number>();
   for (const answer of answers) if (answer !== undefined) counts.set(answer, (counts.get(answer) ?? 0) + 1);

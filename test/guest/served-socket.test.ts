@@ -21,8 +21,8 @@ function ownMemory(pid: number): number {
 const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
 
 for (const [transport, name, device, command] of [
-  ['vhost-user', 'test', virtioTest(), 'virtio 1'],
-  ['vfio-user', 'misc', virtioMisc(), 'misc-timer 10'],
+  ['vhost-user', 'test', virtioTest()(), 'virtio 1'],
+  ['vfio-user', 'misc', virtioMisc()(), 'misc-timer 10'],
 ] as const) {
   test(`${transport}: QEMU after QEMU is killed, and the device process serves the next as if nothing had been`, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));

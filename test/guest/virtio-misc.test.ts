@@ -15,7 +15,7 @@ for (const [vectors, interrupts] of [
 ] as const) {
   test(`three timers expire, each once, none early, and the guest hears in the device's order, with ${vectors === 0 ? 'INTx' : 'MSI-X'}`, async () => {
     const { exitCode, console, device, warnings } = await runGuest(
-      () => virtioMisc(),
+      virtioMisc(),
       'vfio-user',
       'misc-timer 500 250 1000 && grep virtio0 /proc/interrupts',
       vectors === undefined ? {} : { vectors },
@@ -52,7 +52,7 @@ for (const [vectors, interrupts] of [
 
 test('the demo module gets func(context) called with the contexts that it gave', async () => {
   const { console } = await runGuest(
-    () => virtioMisc(),
+    virtioMisc(),
     'vfio-user',
     `modprobe virtio_misc_demo && until [ $(dmesg | grep -c 'func(context) called') -ge 3 ]; do sleep 0.1; done
      rmmod virtio_misc_demo`,
@@ -66,7 +66,7 @@ test('the demo module gets func(context) called with the contexts that it gave',
 
 test('10,000 timers from 8 processes, a third cancelled: none early, lost, twice, or after its cancel', async () => {
   const { exitCode, console, warnings } = await runGuest(
-    () => virtioMisc(),
+    virtioMisc(),
     'vfio-user',
     'misc-timer-stress --processes 8 --timers 10000 --min-ms 1 --max-ms 5000 --cancel-third',
   );
@@ -84,7 +84,7 @@ test('10,000 timers from 8 processes, a third cancelled: none early, lost, twice
 });
 
 test('with 1,000 timers armed: the file closed, the driver removed and loaded, the guest rebooted', async () => {
-  const { exitCode, console, device, warnings } = await runGuest(() => virtioMisc(), 'vfio-user', [
+  const { exitCode, console, device, warnings } = await runGuest(virtioMisc(), 'vfio-user', [
     `misc-timer-stress --arm 1000 --delay-ms 600000 --exit && misc-timer 10 || exit
      misc-timer-stress --arm 1000 --delay-ms 600000 >/tmp/first & armed=$!
      until grep armed /tmp/first; do sleep 0.1; done
@@ -113,7 +113,7 @@ test('with 1,000 timers armed: the file closed, the driver removed and loaded, t
 
 test('a driver that posts its notification buffers late loses nothing', async () => {
   const { exitCode, console, device } = await runGuest(
-    () => virtioMisc(),
+    virtioMisc(),
     'vfio-user',
     `rmmod virtio_misc && modprobe virtio_misc notify_hold=Y
      misc-timer-stress --arm 1000 --delay-ms 1 >/tmp/held & held=$!
@@ -132,7 +132,7 @@ test('a driver that posts its notification buffers late loses nothing', async ()
 
 test('what the module exports to other modules holds: order, atomic context, cancelling, periodic timers', async () => {
   const { exitCode, console, warnings } = await runGuest(
-    () => virtioMisc(),
+    virtioMisc(),
     'vfio-user',
     'modprobe virtio_misc_selftest',
   );

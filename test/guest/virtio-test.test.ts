@@ -8,7 +8,7 @@ const QUIET = 'echo Y > /sys/module/virtio_test/parameters/quiet';
 for (const transport of ['vhost-user', 'vfio-user'] as const) {
   test(`64 processes make 10,000 requests over ${transport}: each gets its own answer`, async () => {
     const { exitCode, console, device, warnings } = await runGuest(
-      () => virtioTest(),
+      virtioTest(),
       transport,
       `${QUIET}; virtio-stress 64 10000`,
     );
@@ -29,7 +29,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
 for (const transport of ['vhost-user', 'vfio-user'] as const) {
   test(`polled over ${transport}, as long as it pays: the same`, async () => {
     const { exitCode, console, device, warnings } = await runGuest(
-      () => virtioTest(),
+      virtioTest(),
       transport,
       `${QUIET}; virtio-stress 16 2000`,
       { poll: true },
@@ -56,10 +56,7 @@ test('the driver is removed and loaded again under that load, and the guest rebo
     done
     touch /tmp/enough
     wait $stress`;
-  const { exitCode, console, warnings } = await runGuest(() => virtioTest(), 'vhost-user', [
-    load,
-    'virtio 10',
-  ]);
+  const { exitCode, console, warnings } = await runGuest(virtioTest(), 'vhost-user', [load, 'virtio 10']);
   const all = console.join('\n');
   assert.equal(exitCode, 0, all);
   const rounds = console.filter((line) => line.includes(' answered, '));

@@ -26,7 +26,7 @@ suspend() { echo devices >/sys/power/pm_test && echo freeze >/sys/power/state; }
 /** Boots the debug kernel with a device and runs commands; what it has to say against the driver fails the test. */
 export async function debugGuest(
   exec: string | readonly string[],
-  { make = () => virtioMisc(), ...options }: GuestOptions & { make?: () => VirtioDevice } = {},
+  { make = virtioMisc(), ...options }: GuestOptions & { make?: () => VirtioDevice } = {},
 ): Promise<GuestOutcome & { readonly all: string }> {
   const outcome = await runGuest(make, 'vfio-user', exec, {
     kernel: KERNEL,

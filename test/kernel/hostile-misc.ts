@@ -30,7 +30,7 @@ export type Mood =
 
 /** A virtio-misc device that does what its `mood` says, in which it starts anew after each reset. */
 export class HostileMisc implements VirtioDevice {
-  readonly #honest = virtioMisc();
+  readonly #honest = virtioMisc()();
   readonly id: number = this.#honest.id;
   readonly name: string = this.#honest.name;
   readonly features: bigint = this.#honest.features;

@@ -41,14 +41,14 @@ async function boot(tree: string, folder: string): Promise<readonly string[]> {
     prepareGuest({ progress, kernel: tree, source }),
   ]);
   const socket = path.join(folder, 'device.sock');
-  const server = await serve(() => virtioMisc(), { vfioUser: socket, print: false });
+  const server = await serve(virtioMisc(), { vfioUser: socket, print: false });
   const console: string[] = [];
   try {
     const { exitCode } = await bootGuest({
       qemu,
       image,
       exec: 'dmesg | grep -E "KTAP|ok [0-9]|# .*(pass|fail|skip):"; for p in misc-timer misc-timer-stress; do ln -s /bin/$p /test/$p; done; sh /test/virtio_misc.sh',
-      devices: deviceArgs(virtioMisc(), 'vfio-user', socket, 'virtio0'),
+      devices: deviceArgs(virtioMisc()(), 'vfio-user', socket, 'virtio0'),
       files: [
         { path: '/test/virtio_misc.sh', content: { source: path.join(tree, SELFTESTS, 'virtio_misc.sh') } },
       ],

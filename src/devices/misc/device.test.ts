@@ -10,7 +10,7 @@ const { OK, UNSUPPORTED, INVALID, EXISTS, NO_SPACE } = wire.STATUS;
 
 class MiscBench extends DeviceBench {
   constructor(options?: MiscOptions, features?: bigint) {
-    super(virtioMisc(options), features);
+    super(virtioMisc(options)(), features);
   }
 
   send(...words: number[]): number {

@@ -1,23 +1,29 @@
 import type { Alarm } from '../../virtio/clock.js';
 import { ConfigSpace } from '../../virtio/config-space.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../virtio/device.js';
+import type { MakeDevice } from '../../virtio/make-device.js';
 import { le64 } from '../../virtio/struct.js';
 import type { Chain } from '../../virtqueue/chain.js';
 import { Timers } from './timers.js';
 import * as wire from './wire.js';
 
-/** What `virtioMisc` makes. */
+/** What `virtioMisc` is told. */
 export interface MiscOptions {
   /** Timers that can be armed or undelivered at a time, 1 to 2^32 - 1. Default 65,536. */
   readonly maxTimers?: number;
 }
 
-/** virtio-misc: the guest sets timers, the device notifies it when they expire; never early, once each, in deadline order. */
-export function virtioMisc({ maxTimers = 65_536 }: MiscOptions = {}): VirtioDevice {
+/**
+ * virtio-misc: the guest sets timers, the device notifies it when they expire; never early, once each, in deadline order.
+ *
+ * @returns makes the device, for each front-end anew.
+ * @throws RangeError for a number of timers that can't be.
+ */
+export function virtioMisc({ maxTimers = 65_536 }: MiscOptions = {}): MakeDevice {
   if (!Number.isInteger(maxTimers) || maxTimers < 1 || maxTimers > 0xffff_ffff) {
     throw new RangeError(`maxTimers is a whole number from 1 to 4294967295, not ${maxTimers}`);
   }
-  return new MiscDevice(maxTimers);
+  return () => new MiscDevice(maxTimers);
 }
 
 /** Timers that are looked at in one turn, before others have theirs: a few ms. A notification takes as long as some of them. */

@@ -1,9 +1,9 @@
 import { type DeviceDefinition, defineDevice } from '../../virtio/define-device.js';
-import type { VirtioDevice } from '../../virtio/device.js';
+import type { MakeDevice } from '../../virtio/make-device.js';
 import { structQueue } from '../../virtio/struct-queue.js';
 import { Config, Counter, FEATURES, Request, Response, VIRTIO_ID_TEST } from './wire.js';
 
-/** What `virtioTest` makes. */
+/** What `virtioTest` is told. */
 export interface TestOptions {
   /** `echo` answers requests; `events` pushes config changes. Default `echo`. */
   readonly variant?: 'echo' | 'events';
@@ -24,13 +24,17 @@ const common = {
   config: { struct: Config, writable: ['actual', 'event'] },
 } as const;
 
-/** virtio-test: the smallest honest device, and the one to copy. It prints what it gets, letter for letter as its design has it. */
+/**
+ * virtio-test: the smallest honest device, and the one to copy. It prints what it gets, letter for letter as its design has it.
+ *
+ * @returns makes the device, for each front-end anew.
+ */
 export function virtioTest({
   variant = 'echo',
   first = 30_000,
   every = 1_000,
-}: TestOptions = {}): VirtioDevice {
-  return defineDevice(variant === 'echo' ? echo : () => events(first * 1e6, every * 1e6))();
+}: TestOptions = {}): MakeDevice {
+  return defineDevice(variant === 'echo' ? echo : () => events(first * 1e6, every * 1e6));
 }
 
 const echo: Definition = {

@@ -3,6 +3,7 @@ import { PoliteDriver } from '../../virtqueue/testing/polite-driver.js';
 import type { VirtioDevice } from '../device.js';
 import { DeviceRunner } from '../device-runner.js';
 import { RING_FEATURES } from '../features.js';
+import { type MakeDevice, madeDevice } from '../make-device.js';
 import type { Monitor } from '../monitor.js';
 import { FakeClock } from './fake-clock.js';
 
@@ -22,10 +23,12 @@ export class DeviceBench {
   readonly #deferred: (() => void)[] = [];
 
   /**
+   * @param given - what makes the device, or the device itself.
    * @param features - what the driver accepts of the device's own bits; all of them unless told.
    * @param monitor - looks on.
    */
-  constructor(device: VirtioDevice, features: bigint = device.features, monitor?: Monitor) {
+  constructor(given: MakeDevice | VirtioDevice, features?: bigint, monitor?: Monitor) {
+    const device = madeDevice(given, 'DeviceBench');
     this.interrupts = device.queues.map(() => 0);
     this.runner = new DeviceRunner(device, {
       clock: this.clock,
@@ -41,7 +44,7 @@ export class DeviceBench {
       warn: (line) => void this.warnings.push(line),
       monitor,
     });
-    this.runner.accept(features | RING_FEATURES);
+    this.runner.accept((features ?? device.features) | RING_FEATURES);
     this.drivers = device.queues.map(
       ({ size }) => new PoliteDriver({ size, eventIdx: true, indirect: true }),
     );

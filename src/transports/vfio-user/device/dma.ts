@@ -1,7 +1,8 @@
 import type { GuestMemory } from '../../../memory/guest-memory.js';
 import { MemoryError } from '../../../memory/memory-error.js';
 import { overLimit } from '../../memory-limit.js';
-import type { Mapping, Os, OsError } from '../../ports.js';
+import type { OsError } from '../../os-error.js';
+import type { Mapping, Os } from '../../ports.js';
 import type { DmaMap, DmaUnmap } from '../codec.js';
 import * as wire from '../messages.js';
 import { MAX_DMA_MAPS } from '../version.js';
