@@ -12,6 +12,7 @@ import { run } from './run.js';
 import { GUEST_SUITE } from './stock-kernel.js';
 import { findToolchain } from './toolchain.js';
 import type { UnpackContext } from './unpackers.js';
+import { VmError } from './vm-error.js';
 
 /** Fragments of kernel configurations. */
 const CONFIGS: string = fileURLToPath(new URL('../../../guest/linux/configs', import.meta.url));
@@ -92,6 +93,16 @@ export async function configureKernel(tree: string, make: Make, names: readonly 
   );
   await writeFile(config, `${[...kept, ...lines].join('\n')}\n`);
   await make(['-s', 'olddefconfig']);
+  const made = (await readFile(config, 'utf8')).split('\n');
+  const unlike = [...settings].filter(([name, value]) =>
+    value === 'n'
+      ? made.some((line) => line.startsWith(`${name}=`) && line !== `${name}=n`)
+      : !made.includes(`${name}=${value}`),
+  );
+  if (unlike.length > 0) {
+    const lines = unlike.map((pair) => pair.join('='));
+    throw new VmError('BUILD', `this Linux can't be configured with ${lines.join(', ')}`);
+  }
 }
 
 /** Builds vmlinux and the modules, and tells how many files are compiled. */
