@@ -6,10 +6,10 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-/** The project's own files that have to be loaded before a file. */
+/** The project's own files that a file names, for their types too. */
 function importsOf(file: string): string[] {
   const text = readFileSync(join(ROOT, file), 'utf8');
-  return [...text.matchAll(/^(?:import|export)\b(?! type)[^;]*?\bfrom '(\.[^']+)\.js';/gms)].map(([, name]) =>
+  return [...text.matchAll(/^(?:import|export)\b[^;]*?\bfrom '(\.[^']+)\.js';/gms)].map(([, name]) =>
     relative(ROOT, resolve(ROOT, dirname(file), `${name}.ts`)),
   );
 }

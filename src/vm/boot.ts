@@ -150,6 +150,7 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
     ...(microvm ? microvmClock(accel) : PC_CLOCK),
     // The kernel's tests of its cryptography take a fifth of an emulated boot.
     'cryptomgr.notests',
+    ...(image.needs?.params ?? []),
   ];
   const severalBoots = typeof exec !== 'string' && exec.length > 1;
   return [

@@ -1,6 +1,6 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { Kernel } from './kernel.js';
+import { CHECKS, type Kernel, type KernelNeeds } from './kernel.js';
 import { compileKernel, configHash, configureKernel, kernelMake } from './kernel-builder.js';
 import { findLinuxSource, unpackLinuxSource } from './linux-source.js';
 import type { UnpackContext } from './unpackers.js';
@@ -10,8 +10,7 @@ interface DebugKernel {
   readonly what: string;
   /** Fragments of its configuration, in `guest/linux/configs/`. */
   readonly configs: readonly string[];
-  readonly memory: number;
-  readonly slowness: number;
+  readonly needs: KernelNeeds;
 }
 
 /** Kernels that are built here, of Debian's linux-source-6.12, to see what a driver does wrong. */
@@ -19,14 +18,12 @@ export const DEBUG_KERNELS: Readonly<Record<string, DebugKernel>> = {
   debug: {
     what: 'a kernel that checks everything',
     configs: ['guest', 'debug'],
-    memory: 1024,
-    slowness: 10,
+    needs: CHECKS,
   },
   'debug-rt': {
     what: 'a real-time kernel that checks locks',
     configs: ['guest', 'rt'],
-    memory: 512,
-    slowness: 3,
+    needs: { ...CHECKS, memory: 512 },
   },
 };
 
@@ -40,7 +37,7 @@ export async function findDebugKernel(
   context: UnpackContext,
 ): Promise<Kernel> {
   const { cache, progress, signal } = context;
-  const { what, configs, memory, slowness } = DEBUG_KERNELS[name]!;
+  const { what, configs, needs } = DEBUG_KERNELS[name]!;
   const folder = await cache.entry(
     `linux-${name}`,
     { source: '6.12', configs: configHash(configs), version: 1 },
@@ -65,7 +62,7 @@ export async function findDebugKernel(
     vmlinux: path.join(folder, 'vmlinux'),
     headers: folder,
     busybox,
-    needs: { memory, slowness },
+    needs,
   };
 }
 

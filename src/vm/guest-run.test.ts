@@ -101,7 +101,8 @@ test('signs of life put off the end of a silent guest, and only they do', () => 
 
 test('a kernel that is slow by design is given its multiple of a minute', () => {
   withClock((tick) => {
-    const image = { needs: { memory: 1024, slowness: 5 } } as GuestImage;
+    const needs = { memory: 1024, slowness: 5, params: [] };
+    const image: GuestImage = { vmlinux: '', initramfs: '', release: '', buildLog: '', needs };
     const fake = new Fake('true', { image });
     tick(299_000);
     assert.equal(fake.ends, 0);

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Cache } from './cache.js';
+import { findKernel } from './find-kernel.js';
 import { GUEST_INIT } from './guest-init.js';
 import { makeInitramfs } from './initramfs.js';
-import { findKernel, type KernelNeeds } from './kernel.js';
+import type { KernelNeeds } from './kernel.js';
 import { buildGuestCode, type GuestCodeOptions } from './modules.js';
 import { type Progress, silent } from './progress.js';
 

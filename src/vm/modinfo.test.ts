@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { Cache } from './cache.js';
-import { findKernel } from './kernel.js';
+import { findKernel } from './find-kernel.js';
 import { moduleTables, readModinfo } from './modinfo.js';
 import { progressTo } from './progress.js';
 

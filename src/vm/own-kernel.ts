@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, type Stats } from 'node:fs';
 import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Kernel } from './kernel.js';
+import { CHECKS, type Kernel } from './kernel.js';
 import { MODULES, unpackModules } from './stock-kernel.js';
 import { type UnpackContext, unpackBytes } from './unpackers.js';
 import { VmError } from './vm-error.js';
@@ -33,7 +33,7 @@ async function builtKernel(folder: string, busybox: string): Promise<Kernel> {
     vmlinux: path.join(folder, 'vmlinux'),
     headers: folder,
     busybox,
-    ...(/^CONFIG_KASAN=y$/m.test(config.toString()) && { needs: { memory: 1024, slowness: 10 } }),
+    ...(/^CONFIG_KASAN=y$/m.test(config.toString()) && { needs: CHECKS }),
   };
 }
 
