@@ -6,6 +6,7 @@
  * them and notifies when they expire.
  */
 
+#include <linux/debugfs.h>
 #include <linux/math64.h>
 #include <linux/module.h>
 #include <linux/overflow.h>
@@ -25,7 +26,9 @@
 static LIST_HEAD(vmisc_devices);
 static DEFINE_SPINLOCK(vmisc_devices_lock);
 
-static bool notify_hold;
+/* Post no notification buffers while set, to see what the device does then */
+static bool vmisc_notify_hold;
+static struct dentry *vmisc_debugfs;
 
 static unsigned int answer_timeout = 30;
 module_param(answer_timeout, uint, 0644);
@@ -399,7 +402,7 @@ static void vmisc_post_notes(struct vmisc *vm)
 	struct scatterlist sg;
 	bool added = false;
 
-	while (vm->up && vm->num_notes && !READ_ONCE(notify_hold)) {
+	while (vm->up && vm->num_notes && !READ_ONCE(vmisc_notify_hold)) {
 		note = vm->notes[vm->num_notes - 1];
 		sg_init_one(&sg, note, sizeof(*note));
 		/* No room: the virtqueue has as many as it takes */
@@ -868,15 +871,19 @@ static void vmisc_config_changed(struct virtio_device *vdev)
 	spin_unlock_irqrestore(&vm->lock, flags);
 }
 
-static int vmisc_set_notify_hold(const char *val, const struct kernel_param *kp)
+static int vmisc_get_notify_hold(void *data, u64 *value)
+{
+	*value = READ_ONCE(vmisc_notify_hold);
+
+	return 0;
+}
+
+static int vmisc_set_notify_hold(void *data, u64 value)
 {
 	struct vmisc *vm;
 	unsigned long flags;
-	int err;
 
-	err = param_set_bool(val, kp);
-	if (err)
-		return err;
+	WRITE_ONCE(vmisc_notify_hold, value);
 
 	spin_lock_irqsave(&vmisc_devices_lock, flags);
 	list_for_each_entry(vm, &vmisc_devices, node) {
@@ -889,15 +896,8 @@ static int vmisc_set_notify_hold(const char *val, const struct kernel_param *kp)
 	return 0;
 }
 
-static const struct kernel_param_ops vmisc_notify_hold_ops = {
-	.flags = KERNEL_PARAM_OPS_FL_NOARG,
-	.set = vmisc_set_notify_hold,
-	.get = param_get_bool,
-};
-
-module_param_cb(notify_hold, &vmisc_notify_hold_ops, &notify_hold, 0644);
-MODULE_PARM_DESC(notify_hold,
-		 "Post no notification buffers while set, to test the device (default: N)");
+DEFINE_DEBUGFS_ATTRIBUTE(vmisc_notify_hold_fops, vmisc_get_notify_hold,
+			 vmisc_set_notify_hold, "%llu\n");
 
 /**
  * vmisc_breathe() - let interrupts in now and then in a long loop
@@ -1289,7 +1289,29 @@ static struct virtio_driver vmisc_driver = {
 	.restore = vmisc_restore,
 #endif
 };
-module_virtio_driver(vmisc_driver);
+
+static int __init vmisc_init(void)
+{
+	int err;
+
+	vmisc_debugfs = debugfs_create_dir(KBUILD_MODNAME, NULL);
+	debugfs_create_file_unsafe("notify_hold", 0600, vmisc_debugfs, NULL,
+				   &vmisc_notify_hold_fops);
+
+	err = register_virtio_driver(&vmisc_driver);
+	if (err)
+		debugfs_remove(vmisc_debugfs);
+
+	return err;
+}
+module_init(vmisc_init);
+
+static void __exit vmisc_exit(void)
+{
+	unregister_virtio_driver(&vmisc_driver);
+	debugfs_remove(vmisc_debugfs);
+}
+module_exit(vmisc_exit);
 
 MODULE_DESCRIPTION("Virtio misc (timers) driver");
 MODULE_LICENSE("GPL");

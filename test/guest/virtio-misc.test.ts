@@ -115,10 +115,11 @@ test('a driver that posts its notification buffers late loses nothing', async ()
   const { exitCode, console, device } = await runGuest(
     virtioMisc(),
     'vfio-user',
-    `rmmod virtio_misc && modprobe virtio_misc notify_hold=Y
+    `hold=/sys/kernel/debug/virtio_misc/notify_hold
+     cd /sys/bus/virtio/drivers/virtio_misc && echo virtio0 >unbind && echo 1 >$hold && echo virtio0 >bind || exit
      misc-timer-stress --arm 1000 --delay-ms 1 >/tmp/held & held=$!
      until grep armed /tmp/held; do sleep 0.1; done
-     echo N >/sys/module/virtio_misc/parameters/notify_hold
+     echo 0 >$hold
      wait $held && cat /tmp/held`,
   );
   const all = console.join('\n');
