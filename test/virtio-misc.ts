@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import './accel.js';
 
 export const MAIN: string = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 

@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import ms from 'ms';
 import { DeviceFile, isDeviceFile } from '../device-file/device-file.js';
 import { virtioMisc } from '../devices/misc/device.js';
 import { virtioTest } from '../devices/test/device.js';
 import type { VirtioDevice } from '../virtio/device.js';
+import { duration } from './duration.js';
 import { UsageError } from './usage-error.js';
 
 /** The options of all devices, as commander leaves them. */
@@ -103,14 +103,6 @@ export function vectorsOption(): Option {
       throw new InvalidArgumentError('write a whole number from 0 to 2048.');
     return Number(text);
   });
-}
-
-/** @returns ms */
-function duration(text: string): number {
-  const value = ms(text as ms.StringValue);
-  if (value === undefined || !(value > 0))
-    throw new InvalidArgumentError('write a time such as 500ms, 3s or 1m.');
-  return value;
 }
 
 function count(text: string): number {

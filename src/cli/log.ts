@@ -7,6 +7,13 @@ import type { Output } from './output.js';
 
 export type { Logger } from 'pino';
 
+/** Where the log is written. */
+export interface LogOutput {
+  write(text: string): void;
+  /** The line that says what was dropped. */
+  notice: Output['notice'];
+}
+
 /** What a line of the log is about. */
 export interface LineContext extends LogContext, Partial<Connection> {
   readonly device?: string;
@@ -17,7 +24,7 @@ export interface LineContext extends LogContext, Partial<Connection> {
  * it, because peers have their say in it.
  */
 export function makeLog(
-  output: Output,
+  output: LogOutput,
   format: 'auto' | 'pretty' | 'json' = 'auto',
   level: 'info' | 'trace' = 'info',
 ): Logger {

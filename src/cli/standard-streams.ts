@@ -24,8 +24,8 @@ export function takeOverStreams(room?: number): StandardStreams {
   if (streams !== undefined) return streams;
   const stdout = new Output(1, room);
   const stderr = sameFile(1, 2) ? stdout : new Output(2);
-  redirect(process.stdout, stdout);
-  redirect(process.stderr, stderr);
+  redirect(process.stdout, (text) => stdout.write(text));
+  redirect(process.stderr, (text) => stderr.write(text));
   process.once('exit', () => {
     stdout.endNow();
     if (stderr !== stdout) stderr.endNow();
@@ -55,15 +55,20 @@ export function printTo(output: Output, before: () => void = () => {}): Print {
   return Object.assign(print, { full: () => output.full() });
 }
 
-function redirect(stream: NodeJS.WriteStream, output: Output): void {
+/** Has somebody else write what anybody writes to Node's standard streams from now on, which were taken over. */
+export function divert(write: (text: string) => void): void {
+  for (const stream of [process.stdout, process.stderr]) redirect(stream, write);
+}
+
+function redirect(stream: NodeJS.WriteStream, write: (text: string) => void): void {
   // What is behind it is not written to any more, but may notice that its reader went.
-  stream.on('error', () => {});
+  stream.off('error', ignore).on('error', ignore);
   stream.write = (
     chunk: string | Uint8Array,
     encoding?: BufferEncoding | ((error?: Error | null) => void),
     callback?: (error?: Error | null) => void,
   ): boolean => {
-    output.write(
+    write(
       typeof chunk === 'string'
         ? Buffer.from(chunk, typeof encoding === 'string' ? encoding : 'utf8').toString()
         : Buffer.from(chunk).toString(),
@@ -73,6 +78,8 @@ function redirect(stream: NodeJS.WriteStream, output: Output): void {
     return true;
   };
 }
+
+function ignore(): void {}
 
 function sameFile(one: number, other: number): boolean {
   const [a, b] = [fstatSync(one), fstatSync(other)];

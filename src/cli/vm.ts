@@ -2,11 +2,14 @@ import { setMaxListeners } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import type { ReadStream } from 'node:tty';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { printable } from '../lines/printable.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { type Server, serve } from '../serve.js';
 import type { VirtioDevice } from '../virtio/device.js';
+import { combineMonitors, type Monitor, type Print } from '../virtio/monitor.js';
+import { bestAccel } from '../vm/accel.js';
 import { bootGuest } from '../vm/boot.js';
 import { MACHINES, type Machine } from '../vm/boot-options.js';
 import { KERNEL_NAMES } from '../vm/find-kernel.js';
@@ -14,6 +17,7 @@ import { prepareGuest } from '../vm/image.js';
 import { progressTo } from '../vm/progress.js';
 import { findQemu } from '../vm/qemu.js';
 import { DEFAULT_KERNEL } from '../vm/stock-kernel.js';
+import { VmError } from '../vm/vm-error.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
@@ -22,8 +26,11 @@ import {
   findDevices,
   vectorsOption,
 } from './device-options.js';
+import { duration, TIME_HELP } from './duration.js';
+import { GuestTerminal } from './guest-terminal.js';
 import { reloadOnSave } from './live-reload.js';
 import { type LineContext, makeLog } from './log.js';
+import { Metrics, metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
 import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
@@ -34,7 +41,7 @@ import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
   readonly device: readonly string[];
-  readonly exec: string;
+  readonly exec?: string;
   readonly module: readonly string[];
   readonly tool: readonly string[];
   readonly transport?: TransportName;
@@ -45,6 +52,8 @@ interface Options extends DeviceOptions {
   readonly memory: number;
   readonly cpus: number;
   readonly trace?: boolean;
+  readonly timeout?: number;
+  readonly metrics?: number;
   readonly verbose?: boolean;
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
@@ -56,16 +65,17 @@ const ROOM = 1 << 26;
 /** `virtio-misc vm`: a guest with devices, and a command in it. */
 export function vmCommand(): Command {
   const command = new Command('vm')
-    .summary('boot a guest with a device and run a command in it')
+    .summary('boot a guest with a device, for a command or a shell in it')
     .description(
-      `Boots a Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nDevices:\n${DEVICE_LIST}`,
+      `Boots a Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nWithout --exec there is a shell in the guest, for you. What the devices print comes on lines of its own (or wherever you send\nstderr); a device's file that you save takes over at once; Ctrl-A x ends the guest, Ctrl-A h helps.\n\nDevices:\n${DEVICE_LIST}`,
     )
+    .addHelpText('after', `\n${TIME_HELP}`)
     .addOption(
       new Option('--device <name>', 'which device, or its file; may be given several times')
         .argParser(oneMore)
         .makeOptionMandatory(),
     )
-    .requiredOption('--exec <command>', 'the shell command to run in the guest')
+    .option('--exec <command>', 'the shell command to run in the guest; a shell for you unless told')
     .addOption(
       new Option('--module <file.c>', 'a kernel module to build and load; may be given several times')
         .argParser(oneMore)
@@ -83,7 +93,11 @@ export function vmCommand(): Command {
       ]),
     )
     .addOption(vectorsOption())
-    .option('--accel <name>', "QEMU's accelerator, such as kvm", 'tcg')
+    .addOption(
+      new Option('--accel <name>', "QEMU's accelerator, such as kvm or tcg; auto is kvm where you may use it")
+        .env('VIRTIO_MISC_ACCEL')
+        .default('tcg'),
+    )
     .addOption(
       new Option('--machine <type>', "QEMU's machine; microvm has virtio-mmio and no PCI")
         .choices(MACHINES)
@@ -93,6 +107,10 @@ export function vmCommand(): Command {
     .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
+    .addOption(
+      new Option('--timeout <time>', 'end a command, or a shell, that takes longer').argParser(duration),
+    )
+    .addOption(metricsOption())
     .option('--verbose', "show the kernel's boot messages too")
     .addOption(pollOption())
     .option('--quiet', 'do not show what the devices print');
@@ -107,6 +125,10 @@ interface Attachment {
 }
 
 async function run(options: Options): Promise<void> {
+  if (options.exec === undefined && !process.stdin.isTTY)
+    throw new UsageError(
+      'say what to run in the guest: --exec COMMAND; a shell needs a terminal, and standard input is none',
+    );
   const streams = takeOverStreams(ROOM);
   const attachments = (await findDevices(options.device, options)).map((kind): Attachment => {
     const device = kind.make(options);
@@ -118,21 +140,39 @@ async function run(options: Options): Promise<void> {
   const stop = new AbortController();
   // Every process and download that is under way listens.
   setMaxListeners(0, stop.signal);
-  let stopped: NodeJS.Signals | undefined;
+  let stopped: NodeJS.Signals | 'Ctrl-A x' | undefined;
   const stopping = stopSignal().then((signal) => {
     stopped = signal;
     stop.abort();
   });
+  const end = (): void => {
+    stopped ??= 'Ctrl-A x';
+    stop.abort();
+  };
   endWithNpm();
+  const terminal =
+    options.exec === undefined ? new GuestTerminal(process.stdin as ReadStream, streams) : undefined;
   try {
-    process.exitCode = await runGuest(attachments, options, streams, stop.signal);
+    process.exitCode = await runGuest(
+      attachments,
+      options,
+      streams,
+      stop.signal,
+      terminal && { terminal, end },
+    );
   } catch (error) {
     if (stopped === undefined) throw error;
     process.stderr.write(`virtio-misc: stopped by ${stopped}\n`);
-    process.exitCode = 128 + constants.signals[stopped];
+    process.exitCode = stopped === 'Ctrl-A x' ? 0 : 128 + constants.signals[stopped];
   }
   // Whoever reads slowly, in a pager for example, gets it all.
   await Promise.race([endStreams(Number.POSITIVE_INFINITY), stopping]);
+}
+
+/** A terminal for the guest's shell, and what ends the guest. */
+interface Seat {
+  readonly terminal: GuestTerminal;
+  end(): void;
 }
 
 async function runGuest(
@@ -140,36 +180,45 @@ async function runGuest(
   options: Options,
   { stdout, stderr }: StandardStreams,
   signal: AbortSignal,
+  seat: Seat | undefined,
 ): Promise<number> {
-  const log = makeLog(stderr, 'pretty', options.trace ? 'trace' : 'info');
+  const log = makeLog(seat?.terminal ?? stderr, 'pretty', options.trace ? 'trace' : 'info');
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
   const servers: Server[] = [];
   const stopReloading: (() => void)[] = [];
   // What the guest printed before it touched a device comes before what the device prints.
   let drainConsole = (): void => {};
-  const print = printTo(stdout, () => drainConsole());
+  const printed = printTo(stdout, () => drainConsole());
+  const printOf = (device: string): Print =>
+    seat === undefined ? printed : (line) => seat.terminal.device(device, line);
   const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
+  const metrics = options.metrics === undefined ? undefined : new Metrics();
+  const page = await metrics?.listen(options.metrics!);
   try {
     const args: string[] = [];
     for (const [index, { kind, device, transport }] of attachments.entries()) {
       const socket = join(folder, `${index}.sock`);
       args.push(...deviceArgs(device, transport, socket, `virtio${index}`, options.machine));
-      const place = transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket };
-      const vectors = options.vectors === undefined ? {} : { vectors: options.vectors };
-      const warn = (line: string): void => log.warn(line);
-      const monitor = options.trace ? { monitor: () => traceTo(log, traces, { device: device.name }) } : {};
       const server = await serve(() => kind.make(options), {
-        ...place,
-        ...vectors,
-        ...monitor,
-        print: options.quiet ? false : print,
+        ...(transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket }),
+        ...(options.vectors !== undefined && { vectors: options.vectors }),
         ...(options.poll !== undefined && { poll: options.poll }),
-        warn,
+        print: options.quiet ? false : printOf(device.name),
+        warn: (line) => log.warn(line),
+        monitor: (served, connection) => {
+          const monitors: Monitor[] = [];
+          if (metrics !== undefined) monitors.push(metrics.monitor(served, connection));
+          if (options.trace) monitors.push(traceTo(log, traces, { device: device.name }));
+          return monitors.length > 0 ? combineMonitors(monitors) : undefined;
+        },
+        gone: (_socket, _error, connection) => metrics?.gone(connection),
       });
       servers.push(server);
-      if (kind.file !== undefined) stopReloading.push(reloadOnSave(kind.file, server, log));
+      if (kind.file !== undefined)
+        stopReloading.push(reloadOnSave(kind.file, server, log, (result) => metrics?.reloaded(result)));
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);
     }
+    if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
     const progress = progressTo(process.stderr);
     const [qemu, image] = await Promise.all([
       findQemu({ progress, signal }),
@@ -185,32 +234,53 @@ async function runGuest(
     const booted = new Promise<void>((resolve) => {
       ready = resolve;
     });
+    const accel = options.accel === 'auto' ? bestAccel() : options.accel;
     const guest = bootGuest({
       qemu,
       image,
-      exec: options.exec,
+      ...(seat === undefined
+        ? {
+            exec: options.exec,
+            onConsole: (line) => stdout.write(`${process.stdout.isTTY ? shown(line) : line}\n`),
+          }
+        : { shell: seat.terminal.shell }),
       load: options.module.map((file) => basename(file, '.c')),
       devices: args,
-      accel: options.accel,
+      accel,
       machine: options.machine,
       memory: options.memory,
       cpus: options.cpus,
       verbose: options.verbose ?? false,
+      timeout: options.timeout,
       signal,
-      onConsole: (line) => stdout.write(`${process.stdout.isTTY ? shown(line) : line}\n`),
       onReady: ready,
     });
     drainConsole = guest.drainConsole;
-    await progress.step(`Booting Linux ${image.release} in QEMU ${qemu.version}`, () =>
-      Promise.race([booted, guest.finished]),
+    const finished = guest.finished.catch((error: unknown) => {
+      throw options.accel === 'auto' && accel === 'kvm' ? withAdvice(error) : error;
+    });
+    await progress.step(`Booting Linux ${image.release} in QEMU ${qemu.version} (${accel})`, () =>
+      Promise.race([booted, finished]),
     );
-    return (await guest.finished).exitCode;
+    if (seat !== undefined) {
+      process.stderr.write('A shell in the guest: Ctrl-A x ends it, Ctrl-A h helps.\n');
+      seat.terminal.start(guest, seat.end);
+    }
+    return (await finished).exitCode;
   } finally {
+    seat?.terminal.end();
     for (const stop of stopReloading) stop();
     for (const server of servers) server.close();
+    page?.close();
     traces.flush();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** KVM may be there and not work, in a virtual machine for example. */
+function withAdvice(error: unknown): unknown {
+  if (!(error instanceof VmError && error.code === 'QEMU' && /kvm/i.test(error.message))) return error;
+  return new VmError('QEMU', `${error.message} (--accel tcg does without KVM)`, { cause: error });
 }
 
 /** A line of the guest's console on a terminal: colours and tabs may pass, nothing else that steers it. */

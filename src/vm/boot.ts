@@ -8,18 +8,20 @@
  * `devices` are QEMU arguments, such as ['-chardev', 'socket,id=c0,path=S', '-device', 'vhost-user-test-device-pci,chardev=c0,...'];
  * the guest's memory is a shared memfd already. Drivers of the devices found are loaded before the command starts (by modprobe, as a
  * distribution does); `load` names more modules. A list of commands has the guest reboot between them; a command may also
- * reboot the guest by itself (`reboot -f`), and the next one then runs in the new boot.
+ * reboot the guest by itself (`reboot -f`), and the next one then runs in the new boot. With `shell` there is a shell for a person
+ * instead, on the guest's console: its output goes to `shell.onOutput`, and `type` sends it keys.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
-import type { BootOptions } from './boot-options.js';
+import type { BootOptions, TerminalSize } from './boot-options.js';
 import { ConsolePipe } from './console.js';
 import { GuestRun } from './guest-run.js';
 import { makeFileSegment } from './initramfs.js';
 import { MICROVM, MICROVM_DEVICES, microvmClock, wholePages } from './microvm.js';
+import { ShellConsole } from './shell-console.js';
 import { VmError } from './vm-error.js';
 
 export interface RunningGuest {
@@ -33,6 +35,14 @@ export interface RunningGuest {
    * in the order they happened.
    */
   drainConsole(): void;
+  /**
+   * Sends keys to a guest's shell.
+   *
+   * @returns whether it takes them as they come; if not, `onRoom` is called when it does again.
+   */
+  type(keys: Uint8Array, onRoom: () => void): boolean;
+  /** The terminal of a guest's shell has another size. */
+  resize(size: TerminalSize): void;
 }
 
 /** Milliseconds that a QEMU is given to go when asked, before it is killed. */
@@ -41,25 +51,32 @@ const GRACE = 5000;
 /** Boots a guest. Returns at once; the guest's end, and all failures, come through `finished`. */
 export function bootGuest(options: BootOptions): RunningGuest {
   const run = new GuestRun(options);
-  const console = new ConsolePipe((line) => run.consoleLine(line));
-  return { finished: start(options, run, console), drainConsole: () => console.drain() };
+  const line = (text: string): void => run.consoleLine(text);
+  const console = options.shell ? new ShellConsole(options.shell, line) : new ConsolePipe(line);
+  return {
+    finished: start(options, run, console),
+    drainConsole: () => console.drain(),
+    type: (keys, onRoom) => !(console instanceof ShellConsole) || console.type(keys, onRoom),
+    resize: (size) => run.resize(size),
+  };
 }
 
 async function start(
   options: BootOptions,
   run: GuestRun,
-  console: ConsolePipe,
+  console: ConsolePipe | ShellConsole,
 ): Promise<{ exitCode: number }> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'virtio-misc-vm-'));
+  let folder: string | undefined;
   try {
     let qemu: ChildProcess;
     try {
+      folder = await mkdtemp(path.join(tmpdir(), 'virtio-misc-vm-'));
       const initramfs = await withFiles(options, folder);
       if (options.signal?.aborted) throw new VmError('ABORTED', 'stopped');
       const [program, ...first] = options.qemu.command as [string, ...string[]];
       qemu = spawn(program, [...first, ...machineArgs(options, initramfs)], {
-        // The third descriptor is the control channel: a socket pair that QEMU has as its second serial port.
-        stdio: ['ignore', console.writeEnd, 'pipe', 'pipe'],
+        // The fourth descriptor is the control channel: a socket pair that QEMU has as its second serial port. The fifth is a shell's.
+        stdio: ['ignore', console.writeEnd, 'pipe', 'pipe', ...(options.shell ? ['pipe' as const] : [])],
         // Not in the terminal's group: Ctrl-C is this process's affair, which then ends QEMU.
         detached: true,
       });
@@ -69,17 +86,18 @@ async function start(
     if (qemu.pid !== undefined) options.onSpawn?.(qemu.pid);
     return await supervise(options, run, console, qemu);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   }
 }
 
 async function supervise(
   { signal }: BootOptions,
   run: GuestRun,
-  console: ConsolePipe,
+  console: ConsolePipe | ShellConsole,
   qemu: ChildProcess,
 ): Promise<{ exitCode: number }> {
-  const control = qemu.stdio?.[3] as Duplex | undefined;
+  const [, , , control, terminal] = qemu.stdio as unknown as (Duplex | undefined)[];
+  if (console instanceof ShellConsole) console.attach(terminal);
   if (control) {
     // QEMU's end is heard of through 'close'.
     control.on('error', () => {});
@@ -133,6 +151,7 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
   const {
     image,
     exec,
+    shell,
     devices = [],
     machine = 'q35',
     accel = 'tcg',
@@ -143,7 +162,8 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
   const memory = Math.max(asked, image.needs?.memory ?? 0);
   const microvm = machine === 'microvm';
   const kernel = [
-    'console=ttyS0',
+    // At its usual 9600 bits a second the port would sit on keys that are typed.
+    'console=ttyS0,115200',
     ...(verbose ? [] : ['quiet']),
     // An oops is as good as a panic here, and a panic reboots at once, which is how it is noticed.
     ...['oops=panic', 'panic=-1'],
@@ -152,7 +172,7 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
     'cryptomgr.notests',
     ...(image.needs?.params ?? []),
   ];
-  const severalBoots = typeof exec !== 'string' && exec.length > 1;
+  const severalBoots = shell !== undefined || (typeof exec !== 'string' && exec!.length > 1);
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     // QEMU goes when this process does, however that ends.
@@ -173,7 +193,8 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
       '-machine',
       `${microvm ? MICROVM : machine},memory-backend=ram`,
     ],
-    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-chardev', shell ? 'socket,id=console,fd=4' : 'stdio,id=console,signal=off'],
+    ...['-serial', 'chardev:console'],
     ...['-chardev', 'socket,id=control,fd=3'],
     ...(microvm ? MICROVM_DEVICES : ['-serial', 'chardev:control']),
     ...['-kernel', image.vmlinux, '-initrd', initramfs, '-append', kernel.join(' ')],

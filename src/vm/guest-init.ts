@@ -3,9 +3,10 @@
  * serial port, one line each way at a time:
  *
  * guest to host: `ready` after each boot, `alive` now and then, `unloadable MODULES`, `exit STATUS`.
- * host to guest: `run MODULES COMMAND` (names with commas between, or `-`; base64), `reboot`, `poweroff`.
+ * host to guest: `run MODULES COMMAND` (names with commas between, or `-`; base64), `shell MODULES TERM ROWS COLUMNS`, `size ROWS COLUMNS`
+ * while that runs, `reboot`, `poweroff`.
  *
- * The first serial port is the console: the kernel's messages and the command's output.
+ * The first serial port is the console: the kernel's messages, and the command's output or the shell.
  */
 export const GUEST_INIT: string = `#!/bin/busybox sh
 export PATH=/bin HOME=/root TERM=dumb
@@ -39,15 +40,18 @@ trap 'poweroff -f' USR1 USR2
 echo ready >&3
 while sleep 2; do echo alive; done >&3 &
 
+load() {
+  case $(cat /proc/cmdline) in *quiet*) echo 7 >/proc/sys/kernel/printk ;; esac
+  modules=$(echo "$1" | tr , ' ')
+  [ "$modules" = - ] || modprobe -a $modules && return
+  echo "unloadable $modules" >&3
+  false
+}
+
 while read -r verb modules command; do
   case $verb in
   run)
-    case $(cat /proc/cmdline) in *quiet*) echo 7 >/proc/sys/kernel/printk ;; esac
-    modules=$(echo "$modules" | tr , ' ')
-    if [ "$modules" != - ] && ! modprobe -a $modules; then
-      echo "unloadable $modules" >&3
-      continue
-    fi
+    load "$modules" || continue
     command=$(echo "$command" | base64 -d)
     setsid sh -c "$command" </dev/null 3>&- &
     wait $!
@@ -56,6 +60,15 @@ while read -r verb modules command; do
     stty -F /dev/console -onlcr
     echo "exit $status" >&3
     ;;
+  shell)
+    load "$modules" || continue
+    set -- $command
+    stty -F /dev/ttyS0 rows $2 cols $3
+    # A job in the background would ignore Ctrl-C, and so would all that it starts: setsid goes there by itself when it is told to
+    # leave a group that it leads. The controlling terminal of it all can't be /dev/console.
+    TERM=$1 PS1='guest:\\w\\$ ' setsid sh -c 'exec setsid -c sh -c "sh -l 3>&-; echo exit \\$? >&3"' </dev/ttyS0 >/dev/ttyS0 2>&1
+    ;;
+  size) stty -F /dev/ttyS0 rows $modules cols $command ;;
   reboot | poweroff)
     stty -F /dev/ttyS1 raw
     $verb -f

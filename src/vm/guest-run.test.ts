@@ -15,7 +15,7 @@ class Fake {
   readonly run: GuestRun;
   readonly #control: Duplex;
 
-  constructor(exec: string | string[], options: Partial<BootOptions> = {}) {
+  constructor(exec: string | string[] | undefined, options: Partial<BootOptions> = {}) {
     const onConsole = (line: string): void => void this.lines.push(line);
     this.run = new GuestRun({ exec, onConsole, image: {}, ...options } as BootOptions);
     this.#control = new Duplex({
@@ -179,4 +179,42 @@ test('lines that a guest should not send do no harm', () => {
 
 test('a guest needs a command', () => {
   assert.throws(() => new GuestRun({ exec: [], onConsole: () => {} } as unknown as BootOptions), RangeError);
+});
+
+test('a shell is started with its terminal, in each boot again; its exit code is the result', () => {
+  const shell = { term: 'xterm', rows: 24, columns: 80, onOutput() {} };
+  const fake = new Fake(undefined, { shell, load: ['one'] });
+  fake.run.resize({ rows: 30, columns: 90 });
+  fake.says('ready\n');
+  assert.deepEqual(fake.sent, ['shell one xterm 30 90\n']);
+  fake.run.resize({ rows: 31, columns: 91 });
+  // The person rebooted the guest.
+  fake.says('ready\n');
+  fake.says('exit 3\n');
+  fake.run.resize({ rows: 32, columns: 92 });
+  assert.deepEqual(fake.sent.slice(1), ['size 31 91\n', 'shell one xterm 31 91\n', 'poweroff\n']);
+  assert.deepEqual(fake.run.ended(0, ''), { exitCode: 3 });
+  fake.run.detach();
+});
+
+test('a guest that its shell powers off has come to a good end, one that panics has not', () => {
+  const shell = { term: 'xterm', rows: 24, columns: 80, onOutput() {} };
+  const off = new Fake(undefined, { shell });
+  assert.equal(off.failure().code, 'GONE');
+  off.says('ready\n');
+  assert.deepEqual(off.run.ended(0, ''), { exitCode: 0 });
+  off.run.detach();
+  const panicked = new Fake(undefined, { shell });
+  panicked.says('ready\n');
+  panicked.run.consoleLine('Kernel panic - not syncing: sysrq');
+  panicked.says('ready\n');
+  assert.equal(panicked.failure().code, 'PANIC');
+  panicked.run.detach();
+});
+
+test('a guest has a command or a shell, and a kind of terminal that is a word', () => {
+  const shell = { term: 'xterm', rows: 24, columns: 80, onOutput() {} };
+  assert.throws(() => new Fake(undefined), RangeError);
+  assert.throws(() => new Fake('true', { shell }), RangeError);
+  assert.throws(() => new Fake(undefined, { shell: { ...shell, term: 'a b; reboot' } }), RangeError);
 });

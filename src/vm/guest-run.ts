@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { BootOptions } from './boot-options.js';
+import type { BootOptions, TerminalSize } from './boot-options.js';
 import { VmError, type VmErrorCode } from './vm-error.js';
 
 /** Console lines kept for the message of a failure. */
@@ -22,7 +22,10 @@ export interface GuestHost {
 /** The state of one guest, from its first boot to its end: the host's side of the protocol that `guest-init.ts` describes. */
 export class GuestRun {
   readonly #options: BootOptions;
+  /** None when there is a shell. */
   readonly #commands: readonly string[];
+  /** Of the shell's terminal. */
+  #size: TerminalSize | undefined;
   readonly #lastLines: string[] = [];
   #control: Duplex | undefined;
   #host: GuestHost | undefined;
@@ -42,8 +45,13 @@ export class GuestRun {
 
   constructor(options: BootOptions) {
     this.#options = options;
-    this.#commands = typeof options.exec === 'string' ? [options.exec] : options.exec;
-    if (this.#commands.length === 0) throw new RangeError('exec: a guest needs a command');
+    const { exec = [], shell } = options;
+    this.#commands = typeof exec === 'string' ? [exec] : exec;
+    this.#size = shell;
+    if (this.#commands.length > 0 === (shell !== undefined))
+      throw new RangeError('exec, shell: a guest needs a command or a shell, one of them');
+    if (shell !== undefined && !/^[\w.+-]+$/.test(shell.term))
+      throw new RangeError(`shell: '${shell.term}' is no kind of terminal`);
   }
 
   attach(control: Duplex, host: GuestHost): void {
@@ -59,11 +67,17 @@ export class GuestRun {
     clearTimeout(this.#deadline);
   }
 
+  /** The shell's terminal has another size. */
+  resize(size: TerminalSize): void {
+    this.#size = size;
+    if (this.#running && this.#options.shell) this.#send(`size ${size.rows} ${size.columns}`);
+  }
+
   consoleLine(line: string): void {
     this.#lastLines.push(line);
     if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
     this.#panic ??= /Kernel panic - not syncing: (.*)/.exec(line)?.[1];
-    if (this.#running || this.#options.verbose) this.#options.onConsole(line);
+    if (this.#running || this.#options.verbose) this.#options.onConsole?.(line);
   }
 
   /** Ends the guest because of an error; the first one counts. */
@@ -79,6 +93,8 @@ export class GuestRun {
     if (this.#failure) throw this.#failure;
     if (this.#panic) throw this.#error('PANIC', `the guest panicked (${this.#panic})`);
     if (status !== 0) throw new VmError('QEMU', `QEMU ended with ${status}${said && `: ${said}`}`);
+    // `poweroff` in a shell is one way to leave it.
+    if (this.#exitCode === undefined && this.#options.shell && this.#running) return { exitCode: 0 };
     if (this.#exitCode === undefined)
       throw this.#error('GONE', 'the guest went down before its command ended');
     return { exitCode: this.#exitCode };
@@ -104,22 +120,36 @@ export class GuestRun {
 
   #ready(): void {
     const command = this.#commands[this.#started];
-    if (this.#panic) this.fail(this.#error('PANIC', `the guest panicked (${this.#panic})`));
+    if (this.#options.shell && !this.#panic) this.#startShell(this.#options.shell.term);
+    else if (this.#panic) this.fail(this.#error('PANIC', `the guest panicked (${this.#panic})`));
     else if (command === undefined)
       this.fail(this.#error('GONE', 'the guest rebooted while it ran the last command'));
     else this.#start(command);
   }
 
   #start(command: string): void {
+    this.#begin('command');
+    this.#send(`run ${this.#load} ${Buffer.from(command).toString('base64')}`);
+  }
+
+  #startShell(term: string): void {
+    this.#begin('shell');
+    this.#send(`shell ${this.#load} ${term} ${this.#size!.rows} ${this.#size!.columns}`);
+  }
+
+  #begin(what: 'command' | 'shell'): void {
     // What the boot printed is out of the way before the command's lines begin.
     this.#host?.drainConsole();
     this.#running = true;
-    if (this.#started === 0) this.#options.onReady?.();
-    this.#started++;
+    const first = this.#started++ === 0;
+    if (first) this.#options.onReady?.();
     this.#exitCode = undefined;
-    this.#limit('command', this.#options.timeout);
-    const load = this.#options.load ?? [];
-    this.#send(`run ${load.length > 0 ? load.join(',') : '-'} ${Buffer.from(command).toString('base64')}`);
+    // A shell's time goes on over its reboots.
+    if (first || what === 'command') this.#limit(what, this.#options.timeout);
+  }
+
+  get #load(): string {
+    return this.#options.load?.join(',') || '-';
   }
 
   #exited(status: number): void {
@@ -127,7 +157,7 @@ export class GuestRun {
     this.#exitCode = status;
     // All that the command printed is in the console's pipe by now, and its last line may have no end.
     this.#host?.drainConsole(true);
-    const last = this.#started === this.#commands.length || status !== 0;
+    const last = this.#started >= this.#commands.length || status !== 0;
     this.#limit(last ? 'power-off' : 'reboot', last ? POWEROFF_TIMEOUT * this.#slowness : this.#bootTimeout);
     this.#running = false;
     this.#send(last ? 'poweroff' : 'reboot');

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import '../accel.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 

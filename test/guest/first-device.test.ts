@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import '../accel.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const GUIDE = join(ROOT, 'docs/first-device.md');

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import '../../accel.js';
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
 
