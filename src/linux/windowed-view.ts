@@ -17,6 +17,10 @@ export class WindowedView implements MemoryView {
     this.#start = start;
   }
 
+  get words(): Int32Array | undefined {
+    return this.#whole?.words;
+  }
+
   read16(offset: number): number {
     if (this.#whole !== undefined) return this.#whole.read16(offset);
     const at = this.#at(offset, 2);

@@ -10,12 +10,17 @@ export interface MemoryRegion {
   readonly view: MemoryView;
 }
 
+/** A region, and where it ends. */
+export interface FoundRegion extends MemoryRegion {
+  /** One past the last address. */
+  readonly end: number;
+}
+
 /** A region with what each access needs of it, in one shape, whoever made the region. */
-class Entry implements MemoryRegion {
+class Entry implements FoundRegion {
   readonly region: MemoryRegion;
   readonly view: MemoryView;
   readonly start: GuestAddress;
-  /** One past the last address. */
   readonly end: number;
   /** The same of the last region that follows without a gap: itself, if there is one. */
   joinedEnd: number;
@@ -87,8 +92,13 @@ export class GuestMemory {
     return this.#coversAcross(address, length);
   }
 
+  /** The region that was found last, if it is still there: mostly the next range lies in it too. */
+  get recent(): FoundRegion | undefined {
+    return this.#last;
+  }
+
   /** The region that the whole range lies in, if it lies in one: to read a few values there without a view of their own. */
-  regionOf(address: GuestAddress, length: number): MemoryRegion | undefined {
+  regionOf(address: GuestAddress, length: number): FoundRegion | undefined {
     const entry = this.#find(address);
     return entry !== undefined && length >= 0 && address + length <= entry.end ? entry : undefined;
   }
@@ -112,6 +122,15 @@ export class GuestMemory {
    * @throws MemoryError `UNMAPPED` when a part of the range is not there; what was copied before it stays.
    */
   read(address: GuestAddress, into: Uint8Array, start = 0, length: number = into.length - start): void {
+    const last = this.#last;
+    if (last !== undefined && address >= last.start && address + length <= last.end) {
+      last.view.copyOut(address - last.start, into, start, length);
+    } else {
+      this.#readAcross(address, into, start, length);
+    }
+  }
+
+  #readAcross(address: number, into: Uint8Array, start: number, length: number): void {
     let done = 0;
     while (done < length) {
       const entry = this.#find(address + done);
@@ -128,6 +147,15 @@ export class GuestMemory {
    * @throws MemoryError `UNMAPPED` when a part of the range is not there; what was copied before it stays.
    */
   write(address: GuestAddress, from: Uint8Array, start = 0, length: number = from.length - start): void {
+    const last = this.#last;
+    if (last !== undefined && address >= last.start && address + length <= last.end) {
+      last.view.copyIn(address - last.start, from, start, length);
+    } else {
+      this.#writeAcross(address, from, start, length);
+    }
+  }
+
+  #writeAcross(address: number, from: Uint8Array, start: number, length: number): void {
     let done = 0;
     while (done < length) {
       const entry = this.#find(address + done);

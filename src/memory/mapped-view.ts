@@ -8,10 +8,11 @@ if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
 /** Guest memory that is mapped into this process (or, in tests and over loopback, simply is an ArrayBuffer). */
 export class MappedView implements MemoryView {
   readonly length: number;
+  readonly words: Int32Array | undefined;
   readonly #bytes: Uint8Array;
   /** Both empty where the view itself is not aligned to such words. */
   readonly #words16: Uint16Array;
-  readonly #words32: Uint32Array;
+  readonly #words32: Int32Array;
   readonly #unaligned: DataView;
   readonly #lastOut = new LastArray();
   readonly #lastIn = new LastArray();
@@ -28,7 +29,8 @@ export class MappedView implements MemoryView {
     this.#bytes = new Uint8Array(buffer, byteOffset, length);
     const [odd2, odd4] = [byteOffset % 2, byteOffset % 4];
     this.#words16 = new Uint16Array(buffer, byteOffset - odd2, odd2 === 0 ? Math.floor(length / 2) : 0);
-    this.#words32 = new Uint32Array(buffer, byteOffset - odd4, odd4 === 0 ? Math.floor(length / 4) : 0);
+    this.#words32 = new Int32Array(buffer, byteOffset - odd4, odd4 === 0 ? Math.floor(length / 4) : 0);
+    this.words = odd4 === 0 ? this.#words32 : undefined;
     this.#unaligned = new DataView(buffer, byteOffset, length);
   }
 
@@ -39,7 +41,8 @@ export class MappedView implements MemoryView {
   }
 
   read32(offset: number): number {
-    return this.#words32[offset / 4] ?? this.#unaligned.getUint32(whole(offset), true);
+    const word = this.#words32[offset / 4];
+    return word === undefined ? this.#unaligned.getUint32(whole(offset), true) : word >>> 0;
   }
 
   write16(offset: number, value: number): void {
@@ -102,7 +105,7 @@ function outside(offset: number): never {
 }
 
 function isIndex(index: number, length: number): boolean {
-  return index >= 0 && index < length && Number.isInteger(index);
+  return index >>> 0 === index && index < length;
 }
 
 /** A `DataView` or `Atomics` would take a part of a number for the whole. */

@@ -12,6 +12,11 @@ export interface MemoryView {
   readonly length: number;
   /** It can only be asked for, by messages to the peer. Absent where the memory is shared. */
   readonly remote?: boolean;
+  /**
+   * The same memory by words, `words[i]` those four bytes at offset `4 * i`, signed: as `read32` and `write32`, for loops over small fields.
+   * Absent where the view does not lie aligned and in one piece, or an access takes more than touching the memory.
+   */
+  readonly words?: Int32Array | undefined;
   read16(offset: number): number;
   read32(offset: number): number;
   write16(offset: number, value: number): void;

@@ -10,7 +10,7 @@ import { RING_FEATURES } from './features.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor, Print } from './monitor.js';
 import type { Polled, Spin } from './poller.js';
-import { QueueRunner } from './queue-runner.js';
+import { type QueueEvents, QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
 
@@ -36,6 +36,12 @@ export interface RunnerPorts {
 /** How long a device may take chains before others have their turn, in ns. */
 const TURN = 4e6;
 
+/** How often it is called for one kick, with what came in meanwhile. */
+const CALLS_MOST = 128;
+
+/** How many chains it may take when it is looked whether there are any: other queues that are looked at wait meanwhile, and promises. */
+const LOOKED_MOST = 128;
+
 /**
  * Runs one device for one driver, whatever the transport: feature negotiation, the queues' life, interrupts, and what
  * becomes of a driver's or a device's mistake. A transport tells it what the driver did and carries out the ports.
@@ -55,13 +61,13 @@ export class DeviceRunner {
   #busy = false;
   /** When the device has had its turn, ns. */
   #turnEnds: number | undefined;
-  /** The queue whose chain the device took last: whose driver is to blame when reading that chain fails. */
-  #serving: QueueRunner | undefined;
+  /** Its `serving` is the queue whose chain the device took last: whose driver is to blame when reading that chain fails. */
+  readonly #events: QueueEvents;
   readonly #deferred = new Set<number>();
 
   constructor(device: VirtioDevice, ports: RunnerPorts) {
     this.#ports = ports;
-    const events = {
+    const events: QueueEvents = {
       interrupt: (index: number) => {
         ports.interrupt(index);
         ports.monitor?.interrupted?.(index);
@@ -73,14 +79,13 @@ export class DeviceRunner {
         });
         this.#broke(index);
       },
-      popped: (queue: QueueRunner) => {
-        this.#serving = queue;
-      },
+      serving: undefined,
       again: (index: number) => this.#kickLater(index),
       late: () => this.#late(),
       // Often from inside that device, which must return first.
       released: () => ports.defer(() => this.#sweep()),
     };
+    this.#events = events;
     this.#queues = device.queues.map((_, index) => new QueueRunner(index, events));
     const { poll } = ports;
     this.#spins =
@@ -337,16 +342,16 @@ export class DeviceRunner {
    * each of the driver's requests comes while the interrupt for the last one is on its way. In all a turn takes no more than one
    * call may.
    */
-  #serve(queue: QueueRunner): void {
+  #serve(queue: QueueRunner, most?: number): void {
     if (this.#busy) {
       this.#ports.defer(() => this.#serve(queue));
       return;
     }
     this.#turnEnds = undefined;
-    for (const each of this.#queues) each.open();
-    for (;;) {
+    for (const each of this.#queues) each.open(most);
+    for (let calls = 1; ; calls++) {
       this.#busy = true;
-      this.#serving = undefined;
+      this.#events.serving = undefined;
       queue.quiet();
       const { device } = this.#resident;
       try {
@@ -356,10 +361,10 @@ export class DeviceRunner {
         this.#failed(error, device);
       }
       this.#busy = false;
-      const brisk = queue.brisk;
+      const brisk = queue.brisk && calls < CALLS_MOST;
       let again = false;
       for (const each of this.#queues) {
-        if (!each.settle()) continue;
+        if (!each.settle(brisk && each === queue)) continue;
         if (each === queue && brisk) again = true;
         else this.#kickLater(each.index);
       }
@@ -371,7 +376,7 @@ export class DeviceRunner {
   /** Looks at a queue without having been told to. @returns how many chains were taken. */
   #look(queue: QueueRunner): number {
     if (this.#busy || this.#state !== 'active' || !queue.waiting) return 0;
-    this.#serve(queue);
+    this.#serve(queue, LOOKED_MOST);
     return queue.taken;
   }
 
@@ -384,7 +389,7 @@ export class DeviceRunner {
     }
     this.#busy = true;
     this.#turnEnds = undefined;
-    this.#serving = undefined;
+    this.#events.serving = undefined;
     for (const queue of this.#queues) queue.open();
     this.#guard(call, device);
     this.#busy = false;
@@ -431,8 +436,9 @@ export class DeviceRunner {
       for (const queue of this.#queues) queue.retry();
       return;
     }
-    if (this.#serving !== undefined && (error instanceof MemoryError || error instanceof VirtqueueError)) {
-      this.#serving.fail(error);
+    const { serving } = this.#events;
+    if (serving !== undefined && (error instanceof MemoryError || error instanceof VirtqueueError)) {
+      serving.fail(error);
       return;
     }
     this.#ports.warn(`${device.name}: the device failed: ${text(error)}`);

@@ -2,7 +2,7 @@ import { isSuspension } from '../memory/memory-error.js';
 import type { Chain } from '../virtqueue/chain.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 
-/** Most chains that a device pops in one call into it, however large the ring is. */
+/** Most chains that a device pops in one turn, so that a driver that never stops can't keep the process to itself. */
 const POPPED_MOST = 1024;
 
 /** What a queue tells whoever runs its device. */
@@ -11,8 +11,8 @@ export interface QueueEvents {
   interrupt(index: number): void;
   /** The driver broke a rule; the queue is empty from now on. */
   broken(index: number, error: unknown): void;
-  /** The device took a chain of this queue. */
-  popped(queue: QueueRunner): void;
+  /** The queue that the device took a chain of last; kept by the queues. */
+  serving: QueueRunner | undefined;
   /** Chains are to be served anew: the device should look. */
   again(index: number): void;
   /** Whether the device has had this turn of the event loop for long enough. */
@@ -23,12 +23,16 @@ export interface QueueEvents {
 
 /** How many chains a device takes between two looks at the clock. */
 const LATE_EVERY = 32;
+/** What is left of that before the first: most turns end sooner, and a look costs as much as a small request. */
+const LATE_FIRST = 24;
 
 /** One queue, while its ring is started, stopped and replaced under it, and devices take each other's place over it. */
 export class QueueRunner {
   readonly index: number;
   readonly #events: QueueEvents;
   #ring: Virtqueue | undefined;
+  /** The same while the device can be served from it. */
+  #running: Virtqueue | undefined;
   #broken = false;
   #held = false;
   #open = false;
@@ -49,6 +53,8 @@ export class QueueRunner {
   readonly #again: Chain[] = [];
   /** The driver may wait for an interrupt. */
   #owed = false;
+  /** It was suspended since it was started, so that chains may be in either of these. */
+  #upset = false;
 
   /** Which device takes chains now. */
   #taker = 0;
@@ -64,7 +70,7 @@ export class QueueRunner {
 
   /** Whether the device can be served from it. */
   get running(): boolean {
-    return this.#ring !== undefined && !this.#broken && !this.#held && !this.#suspended;
+    return this.#running !== undefined;
   }
 
   get broken(): boolean {
@@ -78,7 +84,9 @@ export class QueueRunner {
     this.#held = false;
     this.#polled = false;
     this.#hungry = false;
+    this.#upset = this.#suspended;
     if (this.#suspended) ring.suspend();
+    this.#changed();
   }
 
   /** From now on another device takes chains. @param taker - its number. */
@@ -97,6 +105,7 @@ export class QueueRunner {
   /** Whether it is empty for the device, which can still hand back what it holds. */
   hold(held: boolean): void {
     this.#held = held;
+    this.#changed();
   }
 
   /** Takes the ring away. @returns the base a later ring must start from. */
@@ -105,6 +114,7 @@ export class QueueRunner {
     const base = this.#ring?.base;
     this.#ring?.close();
     this.#ring = undefined;
+    this.#changed();
     this.#broken = false;
     this.#drained = undefined;
     this.#late.length = 0;
@@ -117,12 +127,15 @@ export class QueueRunner {
   /** From now on guest memory is not touched, and the driver not interrupted. What the device holds it goes on with, and nothing is lost. */
   suspend(): void {
     this.#suspended = true;
+    this.#upset = true;
+    this.#changed();
     this.#ring?.suspend();
   }
 
   /** Takes `suspend` back: writes, pushes and tells what came meanwhile. Call `kick` then. */
   resume(): void {
     this.#suspended = false;
+    this.#changed();
     if (this.#ring === undefined || this.#broken) return;
     try {
       this.#ring.resume();
@@ -153,24 +166,28 @@ export class QueueRunner {
   }
 
   pop(): Chain | undefined {
-    const ring = this.#ring;
-    if (ring === undefined || this.#broken || this.#held || this.#suspended) return undefined;
+    const ring = this.#running;
+    if (ring === undefined) return undefined;
     this.#touched = true;
     this.#hungry = true;
-    if (this.#open && (this.#budget === 0 || (this.#budget % LATE_EVERY === 0 && this.#events.late()))) {
+    if (
+      this.#open &&
+      (this.#budget === 0 || (this.#budget % LATE_EVERY === LATE_FIRST && this.#events.late()))
+    ) {
       return undefined;
     }
     try {
       // Outside of a call into the device nobody settles after it, so an empty queue asks for kicks at once.
       const chain =
-        this.#retried(ring) ??
+        (this.#upset ? this.#retried(ring) : undefined) ??
         ring.pop() ??
         (!this.#open && this.#askForKicks(ring) ? ring.pop() : undefined);
       if (chain !== undefined) {
-        this.#takers[chain.head] = this.#taker;
+        // Those of the first taker are zeros already.
+        if (this.#taker !== 0) this.#takers[chain.head] = this.#taker;
         this.#budget -= 1;
         this.#hungry = false;
-        this.#events.popped(this);
+        if (this.#events.serving !== this) this.#events.serving = this;
       }
       return chain;
     } catch (error) {
@@ -182,18 +199,7 @@ export class QueueRunner {
   push(chain: Chain): void {
     const ring = this.#ring;
     if (ring === undefined || this.#broken || !ring.owns(chain)) return;
-    const { head } = chain;
-    if (this.#again.includes(chain)) return;
-    if (this.#suspended) {
-      if (this.#late.includes(chain)) throw new TypeError(`chain ${head} was pushed twice`);
-      this.#late.push(chain);
-      return;
-    }
-    if (ring.isStarved(chain)) {
-      this.#again.push(chain);
-      this.#events.again(this.index);
-      return;
-    }
+    if (this.#upset && this.#waits(ring, chain)) return;
     try {
       ring.push(chain);
     } catch (error) {
@@ -206,13 +212,27 @@ export class QueueRunner {
       this.fail(error);
       return;
     }
-    if (this.#older.size > 0) this.#returned(this.#takers[head]!);
-    if (ring.inFlight === 0 && this.#drained !== undefined) {
+    if (this.#older.size > 0) this.#returned(this.#takers[chain.head]!);
+    if (this.#drained !== undefined && ring.inFlight === 0) {
       const done = this.#drained;
       this.#drained = undefined;
       this.flush();
       done();
     }
+  }
+
+  /** Whether a chain can't be pushed now: it is kept, or served anew. */
+  #waits(ring: Virtqueue, chain: Chain): boolean {
+    if (this.#again.includes(chain)) return true;
+    if (this.#suspended) {
+      if (this.#late.includes(chain)) throw new TypeError(`chain ${chain.head} was pushed twice`);
+      this.#late.push(chain);
+      return true;
+    }
+    if (!ring.isStarved(chain)) return false;
+    this.#again.push(chain);
+    this.#events.again(this.index);
+    return true;
   }
 
   flush(): void {
@@ -231,6 +251,7 @@ export class QueueRunner {
     // Of which the driver will hear nothing: it is served later.
     if (this.#broken || isSuspension(error)) return;
     this.#broken = true;
+    this.#changed();
     this.#events.broken(this.index, error);
     this.#forgetOlder();
     const done = this.#drained;
@@ -238,9 +259,9 @@ export class QueueRunner {
     done?.();
   }
 
-  /** Before a call into the device: it may pop so many chains, so that a driver that never stops can't keep the process to itself. */
-  open(): void {
-    this.#budget = Math.min(this.#ring?.size ?? 0, POPPED_MOST);
+  /** Before a call into the device: it may pop so many chains in this turn. */
+  open(most: number = POPPED_MOST): void {
+    this.#budget = Math.min(most, POPPED_MOST);
     this.reopen();
   }
 
@@ -265,12 +286,14 @@ export class QueueRunner {
   /**
    * After a call into the device: publishes, and asks for kicks again.
    *
+   * @param brisk - the device will be called at once if it should look: then they need not be asked for.
    * @returns whether buffers came in meanwhile and the device, which found none, should look once more: nobody kicks for them.
    */
-  settle(): boolean {
+  settle(brisk = false): boolean {
     this.#open = false;
     this.flush();
     if (!this.#touched || this.#ring === undefined || this.#broken) return false;
+    if (brisk && !this.#polled && this.waiting) return true;
     try {
       return this.#askForKicks(this.#ring) && this.#hungry;
     } catch (error) {
@@ -304,7 +327,7 @@ export class QueueRunner {
 
   /** Whether there is something for a device that would take it. */
   get waiting(): boolean {
-    return this.#hungry && this.running && this.#ring!.waiting;
+    return this.#hungry && this.#running?.waiting === true;
   }
 
   /** Somebody looks at `waiting` from now on, and kicks are not asked for. @returns `false` when that is of no use. */
@@ -350,6 +373,11 @@ export class QueueRunner {
     }
     this.#older.delete(taker);
     this.#events.released();
+  }
+
+  #changed(): void {
+    const running = !this.#broken && !this.#held && !this.#suspended;
+    this.#running = running ? this.#ring : undefined;
   }
 
   #forgetOlder(): void {

@@ -392,9 +392,7 @@ export class CarriedQueue implements Virtqueue {
     const copy = new GuestMemory();
     if (length > 0) copy.add({ start: 0 as GuestAddress, view: new MappedView(bytes.buffer) });
     const chain = new SplitChain(copy, head);
-    chain.begin();
-    if (readable > 0) chain.addReadable(0 as GuestAddress, readable);
-    if (named.writable > 0) chain.addWritable(readable as GuestAddress, named.writable);
+    chain.lay(readable, named.writable);
     const crossing = { head, chain, bytes, readable, writable: named.segmentsOf(true), cost, written: 0 };
     this.#crossings.set(head, crossing);
     this.#wanted.push([crossing, named.segmentsOf(false)]);

@@ -4,6 +4,7 @@ import * as fc from 'fast-check';
 import type { GuestAddress } from '../../memory/address.js';
 import { MappedView } from '../../memory/mapped-view.js';
 import { MemoryError } from '../../memory/memory-error.js';
+import type { MemoryView } from '../../memory/memory-view.js';
 import { PoliteDriver } from '../testing/polite-driver.js';
 import { SplitDeviceQueue } from './device.js';
 
@@ -185,4 +186,48 @@ test('memory that goes half-way: the part that was written before is counted', (
   memory.remove(extra.start, 16);
   assert.throws(() => chain.write(new Uint8Array(20)), MemoryError);
   assert.equal(chain.written, 4);
+});
+
+/** So many bytes of memory, each of which is its offset's lowest digit in base 251. */
+function long(length: number): MemoryView {
+  const view: MemoryView = new MappedView(new ArrayBuffer(0));
+  const copyOut = (offset: number, into: Uint8Array, start: number, count: number) => {
+    for (let i = 0; i < count; i++) into[start + i] = (offset + i) % 251;
+  };
+  return Object.create(view, { length: { value: length }, copyOut: { value: copyOut } });
+}
+
+test('2.7.4: buffers may lie in any regions, across two of them, and gigabytes from where one begins', () => {
+  const GIB = 2 ** 30;
+  const [near, next, far] = [0x10_0000, 0x10_1000, 0x100_0000_0000] as GuestAddress[];
+  const places: [address: number, first: number][] = [
+    [near!, 0],
+    [next! - 3, 0xffd],
+    [next!, 0],
+    [far! + 5, 5],
+    [far! + 2 * GIB - 3, 2 * GIB - 3],
+    [far! + 2 * GIB, 2 * GIB],
+    [far! + 5 * GIB, 5 * GIB],
+  ];
+  const some = fc.array(fc.constantFrom(...places), { minLength: 1, maxLength: 4 });
+  const driver = new PoliteDriver();
+  driver.memory.add({ start: near!, view: long(0x1000) });
+  driver.memory.add({ start: next!, view: long(0x1000) });
+  driver.memory.add({ start: far!, view: long(6 * GIB) });
+  const device = new SplitDeviceQueue(driver.device);
+  fc.assert(
+    fc.property(some, (chosen) => {
+      const readable = chosen.map(([address]) => ({ address: address as GuestAddress, length: 6 }));
+      driver.queue.add(readable, [], { readable: [], writable: [] });
+      driver.publish();
+      const chain = device.pop()!;
+      const wanted = chosen.flatMap(([address, first]) =>
+        Array.from({ length: 6 }, (_, i) => (address === next! - 3 && i >= 3 ? i - 3 : (first + i) % 251)),
+      );
+      assert.deepEqual([...chain.readRest()], wanted);
+      device.push(chain);
+      device.publish();
+      driver.receive();
+    }),
+  );
 });

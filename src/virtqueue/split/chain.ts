@@ -1,6 +1,7 @@
 import type { GuestAddress } from '../../memory/address.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { isSuspension, MemoryError } from '../../memory/memory-error.js';
+import type { MemoryView } from '../../memory/memory-view.js';
 import type { Chain } from '../chain.js';
 
 /** Segments that a chain has room for from the start, and (below) keeps room for between two uses. */
@@ -23,18 +24,25 @@ interface LateWrite {
 }
 
 /**
- * A chain of a split virtqueue. There is one object per head index, used again and again: `begin`, `add...`, `start` and
+ * A chain of a split virtqueue. There is one object per head index, used again and again: `fill`, `start` and
  * `end` are the queue's; the device sees it as a `Chain` only.
  */
 export class SplitChain implements Chain {
   readonly head: number;
   readonly #memory: GuestMemory;
-  #addresses = new Float64Array(FEW);
-  #lengths = new Uint32Array(FEW);
+  /** Where its segments are, for `walkChain` to fill. */
+  addresses: Float64Array = new Float64Array(FEW);
+  lengths: Uint32Array = new Uint32Array(FEW);
+  /** The same places in the one region that all of it lies in. */
+  offsets: Int32Array = new Int32Array(FEW);
+  #view: MemoryView | undefined;
+  #generation = -1;
   #segments = 0;
-  /** The first device-writable segment, if there is one. */
+  /** The first device-writable segment; `#segments` without one. */
   #border = 0;
   #inFlight = false;
+  /** In flight, with memory in reach. */
+  #reachable = false;
   #starving: Starving | undefined;
   #starved = false;
   #late: LateWrite[] | undefined;
@@ -86,30 +94,56 @@ export class SplitChain implements Chain {
 
   /** Where its bytes are, in order: those that the device may write, or those that it may read. */
   segmentsOf(writable: boolean): { readonly address: GuestAddress; readonly length: number }[] {
-    const border = this.#writable === 0 ? this.#segments : this.#border;
-    const [from, to] = writable ? [border, this.#segments] : [0, border];
+    const [from, to] = writable ? [this.#border, this.#segments] : [0, this.#border];
     return Array.from({ length: to - from }, (_, i) => ({
-      address: this.#addresses[from + i] as GuestAddress,
-      length: this.#lengths[from + i]!,
+      address: this.addresses[from + i] as GuestAddress,
+      length: this.lengths[from + i]!,
     }));
   }
 
-  /** Empties it, to be filled by `addReadable`, then `addWritable`, then `start`. */
-  begin(): void {
-    this.#segments = 0;
-    this.#readable = 0;
-    this.#writable = 0;
+  /**
+   * Says what `addresses` and `lengths` hold. `start` comes next.
+   *
+   * @param border - the first device-writable segment; `segments` without one.
+   * @param readable - bytes of the segments before it, and `writable` of the others.
+   * @param view - the region's that `offsets` holds for.
+   */
+  fill(
+    segments: number,
+    border: number,
+    readable: number,
+    writable: number,
+    view: MemoryView | undefined,
+  ): void {
+    this.#view = view;
+    this.#generation = this.#memory.generation;
+    this.#segments = segments;
+    this.#border = border;
+    this.#readable = readable;
+    this.#writable = writable;
   }
 
-  addReadable(address: GuestAddress, length: number): void {
-    this.#add(address, length);
-    this.#readable += length;
+  /** Fills it with bytes from address 0 on: those that may be read, then those that may be written. */
+  lay(readable: number, writable: number): void {
+    const border = readable > 0 ? 1 : 0;
+    this.lengths[0] = readable;
+    this.addresses[0] = 0;
+    this.addresses[border] = readable;
+    this.lengths[border] = writable;
+    this.fill(border + (writable > 0 ? 1 : 0), border, readable, writable, undefined);
   }
 
-  addWritable(address: GuestAddress, length: number): void {
-    if (this.#writable === 0) this.#border = this.#segments;
-    this.#add(address, length);
-    this.#writable += length;
+  /** Makes room for more segments. */
+  grow(): void {
+    const addresses = new Float64Array(2 * this.addresses.length);
+    addresses.set(this.addresses);
+    this.addresses = addresses;
+    const lengths = new Uint32Array(2 * this.lengths.length);
+    lengths.set(this.lengths);
+    this.lengths = lengths;
+    const offsets = new Int32Array(2 * this.offsets.length);
+    offsets.set(this.offsets);
+    this.offsets = offsets;
   }
 
   /** Gives it to the device. */
@@ -122,16 +156,19 @@ export class SplitChain implements Chain {
     this.#writeOffset = 0;
     this.#starved = false;
     this.#inFlight = true;
+    this.#reachable = this.#starving === undefined;
   }
 
   /** Touches no memory from now on. */
   suspend(starving: Starving): void {
     this.#starving = starving;
+    this.#reachable = false;
   }
 
   /** Writes what was kept. @throws MemoryError with the rest still kept. */
   resume(): void {
     this.#starving = undefined;
+    this.#reachable = this.#inFlight;
     while (this.#late !== undefined) {
       this.#put(this.#late[0]!);
       this.#late.shift();
@@ -142,25 +179,53 @@ export class SplitChain implements Chain {
   /** Takes it back: whoever still holds it can do nothing with it. */
   end(): void {
     this.#inFlight = false;
+    this.#reachable = false;
     this.#starving = undefined;
     this.#starved = false;
     this.#late = undefined;
     // A hostile driver could make each head's chain long once, one after the other: that room is not kept.
-    if (this.#lengths.length > KEPT) {
-      this.#addresses = new Float64Array(FEW);
-      this.#lengths = new Uint32Array(FEW);
+    if (this.lengths.length > KEPT) {
+      this.addresses = new Float64Array(FEW);
+      this.lengths = new Uint32Array(FEW);
+      this.offsets = new Int32Array(FEW);
     }
   }
 
   read(into: Uint8Array, start = 0, length: number = into.length - start): number {
+    const segment = this.#readSegment;
+    const offset = this.#readOffset;
+    const view = this.#view;
+    // Mostly it lies in one piece.
+    if (
+      view === undefined ||
+      !this.#reachable ||
+      this.#generation !== this.#memory.generation ||
+      segment >= this.#border ||
+      !(length > 0 && offset + length <= this.lengths[segment]!) ||
+      !(start >= 0 && start + length <= into.length)
+    ) {
+      return this.#readOn(into, start, length);
+    }
+    try {
+      view.copyOut(this.offsets[segment]! + offset, into, start, length);
+    } catch (error) {
+      if (this.#starving !== undefined && isSuspension(error)) this.#starve(length);
+      throw error;
+    }
+    this.#passRead(length);
+    return length;
+  }
+
+  /** The same, whatever the place and length. */
+  #readOn(into: Uint8Array, start: number, length: number): number {
     this.#check(into, start, length);
     const total = Math.min(length, this.#readable - this.#consumed);
     if (this.#starving !== undefined && total > 0) this.#starve(total);
     let done = 0;
     try {
       while (done < total) {
-        const address = this.#addresses[this.#readSegment]! + this.#readOffset;
-        const here = Math.min(total - done, this.#lengths[this.#readSegment]! - this.#readOffset);
+        const address = this.addresses[this.#readSegment]! + this.#readOffset;
+        const here = Math.min(total - done, this.lengths[this.#readSegment]! - this.#readOffset);
         this.#memory.read(address as GuestAddress, into, start + done, here);
         done += here;
         this.#passRead(here);
@@ -184,7 +249,7 @@ export class SplitChain implements Chain {
     const total = Math.min(length, this.#readable - this.#consumed);
     let left = total;
     while (left > 0) {
-      const here = Math.min(left, this.#lengths[this.#readSegment]! - this.#readOffset);
+      const here = Math.min(left, this.lengths[this.#readSegment]! - this.#readOffset);
       left -= here;
       this.#passRead(here);
     }
@@ -192,6 +257,31 @@ export class SplitChain implements Chain {
   }
 
   write(from: Uint8Array, start = 0, length: number = from.length - start): number {
+    const segment = this.#writeSegment;
+    const offset = this.#writeOffset;
+    const view = this.#view;
+    if (
+      view === undefined ||
+      !this.#reachable ||
+      this.#generation !== this.#memory.generation ||
+      segment >= this.#segments ||
+      !(length > 0 && offset + length <= this.lengths[segment]!) ||
+      !(start >= 0 && start + length <= from.length)
+    ) {
+      return this.#writeOn(from, start, length);
+    }
+    try {
+      view.copyIn(this.offsets[segment]! + offset, from, start, length);
+      this.#passWritten(length);
+    } catch (error) {
+      if (this.#starving === undefined || !isSuspension(error)) throw error;
+      this.#keep(from, start, length);
+    }
+    return length;
+  }
+
+  /** The same, whatever the place and length. */
+  #writeOn(from: Uint8Array, start: number, length: number): number {
     this.#check(from, start, length);
     const total = Math.min(length, this.#writable - this.#written);
     if (this.#starving !== undefined) {
@@ -201,8 +291,8 @@ export class SplitChain implements Chain {
     let done = 0;
     try {
       while (done < total) {
-        const address = this.#addresses[this.#writeSegment]! + this.#writeOffset;
-        const here = Math.min(total - done, this.#lengths[this.#writeSegment]! - this.#writeOffset);
+        const address = this.addresses[this.#writeSegment]! + this.#writeOffset;
+        const here = Math.min(total - done, this.lengths[this.#writeSegment]! - this.#writeOffset);
         this.#memory.write(address as GuestAddress, from, start + done, here);
         done += here;
         this.#passWritten(here);
@@ -226,7 +316,7 @@ export class SplitChain implements Chain {
       this.#late.push({ segment: this.#writeSegment, offset: this.#writeOffset, bytes });
     }
     for (let left = length; left > 0; ) {
-      const here = Math.min(left, this.#lengths[this.#writeSegment]! - this.#writeOffset);
+      const here = Math.min(left, this.lengths[this.#writeSegment]! - this.#writeOffset);
       left -= here;
       this.#passWritten(here);
     }
@@ -234,8 +324,8 @@ export class SplitChain implements Chain {
 
   #put({ segment, offset, bytes }: LateWrite): void {
     for (let at = segment, skip = offset, done = 0; done < bytes.length; at++, skip = 0) {
-      const here = Math.min(bytes.length - done, this.#lengths[at]! - skip);
-      this.#memory.write((this.#addresses[at]! + skip) as GuestAddress, bytes, done, here);
+      const here = Math.min(bytes.length - done, this.lengths[at]! - skip);
+      this.#memory.write((this.addresses[at]! + skip) as GuestAddress, bytes, done, here);
       done += here;
     }
   }
@@ -245,13 +335,13 @@ export class SplitChain implements Chain {
     for (const { bytes } of this.#late ?? []) this.#starving!.room += bytes.length;
     this.#late = undefined;
     this.#starving!.starved(this);
-    throw new MemoryError('SUSPENDED', this.#addresses[0]!, length);
+    throw new MemoryError('SUSPENDED', this.addresses[0]!, length);
   }
 
   #passWritten(bytes: number): void {
     this.#written += bytes;
     this.#writeOffset += bytes;
-    if (this.#writeOffset === this.#lengths[this.#writeSegment]) {
+    if (this.#writeOffset === this.lengths[this.#writeSegment]) {
       this.#writeSegment += 1;
       this.#writeOffset = 0;
     }
@@ -260,27 +350,10 @@ export class SplitChain implements Chain {
   #passRead(bytes: number): void {
     this.#consumed += bytes;
     this.#readOffset += bytes;
-    if (this.#readOffset === this.#lengths[this.#readSegment]) {
+    if (this.#readOffset === this.lengths[this.#readSegment]) {
       this.#readSegment += 1;
       this.#readOffset = 0;
     }
-  }
-
-  #add(address: GuestAddress, length: number): void {
-    const at = this.#segments;
-    if (at === this.#lengths.length) this.#grow();
-    this.#addresses[at] = address;
-    this.#lengths[at] = length;
-    this.#segments = at + 1;
-  }
-
-  #grow(): void {
-    const addresses = new Float64Array(2 * this.#addresses.length);
-    addresses.set(this.#addresses);
-    this.#addresses = addresses;
-    const lengths = new Uint32Array(2 * this.#lengths.length);
-    lengths.set(this.#lengths);
-    this.#lengths = lengths;
   }
 
   #check(bytes: Uint8Array, start: number, length: number): void {

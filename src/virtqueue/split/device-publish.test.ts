@@ -58,7 +58,12 @@ test('2.7.8.2: the driver sees nothing of what was pushed before it is published
 });
 
 test('2.7.8.2, 2.7.7.2: elements first, then the index once, then the wish of the driver', () => {
-  for (const eventIdx of [false, true]) {
+  for (const [eventIdx, byWords] of [
+    [false, false],
+    [false, true],
+    [true, false],
+    [true, true],
+  ] as const) {
     const { driver, device: plain, ring } = make({ eventIdx });
     plain.close();
     const [region] = driver.memory.regions;
@@ -70,7 +75,7 @@ test('2.7.8.2, 2.7.7.2: elements first, then the index once, then the wish of th
       else log.push(`${kind} avail+${address - driverArea}`);
     };
     const memory = new GuestMemory();
-    memory.add({ start: region!.start, view: new WatchedView(region!.view, { before }) });
+    memory.add({ start: region!.start, view: new WatchedView(region!.view, { before, byWords }) });
     const device = new SplitDeviceQueue({ ...driver.device, memory });
     driver.send([Uint8Array.of(1)]);
     driver.send([Uint8Array.of(2)]);

@@ -68,15 +68,19 @@ export class SplitDeviceQueue implements Virtqueue {
 
   #table!: MemoryView;
   #avail!: MemoryView;
+  #availWords: Int32Array | undefined;
   #used!: MemoryView;
+  #usedWords: Int32Array | undefined;
   #generation = -1;
   #closed = false;
   #suspended: Starving | undefined;
   #lastStarved: SplitChain | undefined;
   #broken: VirtqueueError | undefined;
 
-  /** The available index as last read. */
+  /** The available index as last read and checked. */
   #availIdx: number;
+  /** The same, not checked: when it was only looked at. */
+  #seenIdx: number;
   #nextAvail: number;
   #nextUsed: number;
   /** The used index as the driver sees it. */
@@ -111,6 +115,7 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#chains = new Array<SplitChain | undefined>(size).fill(undefined);
     this.#takeViews();
     this.#availIdx = base;
+    this.#seenIdx = base;
     this.#nextAvail = base;
     this.#nextUsed = this.#used.load16(VIRTQ_USED.idx);
     this.#published = this.#nextUsed;
@@ -130,7 +135,9 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   get waiting(): boolean {
-    return this.#usable() && this.#avail.load16(VIRTQ_AVAIL.idx) !== this.#nextAvail;
+    if (!this.#usable()) return false;
+    this.#seenIdx = this.#avail.load16(VIRTQ_AVAIL.idx);
+    return this.#seenIdx !== this.#nextAvail;
   }
 
   get remote(): boolean {
@@ -143,7 +150,7 @@ export class SplitDeviceQueue implements Virtqueue {
       return undefined;
     }
     if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
-    const chain = this.#chainOf(this.#avail.read16(VIRTQ_AVAIL.ring + 2 * (this.#nextAvail & this.#mask)));
+    const chain = this.#chainOf(this.#readAvail());
     try {
       walkChain(chain, this.#memory, this.#table, this.size, this.#options.indirect);
     } catch (error) {
@@ -173,9 +180,7 @@ export class SplitDeviceQueue implements Virtqueue {
       throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
     }
     if (this.#usable()) {
-      const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
-      this.#used.write32(slot + VIRTQ_USED_ELEM.id, own.head);
-      this.#used.write32(slot + VIRTQ_USED_ELEM.len, own.written);
+      this.#writeUsed(own.head, own.written);
       this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
@@ -211,7 +216,8 @@ export class SplitDeviceQueue implements Virtqueue {
     if (this.#eventIdx) this.#used.store16(this.#availEvent, this.#nextAvail);
     else this.#used.store16(VIRTQ_USED.flags, 0);
     // After the store: a driver that did not see it yet has its index up already (§2.7.13.4.1).
-    return this.#avail.load16(VIRTQ_AVAIL.idx) !== this.#nextAvail;
+    this.#seenIdx = this.#avail.load16(VIRTQ_AVAIL.idx);
+    return this.#seenIdx !== this.#nextAvail;
   }
 
   suspend(): void {
@@ -258,6 +264,25 @@ export class SplitDeviceQueue implements Virtqueue {
     return ((last - event) & 0xffff) < this.size;
   }
 
+  /** The next head. */
+  #readAvail(): number {
+    const slot = VIRTQ_AVAIL.ring + 2 * (this.#nextAvail & this.#mask);
+    const words = this.#availWords;
+    return words === undefined ? this.#avail.read16(slot) : (words[slot >> 2]! >>> (8 * (slot & 2))) & 0xffff;
+  }
+
+  #writeUsed(head: number, written: number): void {
+    const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
+    const words = this.#usedWords;
+    if (words !== undefined) {
+      words[(slot + VIRTQ_USED_ELEM.id) >> 2] = head;
+      words[(slot + VIRTQ_USED_ELEM.len) >> 2] = written;
+    } else {
+      this.#used.write32(slot + VIRTQ_USED_ELEM.id, head);
+      this.#used.write32(slot + VIRTQ_USED_ELEM.len, written);
+    }
+  }
+
   /** Whether the rings may be touched; takes their views anew when guest memory changed. */
   #usable(): boolean {
     if (this.#closed || this.#broken !== undefined || this.#suspended !== undefined) return false;
@@ -277,6 +302,8 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#table = this.#area('descriptor', descriptorArea, descriptorAreaSize(size));
     this.#avail = this.#area('driver', driverArea, driverAreaSize(size));
     this.#used = this.#area('device', deviceArea, deviceAreaSize(size));
+    this.#availWords = this.#avail.words;
+    this.#usedWords = this.#used.words;
     this.#generation = this.#memory.generation;
   }
 
@@ -300,7 +327,11 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   #moreAvailable(): boolean {
-    const idx = this.#avail.load16(VIRTQ_AVAIL.idx);
+    let idx = this.#seenIdx;
+    if (idx === this.#nextAvail) {
+      idx = this.#avail.load16(VIRTQ_AVAIL.idx);
+      this.#seenIdx = idx;
+    }
     const ahead = (idx - this.#nextAvail) & 0xffff;
     if (ahead === 0) return false;
     // A buffer that the driver did not get back yet takes at least one descriptor, so that many more there can't be.

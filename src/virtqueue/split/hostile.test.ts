@@ -44,7 +44,7 @@ function contested(seed: number, every: number) {
     if (roll(every) === 0) plain.write16(2 * roll(BYTES / 2), roll(2) === 0 ? roll(65536) : roll(10));
   };
   const memory = new GuestMemory();
-  memory.add({ start: 0 as GuestAddress, view: new WatchedView(plain, { before }) });
+  memory.add({ start: 0 as GuestAddress, view: new WatchedView(plain, { before, byWords: seed % 2 === 0 }) });
   const quiet = new GuestMemory();
   quiet.add({ start: 0 as GuestAddress, view: plain });
   return { roll, plain, watch, memory, quiet };

@@ -20,6 +20,10 @@ const INDIRECT_MOST = 1024;
 /** Bytes of one chain: `used.len` must be able to say it (§2.7.8). One byte less than §2.7.5.2 allows. */
 const CHAIN_BYTES_MOST = 0xffff_ffff;
 
+/** A descriptor by words: two of the address, the length, flags and next. */
+const DESC_WORDS: number = VIRTQ_DESC_SIZE / 4;
+const one = new Int32Array(DESC_WORDS);
+
 /**
  * Follows the descriptors of a chain from its head on, each read once, and fills `chain` with them (VIRTIO 1.3 §2.7.5).
  *
@@ -37,27 +41,38 @@ export function walkChain(
   mayBeIndirect: boolean,
   tableAt?: (address: GuestAddress, length: number) => MemoryView,
 ): void {
-  chain.begin();
   const { head } = chain;
   let view = table;
-  /** Where the table begins in that view, bytes; how many descriptors it has. */
+  let { words } = table;
+  /** Where the table begins in that view, in words; how many descriptors it has. */
   let start = 0;
   let entries = size;
   let indirect = false;
   let index = head;
   let left = size;
+  let { addresses, lengths, offsets } = chain;
+  /** The region that all of it lies in, and whether that is so, within reach of `offsets`. */
+  let home = memory.recent;
+  let homeStart = home === undefined ? 0 : home.start;
+  let homeEnd = home === undefined ? 0 : home.end;
+  let together = true;
+  let segments = 0;
+  let readable = 0;
+  let writable = 0;
+  /** The first device-writable segment. */
+  let border = 0;
   let writing = false;
   for (;;) {
     // As many steps as the table has descriptors, and one is seen twice.
     if (left === 0) fail('CHAIN_LOOP', '2.7.5.2', `chain ${head} loops in its table of ${entries}`);
     left -= 1;
-    const at = start + VIRTQ_DESC_SIZE * index;
-    const low = view.read32(at + VIRTQ_DESC.addr);
-    const high = view.read32(at + VIRTQ_DESC.addr + 4);
-    const length = view.read32(at + VIRTQ_DESC.len);
+    const place = start + DESC_WORDS * index;
+    const from = words ?? copyOfOne(view, 4 * place);
+    const at = words === undefined ? 0 : place;
+    const address = joinAddress(from[at]!, from[at + 1]!);
+    const length = from[at + 2]! >>> 0;
     // Both at once: flags below, next above.
-    const flagsAndNext = view.read32(at + VIRTQ_DESC.flags);
-    const address = joinAddress(low, high);
+    const flagsAndNext = from[at + 3]!;
 
     if ((flagsAndNext & VIRTQ_DESC_F_INDIRECT) !== 0) {
       // §2.7.5.3.2: after any number of direct descriptors, and F_WRITE means nothing here.
@@ -72,11 +87,15 @@ export function walkChain(
       }
       checkTable(memory, head, size, address, length);
       const region = tableAt === undefined ? memory.regionOf(address, length) : undefined;
-      if (region !== undefined && (address - region.start) % 4 === 0) {
+      if (region !== undefined && ((address - region.start) & 3) === 0) {
         view = region.view;
-        start = address - region.start;
+        words = view.words;
+        start = (address - region.start) / 4;
+        // What has words is small enough for an integer, which an index had better be.
+        if (words !== undefined) start |= 0;
       } else {
         view = tableAt?.(address, length) ?? copyOf(memory, address, length);
+        words = view.words;
         start = 0;
       }
       indirect = true;
@@ -86,25 +105,50 @@ export function walkChain(
       continue;
     }
 
-    if (length > 0 && !memory.covers(address, length)) {
-      fail('BUFFER_UNMAPPED', '2.7.5', `descriptor ${index} of chain ${head}: ${range(address, length)}`);
+    if (length > 0 && !(address >= homeStart && address + length <= homeEnd)) {
+      const region = memory.regionOf(address, length);
+      if (region === undefined && !memory.covers(address, length)) {
+        fail('BUFFER_UNMAPPED', '2.7.5', `descriptor ${index} of chain ${head}: ${range(address, length)}`);
+      }
+      if (region === undefined || segments > 0) together = false;
+      else {
+        home = region;
+        homeStart = region.start;
+        homeEnd = region.end;
+      }
     }
-    if (chain.readable + chain.writable + length > CHAIN_BYTES_MOST) {
+    if (readable + writable + length > CHAIN_BYTES_MOST) {
       fail('CHAIN_BYTES', '2.7.5.2', `chain ${head} has 2^32 bytes or more`);
     }
-    // A descriptor without bytes is odd but harmless.
     if ((flagsAndNext & VIRTQ_DESC_F_WRITE) !== 0) {
       writing = true;
-      if (length > 0) chain.addWritable(address, length);
+      writable += length;
     } else {
       if (writing) {
         const text = `descriptor ${index} of chain ${head} is device-readable after a device-writable one`;
         fail('READABLE_AFTER_WRITABLE', '2.7.4.2', text);
       }
-      if (length > 0) chain.addReadable(address, length);
+      readable += length;
+    }
+    // A descriptor without bytes is odd but harmless.
+    if (length > 0) {
+      if (segments === lengths.length) {
+        chain.grow();
+        ({ addresses, lengths, offsets } = chain);
+      }
+      const offset = address - homeStart;
+      if (offset > 0x7fff_ffff) together = false;
+      offsets[segments] = offset;
+      addresses[segments] = address;
+      lengths[segments] = length;
+      segments += 1;
+      if (!writing) border = segments;
     }
 
-    if ((flagsAndNext & VIRTQ_DESC_F_NEXT) === 0) return;
+    if ((flagsAndNext & VIRTQ_DESC_F_NEXT) === 0) {
+      chain.fill(segments, border, readable, writable, together ? home?.view : undefined);
+      return;
+    }
     index = flagsAndNext >>> 16;
     if (index >= entries) {
       fail('NEXT_INDEX', '2.7.5', `chain ${head} continues at descriptor ${index} in a table of ${entries}`);
@@ -119,7 +163,7 @@ function checkTable(
   address: GuestAddress,
   length: number,
 ): void {
-  if (length === 0 || length % VIRTQ_DESC_SIZE !== 0) {
+  if (length === 0 || (length & (VIRTQ_DESC_SIZE - 1)) !== 0) {
     fail('INDIRECT_LENGTH', '2.7.5.3', `chain ${head} has an indirect table of ${length} bytes`);
   }
   const most = Math.max(size, INDIRECT_MOST);
@@ -137,6 +181,15 @@ function copyOf(memory: GuestMemory, address: GuestAddress, length: number): Mem
   const bytes = new Uint8Array(length);
   memory.read(address, bytes);
   return new MappedView(bytes.buffer);
+}
+
+/** One descriptor of a table that is not there as words. */
+function copyOfOne(table: MemoryView, at: number): Int32Array {
+  one[0] = table.read32(at + VIRTQ_DESC.addr);
+  one[1] = table.read32(at + VIRTQ_DESC.addr + 4);
+  one[2] = table.read32(at + VIRTQ_DESC.len);
+  one[3] = table.read32(at + VIRTQ_DESC.flags);
+  return one;
 }
 
 function range(address: GuestAddress, length: number): string {

@@ -10,6 +10,8 @@ export type AccessHook = (kind: AccessKind, offset: number, length: number) => v
 export interface AccessHooks {
   readonly before?: AccessHook;
   readonly after?: AccessHook;
+  /** Whether there are `words`, whose accesses are told of too: unless told, as the view itself has it. */
+  readonly byWords?: boolean;
 }
 
 /**
@@ -29,6 +31,20 @@ export class WatchedView implements MemoryView {
 
   get length(): number {
     return this.#view.length;
+  }
+
+  get words(): Int32Array | undefined {
+    const words = this.#hooks.byWords === false ? undefined : this.#view.words;
+    if (words === undefined) return undefined;
+    return new Proxy(words, {
+      get: (_, key) => this.#tellWord('read', 4 * Number(key), 4, () => words[Number(key)]),
+      set: (_, key, value: number) => {
+        this.#tellWord('write', 4 * Number(key), 4, () => {
+          words[Number(key)] = value;
+        });
+        return true;
+      },
+    });
   }
 
   read16(offset: number): number {
