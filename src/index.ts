@@ -16,12 +16,14 @@ export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 export type { FrontendOptions } from './transports/vhost-user/driver/frontend.js';
 export { ProtocolError, type ProtocolErrorCode } from './transports/vhost-user/protocol-error.js';
+export { array } from './virtio/array.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
-export type { ChainQueue, Running } from './virtio/chain-queue.js';
+export type { ChainQueue, Device, DeviceQueues, Running } from './virtio/chain-queue.js';
 export type { Alarm, Clock } from './virtio/clock.js';
 export { ConfigSpace } from './virtio/config-space.js';
-export { type DeviceDefinition, defineDevice, type QueueGroup } from './virtio/define-device.js';
+export { defineDevice } from './virtio/define-device.js';
 export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
+export type { DeviceDefinition, QueueGroup } from './virtio/device-definition.js';
 export { type Driver, type DriverOptions, openDriver } from './virtio/driver.js';
 export {
   type DriverTransport,
@@ -30,9 +32,11 @@ export {
   type TransportErrorCode,
 } from './virtio/driver-transport.js';
 export { FeatureError } from './virtio/feature-error.js';
+export type { Layout, ValuesOf } from './virtio/layout.js';
 export type { LogContext } from './virtio/log-context.js';
 export type { MakeDevice } from './virtio/make-device.js';
 export type { Monitor, Print } from './virtio/monitor.js';
+export { be16, be32, be64, be64big, s8, sle16 } from './virtio/other-numbers.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export {
   bytes,
@@ -49,11 +53,12 @@ export {
   text,
   u8,
   type Values,
-  type ValuesOf,
 } from './virtio/struct.js';
-export { type Response, type StructQueue, structQueue } from './virtio/struct-queue.js';
+export { type RequestQueue, type Response, type StructQueue, structQueue } from './virtio/struct-queue.js';
+export { tail } from './virtio/tail.js';
 export { DeviceBench } from './virtio/testing/device-bench.js';
 export { FakeClock } from './virtio/testing/fake-clock.js';
+export { type Arms, Union, type UnionValues, union } from './virtio/union.js';
 export type { Chain } from './virtqueue/chain.js';
 export type { Answer, PoliteDriver } from './virtqueue/testing/polite-driver.js';
 export { VirtqueueError } from './virtqueue/virtqueue-error.js';

@@ -202,6 +202,7 @@ function counted(queue: DeviceQueue, counts: QueueCounts): DeviceQueue {
       counts.written += chain.written;
       queue.push(chain);
     },
+    adopt: (chain) => queue.adopt(chain),
     fail: (error) => queue.fail(error),
     flush: () => queue.flush(),
   };

@@ -4,7 +4,8 @@ import type { SplitDriverQueue } from '../virtqueue/split/driver.js';
 import { TransportError } from './driver-transport.js';
 import { type Exchange, Exchanges, type Taker } from './exchange.js';
 import { Fifo } from './fifo.js';
-import type { Fields, Struct, Values } from './struct.js';
+import type { Layout } from './layout.js';
+import { Struct } from './struct.js';
 
 /** What waits for room in the ring. */
 interface Waiting {
@@ -80,17 +81,14 @@ export class BufferQueue {
    *
    * @throws what the values can't be encoded for; TransportError `PROTOCOL` when the device wrote less than a whole answer.
    */
-  call<Q extends Fields, R extends Fields>(
-    request: Struct<Q>,
-    values: Partial<Values<Q>>,
-    response: Struct<R>,
-  ): Promise<Values<R>> {
+  call<Q, R>(request: Layout<Q>, values: Partial<Q>, response: Layout<R>): Promise<R> {
     return new Promise((resolve, reject) => {
-      const { size } = request;
-      const bytes = this.#scratchOf(size);
       // What this throws rejects.
-      request.encodeInto(values, bytes);
-      this.#submit(bytes, size, response.size, new Call(response, resolve, reject));
+      const size = request.sizeOf(values as Q);
+      const bytes = this.#scratchOf(size);
+      if (request instanceof Struct) request.encodeInto(values as object, bytes);
+      else bytes.set(request.encode(values as Q));
+      this.#submit(bytes, size, response.most, new Call(response, resolve, reject));
     });
   }
 
@@ -211,20 +209,36 @@ export class BufferQueue {
 }
 
 /** Waits for an answer of one shape. */
-class Call<R extends Fields> implements Taker {
-  readonly #response: Struct<R>;
-  readonly #resolve: (values: Values<R>) => void;
+class Call<R> implements Taker {
+  readonly #response: Layout<R>;
+  readonly #resolve: (values: R) => void;
   readonly failed: (error: Error) => void;
 
-  constructor(response: Struct<R>, resolve: (values: Values<R>) => void, failed: (error: Error) => void) {
+  constructor(response: Layout<R>, resolve: (values: R) => void, failed: (error: Error) => void) {
     this.#response = response;
     this.#resolve = resolve;
     this.failed = failed;
   }
 
   answered(answer: Uint8Array, length: number): void {
-    const { size } = this.#response;
-    if (length >= size) this.#resolve(this.#response.decode(answer));
-    else this.failed(new TransportError('PROTOCOL', `a response has ${size} bytes, not ${length}`));
+    const { size, most } = this.#response;
+    if (length < size) this.#short(`a response has ${size} bytes, not ${length}`);
+    else if (size === most) this.#resolve(this.#response.decode(answer));
+    else this.#decode(answer.subarray(0, length));
+  }
+
+  #decode(answer: Uint8Array): void {
+    let values: R;
+    try {
+      values = this.#response.decode(answer);
+    } catch (error) {
+      this.#short((error as Error).message);
+      return;
+    }
+    this.#resolve(values);
+  }
+
+  #short(message: string): void {
+    this.failed(new TransportError('PROTOCOL', message));
   }
 }

@@ -1,9 +1,11 @@
+import { checkFits } from './array.js';
 import { codecSource } from './codec-source.js';
 import { copyOf } from './copy-of.js';
 import type { Field } from './field.js';
 import { LastText } from './last-text.js';
 import { readLatin1, writeLatin1 } from './latin1.js';
 import type { PlacedField, StructCodec } from './struct-codec.js';
+import { fieldProblem } from './value-problem.js';
 
 /** Whether this process may make code of text: a page's policy and a flag of Node's forbid it. */
 export const canCompile: boolean = (() => {
@@ -25,13 +27,19 @@ const helpers = {
   writeNumber,
   callRead,
   callWrite,
+  readOpen,
+  writeOpen,
+  readArray,
+  writeArray,
+  fieldProblem,
   LastText,
 };
 
 /** @throws EvalError where no code may be made of text. */
 export function compiledCodec(size: number, placed: readonly PlacedField[]): StructCodec {
-  const { read, write } = codecSource(size, placed, { fields: 'fields', bytes: 'b' });
-  const source = `return {
+  const { before, read, write } = codecSource(size, placed, { fields: 'fields', bytes: 'b' });
+  const source = `${before}
+return {
   decode(b) { return ${read}; },
   encode(values, b) { let v; ${write} },
 };`;
@@ -58,12 +66,12 @@ export function compile(parameters: readonly string[], source: string): (...args
 }
 
 /** A number of 64 bits: the low half exact, as far as the number is. */
-function writeNumber(into: Uint8Array, at: number, value: number): void {
+function writeNumber(into: Uint8Array, at: number, value: number, little: boolean): void {
   let low = (value % 0x1_0000_0000) | 0;
   let high = Math.floor(value / 0x1_0000_0000) | 0;
   for (let i = 0; i < 4; i++) {
-    into[at + i] = low;
-    into[at + 4 + i] = high;
+    into[at + (little ? i : 7 - i)] = low;
+    into[at + (little ? 4 + i : 3 - i)] = high;
     low >>>= 8;
     high >>>= 8;
   }
@@ -73,14 +81,52 @@ function writeNumber(into: Uint8Array, at: number, value: number): void {
 const wide = new DataView(new ArrayBuffer(8));
 const wideBytes = new Uint8Array(wide.buffer);
 
-function readBig(from: Uint8Array, at: number): bigint {
+function readBig(from: Uint8Array, at: number, little: boolean): bigint {
   for (let i = 0; i < 8; i++) wideBytes[i] = from[at + i]!;
-  return wide.getBigUint64(0, true);
+  return wide.getBigUint64(0, little);
 }
 
-function writeBig(into: Uint8Array, at: number, _: number, value: bigint): void {
-  wide.setBigUint64(0, value, true);
+function writeBig(into: Uint8Array, at: number, _: number, value: bigint, little: boolean): void {
+  wide.setBigUint64(0, value, little);
   into.set(wideBytes, at);
+}
+
+/** One of variable length: from here to the end. */
+function readOpen(field: Field<unknown>, from: Uint8Array, at: number): unknown {
+  return field.read(new DataView(copyOf(from.subarray(at)).buffer), 0);
+}
+
+function writeOpen(field: Field<unknown>, into: Uint8Array, at: number, value: unknown): void {
+  field.write(new DataView(into.buffer, into.byteOffset, into.length), at, value);
+}
+
+/** @param one - reads one element. */
+function readArray(
+  from: Uint8Array,
+  at: number,
+  count: number,
+  size: number,
+  one: (from: Uint8Array, at: number, field: unknown) => unknown,
+  field: unknown,
+): unknown[] {
+  const values: unknown[] = [];
+  for (let i = 0; i < count; i++) values.push(one(from, at + i * size, field));
+  return values;
+}
+
+/** @param one - writes one element. */
+function writeArray(
+  into: Uint8Array,
+  at: number,
+  count: number,
+  size: number,
+  one: (into: Uint8Array, at: number, field: unknown, value: unknown) => void,
+  field: unknown,
+  values: readonly unknown[],
+): void {
+  checkFits(values.length, count);
+  into.fill(0, at + values.length * size, at + count * size);
+  for (let i = 0; i < values.length; i++) one(into, at + i * size, field, values[i]);
 }
 
 function readBytes(from: Uint8Array, at: number, size: number): Uint8Array {

@@ -5,6 +5,12 @@
 export class ConfigSpace {
   readonly #bytes: Uint8Array;
   readonly #writable: Uint8Array;
+  /** What is one value, and passes to a new device as a whole. */
+  readonly #fields: readonly (readonly [from: number, to: number])[];
+  /** The bytes as they were when a device was made, to tell what was written since. */
+  #initial: Uint8Array | undefined;
+  /** Of `fields`, those that were written. */
+  readonly #changed = new Set<number>();
   #generation = 0;
   /** The device's access to the bytes. Call `changed` after a change. */
   readonly view: DataView;
@@ -12,15 +18,26 @@ export class ConfigSpace {
   /**
    * @param size - bytes, 0..4096.
    * @param writable - the byte ranges `[from, to)` that a driver may write; none unless told.
+   * @param fields - the byte ranges that are one value each; every byte unless told.
    */
-  constructor(size: number, writable: readonly (readonly [from: number, to: number])[] = []) {
+  constructor(
+    size: number,
+    writable: readonly (readonly [from: number, to: number])[] = [],
+    fields?: readonly (readonly [from: number, to: number])[],
+  ) {
     if (!Number.isInteger(size) || size < 0 || size > 4096) {
       throw new RangeError(`a configuration space has 0 to 4096 bytes, not ${size}`);
     }
     this.#bytes = new Uint8Array(size);
     this.#writable = new Uint8Array(size);
     for (const [from, to] of writable) this.#writable.fill(1, from, to);
+    this.#fields = fields ?? Array.from({ length: size }, (_, at) => [at, at + 1]);
     this.view = new DataView(this.#bytes.buffer);
+  }
+
+  /** From now on what is written is told from what was there. Of one that was told already, nothing is forgotten. */
+  settle(): void {
+    this.#initial ??= this.#bytes.slice();
   }
 
   /** Bytes. */
@@ -60,12 +77,30 @@ export class ConfigSpace {
     return any;
   }
 
-  /** Goes on where the space of a replaced device was: with what the driver wrote there, and its generation. Of one size. */
+  /** Goes on where the space of a replaced device was: with what its driver and it wrote there, and its generation. Of one size. */
   takeOver(from: ConfigSpace): void {
-    for (let i = 0; i < this.size; i++) {
-      if (this.#writable[i] === 1 && from.#writable[i] === 1) this.#bytes[i] = from.#bytes[i]!;
+    for (const [index, [start, end]] of this.#fields.entries()) {
+      const written = this.#writable[start] === 1 && from.#writable[start] === 1;
+      if (!written && !from.#wrote(start, end)) continue;
+      this.#changed.add(index);
+      this.#bytes.set(from.#bytes.subarray(start, end), start);
     }
     this.#generation = from.#generation;
+  }
+
+  /** Whether any of the fields in these bytes was written since it was made. */
+  #wrote(start: number, end: number): boolean {
+    return this.#fields.some(
+      ([from, to], index) =>
+        from < end && to > start && (this.#changed.has(index) || this.#differs(from, to)),
+    );
+  }
+
+  #differs(start: number, end: number): boolean {
+    const initial = this.#initial;
+    if (initial === undefined) return false;
+    for (let at = start; at < end; at++) if (initial[at] !== this.#bytes[at]) return true;
+    return false;
   }
 
   /** Whether a driver reads the same from both. */

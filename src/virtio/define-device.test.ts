@@ -20,10 +20,13 @@ describe('defineDevice', () => {
       ],
     })();
     const bench = new DeviceBench(device);
-    assert.deepEqual(double.decode(bench.request(0, double.encode({ n: 21 }), 4)!), { n: 42 });
-    assert.equal(bench.request(0, raw(1), 4)!.length, 0);
-    assert.equal(bench.request(0, raw(1, 2, 3, 4), 3)!.length, 0);
-    assert.match(bench.warnings[0]!, /a request on q has 4 bytes and room for 4, not 1 and 4: not answered/);
+    assert.deepEqual(double.decode(bench.ask(0, double.encode({ n: 21 }), 4)!), { n: 42 });
+    assert.equal(bench.ask(0, raw(1), 4)!.length, 0);
+    assert.equal(bench.ask(0, raw(1, 2, 3, 4), 3)!.length, 0);
+    assert.match(
+      bench.warnings[0]!,
+      /a request on q is not answered: got 1 byte and room for 4, expected 4 of \{ n \} and room for 4 of \{ n \}/,
+    );
   });
 
   test('async handlers answer when they are done, in any order; one that fails is returned empty', async () => {
@@ -45,7 +48,7 @@ describe('defineDevice', () => {
       ],
     })();
     const bench = new DeviceBench(device);
-    const sent = [1, 0, 3].map((n) => bench.request(0, double.encode({ n }), 4));
+    const sent = [1, 0, 3].map((n) => bench.ask(0, double.encode({ n }), 4));
     assert.deepEqual(sent, [undefined, undefined, undefined]);
     for (const done of waiting.reverse()) done();
     await new Promise(setImmediate);
@@ -69,7 +72,7 @@ describe('defineDevice', () => {
       chain.write(raw(1));
     };
     const bench = new DeviceBench(defineDevice({ id: 63, name: 'late', queues: [{ name: 'q', handle }] })());
-    bench.request(0, raw(1), 1);
+    bench.ask(0, raw(1), 1);
     const finish = async (): Promise<void> => {
       done();
       await new Promise(setImmediate);
@@ -188,7 +191,7 @@ describe('defineDevice', () => {
       },
     })();
     assert.equal(device.features, 0b100001n);
-    new DeviceBench(device, 0b100000n);
+    new DeviceBench(device, { features: [5] });
     assert.deepEqual(has, [false, true]);
   });
 
@@ -202,7 +205,7 @@ describe('defineDevice', () => {
       activate: ({ has }) => void seen.push(has('LOW'), has('HIGH'), has('TOP')),
     })();
     assert.equal(device.features, (1n << 127n) | (3n << 63n));
-    new DeviceBench(device, 1n << 127n);
+    new DeviceBench(device, { features: 1n << 127n });
     assert.deepEqual(seen, [false, false, true]);
   });
 
@@ -254,10 +257,10 @@ describe('defineDevice', () => {
     );
     const bench = new DeviceBench(device);
     bench.runner.stopQueue(0);
-    assert.deepEqual(double.decode(bench.request(5, double.encode({ n: 20 }), 4)!), { n: 25 });
+    assert.deepEqual(double.decode(bench.ask(5, double.encode({ n: 20 }), 4)!), { n: 25 });
     bench.drivers[2]!.send([], [1]);
     bench.kick(2);
-    assert.deepEqual([...bench.request(6, raw(0), 1)!], [10]);
+    assert.deepEqual([...bench.ask(6, raw(0), 1)!], [10]);
     assert.deepEqual([seen, ready], [['in2 10'], [true, false]]);
   });
 
@@ -286,8 +289,7 @@ describe('defineDevice', () => {
       };
     });
     const [one, two] = [new DeviceBench(make()), new DeviceBench(make())];
-    const ask = (bench: DeviceBench): number =>
-      double.decode(bench.request(0, double.encode({ n: 0 }), 4)!).n;
+    const ask = (bench: DeviceBench): number => double.decode(bench.ask(0, double.encode({ n: 0 }), 4)!).n;
     assert.deepEqual([ask(one), ask(one), ask(two)], [1, 2, 1]);
   });
 });

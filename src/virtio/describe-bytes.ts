@@ -1,7 +1,9 @@
-import type { Fields, Struct } from './struct.js';
+import type { Layout } from './layout.js';
 
 /** Bytes shown as hex. */
 const SHOWN = 32;
+/** Elements shown of an array. */
+const ELEMENTS = 8;
 
 /**
  * What bytes stand for, in one line: `type=1 delay_ms=500`, followed by what is behind the struct as hex; all as hex without a struct,
@@ -10,16 +12,40 @@ const SHOWN = 32;
  * @param bytes - the first of them, or all.
  * @param total - how many there were.
  */
-export function describeBytes(bytes: Uint8Array, total: number, struct?: Struct<Fields>): string {
+export function describeBytes(bytes: Uint8Array, total: number, layout?: Layout<unknown>): string {
   if (total === 0) return '';
-  if (struct === undefined || bytes.length < struct.size) return hex(bytes, total);
-  const fields = Object.entries(struct.decode(bytes)).map(([name, value]) => `${name}=${show(value)}`);
-  if (total > struct.size) fields.push(`+ ${hex(bytes.subarray(struct.size), total - struct.size)}`);
+  const values = layout === undefined ? undefined : decoded(layout, bytes, total);
+  if (values === undefined) return hex(bytes, total);
+  const fields = Object.entries(values).map(([name, value]) => `${name}=${show(value)}`);
+  const { most } = layout!;
+  if (total > most) fields.push(`+ ${hex(bytes.subarray(most), total - most)}`);
   return fields.join(' ');
+}
+
+/** Nothing for bytes that are not all there. */
+function decoded(layout: Layout<unknown>, bytes: Uint8Array, total: number): object | undefined {
+  const { size, most } = layout;
+  if (bytes.length < (size === most ? size : Math.min(total, most))) return undefined;
+  try {
+    return layout.decode(bytes) as object;
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 function show(value: unknown): string {
   if (value instanceof Uint8Array) return hex(value, value.length);
+  if (Array.isArray(value)) {
+    const shown = value.slice(0, ELEMENTS).map(show);
+    if (value.length > ELEMENTS) shown.push(`... (${value.length - ELEMENTS} more)`);
+    return `[${shown.join(' ')}]`;
+  }
+  if (typeof value === 'object' && value !== null) {
+    return `{${Object.entries(value)
+      .map(([name, inner]) => `${name}=${show(inner)}`)
+      .join(' ')}}`;
+  }
   // Quoted as JSON, text can't steer a terminal.
   return typeof value === 'string' ? JSON.stringify(value) : String(value);
 }

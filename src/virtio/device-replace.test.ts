@@ -67,7 +67,7 @@ class Marked implements VirtioDevice {
 }
 
 const request = Uint8Array.of(0);
-const ask = (bench: DeviceBench, queue = 0): number | undefined => bench.request(queue, request, 1)?.[0];
+const ask = (bench: DeviceBench, queue = 0): number | undefined => bench.ask(queue, request, 1)?.[0];
 
 describe('a device is replaced', () => {
   test('the next request is answered by the new one, which was restored and then activated', () => {
@@ -373,7 +373,7 @@ describe('a replacement that can not be', () => {
   }
 
   test('features may come, and go that the driver does not use', () => {
-    const bench = new DeviceBench(new Marked(1), 0b01n);
+    const bench = new DeviceBench(new Marked(1), { features: 0b01n });
     bench.runner.replace(Object.assign(new Marked(2), { features: 0b101n }));
     assert.equal(ask(bench), 2);
     assert.equal(bench.runner.offered & 0b111n, 0b101n);
@@ -468,7 +468,7 @@ test('defineDevice: an async request in flight is finished by the old code, the 
     });
   const bench = new DeviceBench(counting(1)());
   const ask = async (n: number): Promise<number | undefined> => {
-    bench.request(0, Number32.encode({ n }), 4);
+    bench.ask(0, Number32.encode({ n }), 4);
     await new Promise(setImmediate);
     const answer = bench.drivers[0]!.receive()?.bytes;
     return answer && Number32.decode(answer).n;

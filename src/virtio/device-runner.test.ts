@@ -55,7 +55,7 @@ const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
 describe('2.2 feature bits', () => {
   test('2.2.1: a bit that was not offered is refused by number, and nothing is accepted', () => {
-    const bench = new DeviceBench(new CopyDevice(), 0b1n);
+    const bench = new DeviceBench(new CopyDevice(), { features: 0b1n });
     assert.throws(
       () => bench.runner.accept(VIRTIO_F_VERSION_1 | 0b10n),
       (error) => error instanceof FeatureError && /not offered: 1 /.test(error.message),
@@ -65,7 +65,7 @@ describe('2.2 feature bits', () => {
 
   test('2.2: the device is told its own bits only', () => {
     const device = new CopyDevice();
-    new DeviceBench(device, 0b100n);
+    new DeviceBench(device, { features: 0b100n });
     assert.equal(device.host?.features, 0b100n);
   });
 });
@@ -103,7 +103,7 @@ describe('2.5 configuration space', () => {
 describe('2.6 virtqueues', () => {
   test('2.6: a request is answered on its own queue', () => {
     const bench = new DeviceBench(new CopyDevice());
-    assert.deepEqual([...bench.request(1, bytes(1, 2, 3), 3)!], [1, 2, 3]);
+    assert.deepEqual([...bench.ask(1, bytes(1, 2, 3), 3)!], [1, 2, 3]);
     assert.deepEqual(bench.interrupts, [0, 1]);
   });
 
@@ -178,7 +178,7 @@ describe('2.6 virtqueues', () => {
     const device = new CopyDevice();
     const bench = new DeviceBench(device);
     device.keep = true;
-    assert.equal(bench.request(0, bytes(7), 1), undefined);
+    assert.equal(bench.ask(0, bytes(7), 1), undefined);
     const queue = device.host!.queues[0]!;
     device.kept[0]!.write(bytes(8));
     queue.push(device.kept[0]!);
@@ -191,7 +191,7 @@ describe('2.6 virtqueues', () => {
     const device = new CopyDevice();
     const bench = new DeviceBench(device);
     device.keep = true;
-    bench.request(0, bytes(7), 1);
+    bench.ask(0, bytes(7), 1);
     const queue = device.host!.queues[0]!;
     bench.runner.reset();
     queue.push(device.kept[0]!);
@@ -206,7 +206,7 @@ describe('2.6 virtqueues', () => {
     const bench = new DeviceBench(device);
     let drained = 0;
     device.keep = true;
-    bench.request(0, bytes(7), 1);
+    bench.ask(0, bytes(7), 1);
     bench.runner.whenDrained(0, () => {
       drained += 1;
     });
@@ -243,14 +243,14 @@ describe('2.1.2 what a broken rule does', () => {
       bench.warnings[0]!,
       /^copy: queue 0 \(first\) is broken until reset: .*loops.*VIRTIO §2\.7\.5\.2/,
     );
-    assert.deepEqual([...bench.request(1, bytes(5), 1)!], [5]);
+    assert.deepEqual([...bench.ask(1, bytes(5), 1)!], [5]);
   });
 
   test('2.4: a reset and a new ring heal it', () => {
     const bench = new DeviceBench(new CopyDevice());
     loop(bench, 0);
     const again = new DeviceBench(bench.runner.device);
-    assert.deepEqual([...again.request(0, bytes(5), 1)!], [5]);
+    assert.deepEqual([...again.ask(0, bytes(5), 1)!], [5]);
   });
 
   test('memory that goes away while the device reads breaks the queue of that chain', () => {

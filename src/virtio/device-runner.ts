@@ -204,6 +204,8 @@ export class DeviceRunner {
     for (const queue of this.#queues) queue.handOver(this.#taker);
     this.#resident = next;
     next.serve();
+    // Before the new one is served: what the old one hands back now comes first.
+    this.#enter(() => old.device.replaced?.(), old.device);
     if (!device.config.equals(old.device.config)) this.#configChanged();
     for (const queue of this.#queues) {
       queue.flush();
@@ -224,7 +226,13 @@ export class DeviceRunner {
 
   /** Lets the device take no more chains from this queue; those that it holds it can still hand back. */
   holdQueue(index: number): void {
-    this.#queues[index]!.hold(true);
+    const queue = this.#queues[index]!;
+    queue.hold(true);
+    if (!queue.owing || this.#state === 'idle') return;
+    for (const { device, queues } of this.#residents()) {
+      if (device.queueStopping !== undefined)
+        this.#enter(() => device.queueStopping!(queues[index]!), device);
+    }
   }
 
   /** Takes back `holdQueue`. Call `kick` then: work may have come in. */
@@ -289,6 +297,7 @@ export class DeviceRunner {
   }
 
   #settle(device: VirtioDevice): Resident {
+    device.config.settle();
     const clock = new DeviceClock(
       this.#ports.clock,
       (ring) => this.#enter(ring, device),
@@ -441,7 +450,7 @@ export class DeviceRunner {
       serving.fail(error);
       return;
     }
-    this.#ports.warn(`${device.name}: the device failed: ${text(error)}`);
+    this.#ports.warn(`${device.name}: the device failed: ${text(error)}`, { error });
     // One that is not in place has no say in it.
     if (device === this.device) this.#broke(undefined);
   }

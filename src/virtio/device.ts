@@ -1,8 +1,8 @@
 import type { Chain } from '../virtqueue/chain.js';
 import type { Clock } from './clock.js';
 import type { ConfigSpace } from './config-space.js';
+import type { Layout } from './layout.js';
 import type { LogContext } from './log-context.js';
-import type { Fields, Struct } from './struct.js';
 
 /** A queue that a device has. */
 export interface QueueSpec {
@@ -16,7 +16,7 @@ export interface QueueSpec {
   /** The most descriptors of a front-end that was not told: 32768 unless the device names fewer. */
   readonly sizeLimit?: number | undefined;
   /** The shapes of its requests and responses, for traces. */
-  readonly shape?: { readonly request: Struct<Fields>; readonly response?: Struct<Fields> } | undefined;
+  readonly shape?: { readonly request: Layout<unknown>; readonly response?: Layout<unknown> } | undefined;
 }
 
 /**
@@ -26,7 +26,8 @@ export interface QueueSpec {
  * The life of one device: made for one front-end; `activate` ... `reset`, any number of times; `close`. When its code was edited,
  * another is made to take its place while the driver goes on: the old one's `save`, the new one's `restore` and `activate` (if the
  * old one was active). The new one gets chains once that has returned. If any of them throws, the old one goes on instead; otherwise it
- * gets no more chains and no reset, hands back those that it holds, and is closed after the last. Until then its alarms ring.
+ * hears so (`replaced`), gets no more chains and no reset, hands back those that it holds and that the new one did not adopt, and is
+ * closed after the last. Until then its alarms ring.
  */
 export interface VirtioDevice {
   /** The virtio device id (VIRTIO 1.3 §5). */
@@ -43,6 +44,11 @@ export interface VirtioDevice {
   activate?(host: DeviceHost): void;
   /** The driver made buffers available on this queue, or may have: pop until there is none. */
   queueNotified(queue: DeviceQueue): void;
+  /**
+   * This queue is to be stopped, which waits for the chains that the device holds: those that can be handed back now should be. It gets no
+   * more from it until the queue is started again.
+   */
+  queueStopping?(queue: DeviceQueue): void;
   /** Back to the state before `activate`, whatever went on: chains still held are gone, timers end (§2.4). */
   reset?(): void;
   /** The driver wrote `length` bytes of the configuration space at `offset`; they are in `config` already. */
@@ -51,9 +57,11 @@ export interface VirtioDevice {
   save?(): unknown;
   /**
    * Goes on from what another device's `save` returned, if that was not `undefined`; before `activate`. Its code was another, so look
-   * before you believe. The value is the very same, not a copy: chains in it can be pushed by this device.
+   * before you believe. The value is the very same, not a copy: chains in it can be adopted by this device (`DeviceQueue.adopt`).
    */
   restore?(state: unknown): void;
+  /** Another device has this one's place. Chains that are pushed now come back before the other one is served. */
+  replaced?(): void;
   /** Gives back what it holds, after the last `reset`, or when another has its place. */
   close?(): void;
 }
@@ -87,6 +95,11 @@ export interface DeviceQueue {
   pop(): Chain | undefined;
   /** Hands a chain back with what was written into it. Ignored for a chain from before a reset. */
   push(chain: Chain): void;
+  /**
+   * Takes over a chain that the device whose place this one takes popped from the same queue: it is this device's to push from now on, and the
+   * other one is let go sooner. From `activate` on.
+   */
+  adopt(chain: Chain): void;
   /** For what the driver did wrong, found outside of a call into the device: the queue is empty until it is reset. */
   fail(error: Error): void;
   /**

@@ -2,4 +2,6 @@
 export interface LogContext {
   /** A queue's name. */
   readonly queue?: string;
+  /** What a device threw: whoever shows the line may show where. */
+  readonly error?: unknown;
 }

@@ -1,11 +1,16 @@
 import { ConfigSpace } from './config-space.js';
+import { described } from './described.js';
 import type { VirtioDevice } from './device.js';
+import type { Fields } from './field.js';
 
 /**
  * Makes a device, a new one at each call: one for each front-end. It is what `defineDevice`, `virtioMisc` and `virtioTest` return, and
  * what a device's file exports.
  */
-export type MakeDevice = () => VirtioDevice;
+export type MakeDevice<C extends Fields = Fields, N extends string = string> = (() => VirtioDevice) & {
+  /** For types alone: of its configuration space, and its queues' names. */
+  readonly kind?: { readonly config: C; readonly queues: N } | undefined;
+};
 
 /** Whether it has what every device has. */
 export function isDevice(value: unknown): value is VirtioDevice {
@@ -31,7 +36,7 @@ export function madeDevice(given: unknown, taker: string): VirtioDevice {
   const device = typeof given === 'function' ? (given as () => unknown)() : given;
   if (isDevice(device)) return device;
   if (typeof given !== 'function')
-    throw new TypeError(`${taker} takes a device, or what makes one: ${kindOf(given)} is neither`);
+    throw new TypeError(`${taker} takes a device, or what makes one: ${described(given)} is neither`);
   throw new TypeError(`${taker} was given a function that makes no device, but ${made(device)}`);
 }
 
@@ -43,22 +48,12 @@ export function checkMakes(given: unknown, taker: string): asserts given is Make
   if (typeof given === 'function') return;
   const why = isDevice(given)
     ? 'this is one device, and each front-end gets its own'
-    : `not ${kindOf(given)}`;
+    : `not ${described(given)}`;
   throw new TypeError(`${taker} takes what makes a device, such as defineDevice returns: ${why}`);
 }
 
 function made(value: unknown): string {
   return typeof value === 'function'
     ? 'another function: give that one itself, such as virtioMisc() and not () => virtioMisc()'
-    : kindOf(value);
-}
-
-/** What a value is, for messages. */
-export function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  if (value instanceof Promise) return 'a promise';
-  if (Array.isArray(value)) return 'an array';
-  if (typeof value === 'string') return JSON.stringify(value);
-  if (typeof value === 'function') return 'a function';
-  return typeof value === 'object' ? 'an object' : `${typeof value} ${String(value)}`;
+    : described(value);
 }

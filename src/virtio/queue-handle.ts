@@ -12,6 +12,7 @@ export class QueueHandle implements DeviceQueue {
   readonly #queue: QueueRunner;
   #serving = true;
   #waiting: Chain[] | undefined;
+  #adopted: Chain[] = [];
 
   constructor(queue: QueueRunner, name: string) {
     this.index = queue.index;
@@ -30,6 +31,11 @@ export class QueueHandle implements DeviceQueue {
   push(chain: Chain): void {
     if (this.#waiting === undefined) this.#queue.push(chain);
     else this.#waiting.push(chain);
+  }
+
+  adopt(chain: Chain): void {
+    if (this.#waiting === undefined) this.#queue.adopt(chain);
+    else this.#adopted.push(chain);
   }
 
   fail(error: Error): void {
@@ -51,6 +57,8 @@ export class QueueHandle implements DeviceQueue {
     this.#serving = true;
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
+    for (const chain of this.#adopted) this.#queue.adopt(chain);
+    this.#adopted = [];
     for (const chain of waiting) this.#queue.push(chain);
   }
 

@@ -97,6 +97,15 @@ export class QueueRunner {
     this.#taker = taker;
   }
 
+  /** The device that takes chains now goes on with one that a replaced one took. */
+  adopt(chain: Chain): void {
+    if (this.#ring === undefined || !this.#ring.owns(chain)) return;
+    const taker = this.#takers[chain.head]!;
+    if (taker === this.#taker) return;
+    this.#takers[chain.head] = this.#taker;
+    this.#returned(taker);
+  }
+
   /** Whether a replaced device still has chains to hand back. */
   isOwedBy(taker: number): boolean {
     return this.#older.has(taker);

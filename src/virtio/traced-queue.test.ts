@@ -34,8 +34,10 @@ function traced(device: VirtioDevice): { bench: DeviceBench; traces: ChainTrace[
   const traces: ChainTrace[] = [];
   let bench: DeviceBench | undefined;
   const now = (): number => bench?.clock.now() ?? 0;
-  bench = new DeviceBench(device, device.features, {
-    queue: (queue, spec) => new TracedQueue(queue, spec, now, (trace) => void traces.push(trace)),
+  bench = new DeviceBench(device, {
+    monitor: {
+      queue: (queue, spec) => new TracedQueue(queue, spec, now, (trace) => void traces.push(trace)),
+    },
   });
   return { bench, traces };
 }
@@ -43,7 +45,7 @@ function traced(device: VirtioDevice): { bench: DeviceBench; traces: ChainTrace[
 describe('a traced queue', () => {
   test('tells each chain by the declared structs', () => {
     const { bench, traces } = traced(double());
-    assert.deepEqual(Double.decode(bench.request(0, Double.encode({ n: 21 }), 4)!), { n: 42 });
+    assert.deepEqual(Double.decode(bench.ask(0, Double.encode({ n: 21 }), 4)!), { n: 42 });
     assert.deepEqual(traces, [
       {
         queue: 'structs',
@@ -60,7 +62,7 @@ describe('a traced queue', () => {
 
   test('tells what has no struct as hex, as far as the device read and wrote it', () => {
     const { bench, traces } = traced(double());
-    assert.deepEqual([...bench.request(1, Uint8Array.of(1, 2, 3, 0xab), 8)!], [2, 0xab]);
+    assert.deepEqual([...bench.ask(1, Uint8Array.of(1, 2, 3, 0xab), 8)!], [2, 0xab]);
     const { request, response, readable, writable, written } = traces[0]!;
     assert.deepEqual({ request, response }, { request: '0102ab (1 byte skipped)', response: '02ab' });
     assert.deepEqual([readable, writable, written], [4, 8, 2]);
@@ -78,13 +80,13 @@ describe('a traced queue', () => {
       });
       clock.set(1500);
     };
-    bench.request(0, Double.encode({ n: 1 }), 4);
+    bench.ask(0, Double.encode({ n: 1 }), 4);
     bench.advance(500);
     bench.runner.replace(double());
     bench.advance(1000);
     assert.ok(bench.drivers[0]!.receive());
     assert.equal(traces[0]!.time, 1500);
-    bench.request(0, Double.encode({ n: 5 }), 4);
+    bench.ask(0, Double.encode({ n: 5 }), 4);
     assert.equal(traces[1]!.response, 'n=10');
   });
 });
@@ -117,9 +119,12 @@ test('monitors hear of kicks, interrupts and what breaks; several are asked in o
     broke: (queue) => void heard.push(`${name} broke ${queue}`),
   });
   const device = double();
-  const bench = new DeviceBench(device, 0n, combineMonitors([monitor('a'), {}, monitor('b')]));
+  const bench = new DeviceBench(device, {
+    features: 0n,
+    monitor: combineMonitors([monitor('a'), {}, monitor('b')]),
+  });
   assert.deepEqual(heard.splice(0), ['a structs', 'b structs', 'a raw', 'b raw']);
-  bench.request(1, Uint8Array.of(1, 2, 3), 8);
+  bench.ask(1, Uint8Array.of(1, 2, 3), 8);
   const both = (what: string): string[] => [`a ${what}`, `b ${what}`];
   assert.deepEqual(heard.splice(0), [...both('kicked 1'), ...both('interrupted 1')]);
   device.queueNotified = (queue) => queue.fail(new Error('no'));

@@ -86,6 +86,10 @@ export class TracedQueue implements DeviceQueue {
     this.#queue.push(chain.chain);
   }
 
+  adopt(chain: Chain): void {
+    this.#queue.adopt(chain instanceof TracedChain ? chain.chain : chain);
+  }
+
   fail(error: Error): void {
     this.#queue.fail(error);
   }

@@ -38,7 +38,7 @@ export class BlkBench extends DeviceBench {
   static readonly #open = new Set<BlkBench>();
 
   constructor(make: () => VirtioDevice, features?: bigint) {
-    super(make(), features);
+    super(make, features === undefined ? {} : { features });
     BlkBench.#open.add(this);
   }
 
@@ -53,7 +53,7 @@ export class BlkBench extends DeviceBench {
   }
 
   /** Sends one request, `room` being the device-writable bytes without the status. */
-  async ask(
+  async transfer(
     type: number,
     sector: number,
     { data = new Uint8Array(), room = 0 }: { data?: Uint8Array; room?: number } = {},

@@ -66,14 +66,14 @@ describe('the blk example', () => {
   test('5.2.6: what is written is read back, and is in the file', async () => {
     const disk = BlkBench.of(file);
     const data = pattern(5 * 512, 99);
-    assert.deepEqual(await disk.ask(OUT, 7, { data }), { status: OK, data: new Uint8Array() });
-    assert.equal((await disk.ask(FLUSH, 0)).status, OK);
+    assert.deepEqual(await disk.transfer(OUT, 7, { data }), { status: OK, data: new Uint8Array() });
+    assert.equal((await disk.transfer(FLUSH, 0)).status, OK);
     assert.deepEqual(onDisk(7, 5), data);
     assert.deepEqual(
       [onDisk(0, 7), onDisk(12, 100)],
       [before.subarray(0, 7 * 512), before.subarray(6144, 57344)],
     );
-    const { status, data: back } = await disk.ask(IN, 6, { room: 7 * 512 });
+    const { status, data: back } = await disk.transfer(IN, 6, { room: 7 * 512 });
     assert.equal(status, OK);
     assert.deepEqual(Buffer.from(back), onDisk(6, 7));
   });
@@ -142,8 +142,8 @@ describe('the blk example', () => {
   ] as const) {
     test(`5.2.6: a request that ${what} fails, its status in the last byte`, async () => {
       const disk = BlkBench.of(file);
-      assert.equal((await disk.ask(OUT, sector, { data: pattern(bytes, 3) })).status, IOERR);
-      assert.deepEqual(await disk.ask(IN, sector, { room: bytes }), {
+      assert.equal((await disk.transfer(OUT, sector, { data: pattern(bytes, 3) })).status, IOERR);
+      assert.deepEqual(await disk.transfer(IN, sector, { room: bytes }), {
         status: IOERR,
         data: new Uint8Array(bytes),
       });
@@ -154,7 +154,10 @@ describe('the blk example', () => {
   test('5.2.6: a request of an unknown type is not supported', async () => {
     const disk = BlkBench.of(file);
     for (const type of [2, 3, 5, 10, 12, 14, 15, 26, 0xffff_ffff]) {
-      assert.deepEqual(await disk.ask(type, 0, { room: 9 }), { status: UNSUPP, data: new Uint8Array(9) });
+      assert.deepEqual(await disk.transfer(type, 0, { room: 9 }), {
+        status: UNSUPP,
+        data: new Uint8Array(9),
+      });
     }
   });
 
@@ -174,16 +177,16 @@ describe('the blk example', () => {
   });
 
   test('5.2.6: the id is up to 20 characters, filled up with zeros', async () => {
-    const named = await BlkBench.of(file).ask(GET_ID, 0, { room: 20 });
+    const named = await BlkBench.of(file).transfer(GET_ID, 0, { room: 20 });
     assert.deepEqual([named.status, Buffer.from(named.data).toString()], [OK, `disk.img${'\0'.repeat(12)}`]);
     const long = BlkBench.of(file, { serial: '0123456789abcdefghijklmnop' });
     assert.equal(
-      Buffer.from((await long.ask(GET_ID, 0, { room: 20 })).data).toString(),
+      Buffer.from((await long.transfer(GET_ID, 0, { room: 20 })).data).toString(),
       '0123456789abcdefghij',
     );
-    assert.equal(Buffer.from((await long.ask(GET_ID, 0, { room: 3 })).data).toString(), '012');
+    assert.equal(Buffer.from((await long.transfer(GET_ID, 0, { room: 3 })).data).toString(), '012');
     assert.deepEqual(
-      [...(await long.ask(GET_ID, 0, { room: 30 })).data.subarray(18)],
+      [...(await long.transfer(GET_ID, 0, { room: 30 })).data.subarray(18)],
       [105, 106, ...Array(10).fill(0)],
     );
   });
@@ -192,7 +195,7 @@ describe('the blk example', () => {
     const disk = BlkBench.of(file);
     const { blocks } = statSync(file);
     const data = ranges([0, 512], [1024, 256]);
-    assert.equal((await disk.ask(DISCARD, 0, { data })).status, OK);
+    assert.equal((await disk.transfer(DISCARD, 0, { data })).status, OK);
     assert.deepEqual(onDisk(512, 512), before.subarray(512 * 512, 1024 * 512));
     assert.equal(statSync(file).size, before.length);
     assert.ok(statSync(file).blocks <= blocks - 700, `${statSync(file).blocks} of ${blocks} blocks`);
@@ -206,7 +209,7 @@ describe('the blk example', () => {
       const disk = BlkBench.of(file);
       const { blocks } = statSync(file);
       const data = ranges([3, 1, flags], [100, 1200, flags]);
-      assert.equal((await disk.ask(WRITE_ZEROES, 0, { data })).status, OK);
+      assert.equal((await disk.transfer(WRITE_ZEROES, 0, { data })).status, OK);
       const expected = Buffer.from(before)
         .fill(0, 3 * 512, 4 * 512)
         .fill(0, 51_200, 665_600);
@@ -229,7 +232,7 @@ describe('the blk example', () => {
     test(`5.2.6.2: discarding or zeroing ${what} fails and changes nothing`, async () => {
       const disk = BlkBench.of(file);
       for (const type of [DISCARD, WRITE_ZEROES])
-        assert.equal((await disk.ask(type, 0, { data })).status, status);
+        assert.equal((await disk.transfer(type, 0, { data })).status, status);
       assert.deepEqual(readFileSync(file), before);
     });
   }
@@ -240,9 +243,9 @@ describe('the blk example', () => {
     await withFallocate(t, `echo $PPID "$@" >>${log}; exec ${fallocate} "$@"`);
     const disk = BlkBench.of(file);
     const all = Array.from({ length: 16 }, (_, i) => [i * 16, 16] as const).reverse();
-    assert.equal((await disk.ask(DISCARD, 0, { data: ranges(...all) })).status, OK);
+    assert.equal((await disk.transfer(DISCARD, 0, { data: ranges(...all) })).status, OK);
     const apart = ranges([1024, 8], [1040, 8], [1028, 8]);
-    assert.equal((await disk.ask(DISCARD, 0, { data: apart })).status, OK);
+    assert.equal((await disk.transfer(DISCARD, 0, { data: apart })).status, OK);
     const lines = readFileSync(log, 'latin1').trim().split('\n');
     const asked = lines.map((line) => /--offset (\d+) --length (\d+)/.exec(line)!.slice(1).map(Number));
     assert.deepEqual(asked, [
@@ -256,26 +259,26 @@ describe('the blk example', () => {
   });
 
   test('5.2.6.2: discarding does not know the unmap flag', async () => {
-    assert.equal((await BlkBench.of(file).ask(DISCARD, 0, { data: ranges([0, 8, 1]) })).status, UNSUPP);
+    assert.equal((await BlkBench.of(file).transfer(DISCARD, 0, { data: ranges([0, 8, 1]) })).status, UNSUPP);
     assert.deepEqual(readFileSync(file), before);
   });
 
   test('2.2: what was not negotiated is not supported', async () => {
     const disk = new BlkBench(blk({ file }), 0n);
     for (const type of [DISCARD, WRITE_ZEROES])
-      assert.equal((await disk.ask(type, 0, { data: ranges([0, 8]) })).status, UNSUPP);
-    assert.equal((await disk.ask(OUT, 0, { data: zeros(1) })).status, OK);
+      assert.equal((await disk.transfer(type, 0, { data: ranges([0, 8]) })).status, UNSUPP);
+    assert.equal((await disk.transfer(OUT, 0, { data: zeros(1) })).status, OK);
     assert.deepEqual(onDisk(0, 1), zeros(1));
   });
 
   test('5.2.6.2: a read-only disk is offered as one, and is not written to', async () => {
     const disk = BlkBench.of(file, { readOnly: true });
     assert.equal(disk.runner.device.features & ((1n << 5n) | (3n << 13n)), 1n << 5n);
-    assert.equal((await disk.ask(OUT, 0, { data: zeros(1) })).status, IOERR);
+    assert.equal((await disk.transfer(OUT, 0, { data: zeros(1) })).status, IOERR);
     for (const type of [DISCARD, WRITE_ZEROES])
-      assert.equal((await disk.ask(type, 0, { data: ranges([0, 8]) })).status, UNSUPP);
-    assert.equal((await disk.ask(FLUSH, 0)).status, OK);
-    assert.deepEqual(Buffer.from((await disk.ask(IN, 5, { room: 512 })).data), onDisk(5, 1));
+      assert.equal((await disk.transfer(type, 0, { data: ranges([0, 8]) })).status, UNSUPP);
+    assert.equal((await disk.transfer(FLUSH, 0)).status, OK);
+    assert.deepEqual(Buffer.from((await disk.transfer(IN, 5, { room: 512 })).data), onDisk(5, 1));
     assert.deepEqual(readFileSync(file), before);
     assert.deepEqual(disk.warnings, []);
   });
@@ -283,11 +286,11 @@ describe('the blk example', () => {
   test('a file that is cut or gone makes requests fail, and says why', async () => {
     const disk = BlkBench.of(file);
     truncateSync(file, 512);
-    assert.equal((await disk.ask(IN, 0, { room: 1024 })).status, IOERR);
+    assert.equal((await disk.transfer(IN, 0, { room: 1024 })).status, IOERR);
     const make = blk({ file })();
     rmSync(file);
     const gone = new BlkBench(() => make);
-    assert.equal((await gone.ask(IN, 0, { room: 512 })).status, IOERR);
+    assert.equal((await gone.transfer(IN, 0, { room: 512 })).status, IOERR);
     assert.match(gone.warnings[0]!, /request of type 0 for sector 0 failed: ENOENT/);
     assert.throws(() => blk({ file })(), /ENOENT/);
     assert.throws(() => blk({ file: undefined })(), /DISK=disk.img/);
@@ -301,14 +304,14 @@ describe('the blk example', () => {
     const make = blk({ file });
     const first = new BlkBench(make);
     // The file is open then, and the discarding is under way when its turn of the event loop is over.
-    assert.equal((await first.ask(FLUSH, 0)).status, OK);
+    assert.equal((await first.transfer(FLUSH, 0)).status, OK);
     first.drivers[0]!.send([header(DISCARD, 0), ranges([0, SECTORS])], [1]);
     first.kick(0);
     await setImmediate();
     first.runner.reset();
     const second = new BlkBench(make);
     const data = pattern(512 * 512, 2);
-    const written = second.ask(OUT, 0, { data });
+    const written = second.transfer(OUT, 0, { data });
     // As much time as a write takes that waits for nothing.
     for (let i = 0; i < 10; i++) await writeFile(join(folder, 'other'), data);
     writeFileSync(go, '');
@@ -316,20 +319,20 @@ describe('the blk example', () => {
     while (!existsSync(gone)) await setImmediate();
     second.runner.reset();
     const third = new BlkBench(make);
-    assert.deepEqual(Buffer.from((await third.ask(IN, 0, { room: data.length })).data), data);
+    assert.deepEqual(Buffer.from((await third.transfer(IN, 0, { room: data.length })).data), data);
     assert.deepEqual([first.warnings, second.warnings], [[], []]);
   });
 
   test('2.4: a reset ends the writing of zeros', async () => {
     const make = blk({ file });
     const first = new BlkBench(make);
-    assert.equal((await first.ask(FLUSH, 0)).status, OK);
+    assert.equal((await first.transfer(FLUSH, 0)).status, OK);
     first.drivers[0]!.send([header(WRITE_ZEROES, 0), ranges([0, SECTORS])], [1]);
     first.kick(0);
     await setImmediate();
     first.runner.reset();
     const second = new BlkBench(make);
-    const { data } = await second.ask(IN, SECTORS - 8, { room: 8 * 512 });
+    const { data } = await second.transfer(IN, SECTORS - 8, { room: 8 * 512 });
     assert.deepEqual(Buffer.from(data), before.subarray(-8 * 512));
     assert.deepEqual(onDisk(0, 8), zeros(8));
   });
@@ -340,13 +343,13 @@ describe('the blk example', () => {
     await probe.close();
     const data = pattern(512);
     const flushing = BlkBench.of(file);
-    assert.equal((await flushing.ask(OUT, 0, { data })).status, OK);
+    assert.equal((await flushing.transfer(OUT, 0, { data })).status, OK);
     assert.equal(datasync.mock.callCount(), 0);
-    assert.equal((await flushing.ask(FLUSH, 0)).status, OK);
+    assert.equal((await flushing.transfer(FLUSH, 0)).status, OK);
     assert.equal(datasync.mock.callCount(), 1);
     const other = new BlkBench(blk({ file }), 1n << 14n);
-    assert.equal((await other.ask(OUT, 0, { data })).status, OK);
-    assert.equal((await other.ask(WRITE_ZEROES, 0, { data: ranges([0, 1]) })).status, OK);
+    assert.equal((await other.transfer(OUT, 0, { data })).status, OK);
+    assert.equal((await other.transfer(WRITE_ZEROES, 0, { data: ranges([0, 1]) })).status, OK);
     assert.equal(datasync.mock.callCount(), 3);
   });
 
@@ -357,10 +360,10 @@ describe('the blk example', () => {
     process.on('warning', warning);
     t.after(() => process.off('warning', warning));
     const disk = BlkBench.of(file);
-    assert.equal((await disk.ask(FLUSH, 0)).status, OK);
+    assert.equal((await disk.transfer(FLUSH, 0)).status, OK);
     assert.equal(timesOpen(file), 1);
     disk.runner.replace(blk({ file })());
-    assert.equal((await disk.ask(FLUSH, 0)).status, OK);
+    assert.equal((await disk.transfer(FLUSH, 0)).status, OK);
     while (timesOpen(file) > 1) await setImmediate();
     disk.runner.close();
     while (timesOpen(file) > 0) await setImmediate();
@@ -371,14 +374,14 @@ describe('the blk example', () => {
   test('5.2.6: where the host has no holes, discarding does nothing and zeros are written', async (t) => {
     await withFallocate(t, 'exit 1');
     const disk = BlkBench.of(file);
-    assert.equal((await disk.ask(DISCARD, 0, { data: ranges([0, SECTORS]) })).status, OK);
+    assert.equal((await disk.transfer(DISCARD, 0, { data: ranges([0, SECTORS]) })).status, OK);
     assert.deepEqual(readFileSync(file), before);
-    assert.equal((await disk.ask(WRITE_ZEROES, 0, { data: ranges([8, 600, 1]) })).status, OK);
+    assert.equal((await disk.transfer(WRITE_ZEROES, 0, { data: ranges([8, 600, 1]) })).status, OK);
     assert.deepEqual(readFileSync(file), Buffer.from(before).fill(0, 8 * 512, 608 * 512));
     process.env.PATH = folder;
     rmSync(join(folder, 'fallocate'));
     const without = BlkBench.of(file);
-    assert.equal((await without.ask(DISCARD, 0, { data: ranges([0, 8]) })).status, OK);
+    assert.equal((await without.transfer(DISCARD, 0, { data: ranges([0, 8]) })).status, OK);
     assert.deepEqual([onDisk(0, 8), disk.warnings, without.warnings], [before.subarray(0, 4096), [], []]);
   });
 

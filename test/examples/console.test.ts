@@ -12,7 +12,7 @@ class Terminal extends DeviceBench {
   }
 
   /** Posts buffers to be filled. */
-  post(...rooms: number[]): void {
+  postRooms(...rooms: number[]): void {
     for (const room of rooms) this.drivers[RECEIVEQ]!.send([], [room]);
     this.kick(RECEIVEQ);
   }
@@ -24,7 +24,7 @@ class Terminal extends DeviceBench {
   }
 
   /** What was received, a string for each buffer. */
-  received(): string[] {
+  texts(): string[] {
     const texts: string[] = [];
     for (;;) {
       const answer = this.drivers[RECEIVEQ]!.receive();
@@ -37,23 +37,23 @@ class Terminal extends DeviceBench {
 describe('the console example', () => {
   test('5.3.6: what is sent is received', () => {
     const terminal = new Terminal();
-    terminal.post(100, 100);
-    assert.deepEqual(terminal.received(), []);
+    terminal.postRooms(100, 100);
+    assert.deepEqual(terminal.texts(), []);
     terminal.send(Buffer.from('hello'));
     terminal.send(Buffer.from('you'));
-    assert.deepEqual(terminal.received(), ['hello', 'you']);
+    assert.deepEqual(terminal.texts(), ['hello', 'you']);
   });
 
   test('what finds no buffer waits for one, in order, and is cut to what fits', () => {
     const terminal = new Terminal();
     terminal.send(Buffer.from('abcdef'));
     terminal.send(Buffer.from('ghi'));
-    terminal.post(4);
-    assert.deepEqual(terminal.received(), ['abcd']);
-    terminal.post(3, 100, 100);
-    assert.deepEqual(terminal.received(), ['efg', 'hi']);
+    terminal.postRooms(4);
+    assert.deepEqual(terminal.texts(), ['abcd']);
+    terminal.postRooms(3, 100, 100);
+    assert.deepEqual(terminal.texts(), ['efg', 'hi']);
     terminal.send(Buffer.from('j'));
-    assert.deepEqual(terminal.received(), ['j']);
+    assert.deepEqual(terminal.texts(), ['j']);
     assert.deepEqual(terminal.warnings, []);
   });
 
@@ -67,16 +67,16 @@ describe('the console example', () => {
       'virtio-console: 14464 bytes that nobody reads are lost',
       'virtio-console: 4 bytes that nobody reads are lost',
     ]);
-    terminal.post(100_000);
-    assert.deepEqual(terminal.received(), ['x'.repeat(65_536)]);
+    terminal.postRooms(100_000);
+    assert.deepEqual(terminal.texts(), ['x'.repeat(65_536)]);
   });
 
   test('edited code goes on with what waits', () => {
     const terminal = new Terminal();
     terminal.send(Buffer.from('from before'));
     terminal.runner.replace(device());
-    terminal.post(100);
-    assert.deepEqual(terminal.received(), ['from before']);
+    terminal.postRooms(100);
+    assert.deepEqual(terminal.texts(), ['from before']);
   });
 
   test('2.4: a reset forgets what waits', () => {

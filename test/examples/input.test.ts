@@ -98,7 +98,7 @@ describe('the input example', () => {
   test('5.8.6: the caps lock lamp is the driver to switch; other lamps and junk are taken and ignored', () => {
     const bench = new DeviceBench(keyboard()());
     const status = (...bytes: number[]): void => {
-      assert.equal(bench.request(STATUSQ, Uint8Array.from(bytes), 0)?.length, 0);
+      assert.equal(bench.ask(STATUSQ, Uint8Array.from(bytes), 0)?.length, 0);
     };
     status(0x11, 0, 1, 0, 1, 0, 0, 0);
     status(0x11, 0, 0, 0, 1, 0, 0, 0);

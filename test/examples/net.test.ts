@@ -13,7 +13,7 @@ function frame(length: number, seed = 0): Uint8Array {
 
 /** Sends a frame behind a header that the device should not care for. */
 async function send(bench: DeviceBench, bytes: Uint8Array): Promise<void> {
-  bench.request(TRANSMIT, Uint8Array.from([...new Uint8Array(12).fill(0xff), ...bytes]), 0);
+  bench.ask(TRANSMIT, Uint8Array.from([...new Uint8Array(12).fill(0xff), ...bytes]), 0);
   await Promise.resolve();
 }
 

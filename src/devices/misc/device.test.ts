@@ -10,15 +10,11 @@ const { OK, UNSUPPORTED, INVALID, EXISTS, NO_SPACE } = wire.STATUS;
 
 class MiscBench extends DeviceBench {
   constructor(options?: MiscOptions, features?: bigint) {
-    super(virtioMisc(options)(), features);
+    super(virtioMisc(options), features === undefined ? {} : { features });
   }
 
   send(...words: number[]): number {
-    const answer = this.request(
-      wire.CONTROLQ,
-      new Uint8Array(Uint32Array.from(words).buffer),
-      wire.STATUS_SIZE,
-    );
+    const answer = this.ask(wire.CONTROLQ, new Uint8Array(Uint32Array.from(words).buffer), wire.STATUS_SIZE);
     return new DataView(answer!.buffer).getUint32(0, true);
   }
 
@@ -30,7 +26,7 @@ class MiscBench extends DeviceBench {
     return this.send(wire.VIRTIO_MISC_SET_TIMER_NS, id, ns, 0, ns, 0);
   }
 
-  post(count: number, room: number = wire.NOTIFICATION.sizeWithCount): void {
+  postBuffers(count: number, room: number = wire.NOTIFICATION.sizeWithCount): void {
     for (let i = 0; i < count; i++) this.drivers[wire.NOTIFYQ]!.send([], [room]);
     this.kick(wire.NOTIFYQ);
   }
@@ -54,7 +50,7 @@ class MiscBench extends DeviceBench {
 
 test('a timer expires at its deadline, not a nanosecond earlier', () => {
   const bench = new MiscBench();
-  bench.post(1);
+  bench.postBuffers(1);
   assert.equal(bench.set(9, 5), OK);
   bench.advance(5 * MS - 1);
   assert.deepEqual(bench.notified(), []);
@@ -64,8 +60,8 @@ test('a timer expires at its deadline, not a nanosecond earlier', () => {
 
 test('a buffer of 8 bytes gets no count; a smaller one comes back empty and loses nothing', () => {
   const bench = new MiscBench();
-  bench.post(1, 4);
-  bench.post(1, 8);
+  bench.postBuffers(1, 4);
+  bench.postBuffers(1, 8);
   bench.set(1, 1);
   bench.advance(MS);
   assert.deepEqual(bench.notified(), [[], [1]]);
@@ -77,7 +73,7 @@ test('an id is in use until its notification is delivered', () => {
   bench.set(1, 1);
   bench.advance(2 * MS);
   assert.equal(bench.set(1, 1), EXISTS);
-  bench.post(2);
+  bench.postBuffers(2);
   assert.deepEqual(bench.notified(), [[1, 1]]);
   assert.equal(bench.set(1, 1), OK);
 });
@@ -97,16 +93,16 @@ test('a periodic timer counts up while no buffer is posted', () => {
   const bench = new MiscBench();
   assert.equal(bench.every(4, 100), OK);
   bench.advance(1050);
-  bench.post(1);
+  bench.postBuffers(1);
   assert.deepEqual(bench.notified(), [[4, 10]]);
-  bench.post(2);
+  bench.postBuffers(2);
   bench.advance(50);
   assert.deepEqual(bench.notified(), [[4, 1]]);
 });
 
 test('timers stand still while the guest does', () => {
   const bench = new MiscBench();
-  bench.post(1);
+  bench.postBuffers(1);
   bench.set(1, 10);
   bench.advance(4 * MS);
   bench.runner.pause();
@@ -145,7 +141,7 @@ test('more timers fall due at once than the queue has buffers: all are told, in 
   bench.advance(10 * MS);
   const ids: number[] = [];
   while (ids.length < 600) {
-    bench.post(200);
+    bench.postBuffers(200);
     ids.push(...bench.notified().map(([id]) => id!));
   }
   const expected = [0, 1, 2].flatMap((k) => Array.from({ length: 200 }, (_, i) => 3 * i + k));
@@ -159,7 +155,7 @@ test('very many timers that fall due together are gone through in slices, others
   for (let id = 0; id < COUNT; id++) assert.equal(bench.set(id, 5000 + ((id * 7) % 3000)), OK);
   // Without a buffer nothing more is looked for than the first.
   bench.advance(9000 * MS);
-  bench.post(2);
+  bench.postBuffers(2);
   assert.deepEqual(bench.notified(), [[COUNT, 1]]);
   // No time goes by: it was only the others' turn.
   assert.equal(bench.clock.next, bench.clock.now());
@@ -169,7 +165,7 @@ test('very many timers that fall due together are gone through in slices, others
 
 test('memory that a peak leaves is given back a second later, once', () => {
   const bench = new MiscBench();
-  bench.post(1);
+  bench.postBuffers(1);
   for (let id = 0; id < 20_000; id++) assert.equal(bench.set(id, 60_000), OK);
   assert.equal(bench.clock.next, 60_000 * MS);
   for (let id = 0; id < 20_000; id++) assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, id), OK);
@@ -187,7 +183,7 @@ test('an alarm is set only while there is a buffer for what it would tell', () =
   bench.set(2, 20);
   bench.advance(15 * MS);
   assert.equal(bench.clock.next, undefined);
-  bench.post(2);
+  bench.postBuffers(2);
   assert.deepEqual(bench.notified(), [[1, 1]]);
   assert.equal(bench.clock.next, 20 * MS);
 });

@@ -1,4 +1,5 @@
-import { type DeviceDefinition, defineDevice } from '../../virtio/define-device.js';
+import { defineDevice } from '../../virtio/define-device.js';
+import type { DeviceDefinition } from '../../virtio/device-definition.js';
 import type { MakeDevice } from '../../virtio/make-device.js';
 import { structQueue } from '../../virtio/struct-queue.js';
 import { Config, Counter, FEATURES, Request, Response, VIRTIO_ID_TEST } from './wire.js';

@@ -1,35 +1,63 @@
 import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
-import { PoliteDriver } from '../../virtqueue/testing/polite-driver.js';
-import type { VirtioDevice } from '../device.js';
+import { PoliteDriver, type SentRequest } from '../../virtqueue/testing/polite-driver.js';
+import type { DeviceQueue, VirtioDevice } from '../device.js';
 import { DeviceRunner } from '../device-runner.js';
 import { RING_FEATURES } from '../features.js';
+import type { Layout } from '../layout.js';
 import { type MakeDevice, madeDevice } from '../make-device.js';
-import type { Monitor } from '../monitor.js';
+import { combineMonitors, type Monitor } from '../monitor.js';
+import { didYouMean } from '../nearest.js';
+import { Struct } from '../struct.js';
 import { FakeClock } from './fake-clock.js';
 
-/** A device on the bench: a polite driver for each queue, a fake clock, and all that the device does to be looked at. */
+/** What a bench may be told. */
+export interface BenchOptions {
+  /** What the driver accepts of the device's own feature bits: a mask, or their numbers. All of them unless told. */
+  readonly features?: bigint | readonly number[];
+  /** Looks on. */
+  readonly monitor?: Monitor;
+}
+
+/** Who waits for an answer. */
+interface Waiting {
+  readonly queue: number;
+  resolve(answer: Uint8Array): void;
+  reject(error: Error): void;
+}
+
+/**
+ * A device on the bench: a polite driver for each queue, a clock that stands still until told, and all that the device does to be looked
+ * at. Queues go by their number or their name.
+ */
 export class DeviceBench {
   readonly clock: FakeClock = new FakeClock();
   readonly runner: DeviceRunner;
-  readonly drivers: readonly PoliteDriver[];
   /** What it printed. */
   readonly lines: string[] = [];
+  /** What there was to warn of. */
   readonly warnings: string[] = [];
   /** Interrupts by queue. */
   readonly interrupts: number[];
   configInterrupts = 0;
   /** Queues that broke, and `undefined` for the device. */
   readonly broken: (number | undefined)[] = [];
+  #drivers: readonly PoliteDriver[] = [];
+  readonly #waiting = new Map<SentRequest, Waiting>();
+  /** By queue: answers that nobody waits for. */
+  readonly #received: Uint8Array[][];
   readonly #deferred: (() => void)[] = [];
 
   /**
+   * Puts a device on the bench, and has a driver make it ready.
+   *
    * @param given - what makes the device, or the device itself.
-   * @param features - what the driver accepts of the device's own bits; all of them unless told.
-   * @param monitor - looks on.
+   * @throws TypeError when it is neither.
    */
-  constructor(given: MakeDevice | VirtioDevice, features?: bigint, monitor?: Monitor) {
+  constructor(given: MakeDevice | VirtioDevice, { features, monitor }: BenchOptions = {}) {
     const device = madeDevice(given, 'DeviceBench');
+    const collect: Monitor = { queue: (queue) => new FlushedQueue(queue, () => this.#collect()) };
     this.interrupts = device.queues.map(() => 0);
+    this.#received = device.queues.map(() => []);
     this.runner = new DeviceRunner(device, {
       clock: this.clock,
       interrupt: (queue) => {
@@ -38,37 +66,158 @@ export class DeviceBench {
       configInterrupt: () => {
         this.configInterrupts += 1;
       },
-      broken: (queue) => void this.broken.push(queue),
+      broken: (queue) => this.#broke(queue),
       defer: (callback) => void this.#deferred.push(callback),
       print: (line) => void this.lines.push(line),
       warn: (line) => void this.warnings.push(line),
-      monitor,
+      monitor: monitor === undefined ? collect : combineMonitors([collect, monitor]),
     });
-    this.runner.accept((features ?? device.features) | RING_FEATURES);
-    this.drivers = device.queues.map(
+    this.start(features);
+  }
+
+  /** The driver's end of each queue, to send and receive by hand. */
+  get drivers(): readonly PoliteDriver[] {
+    return this.#drivers;
+  }
+
+  /** A driver comes, with rings of its own, and makes the device ready: after `reset`. @param features - as the constructor's. */
+  start(features: bigint | readonly number[] = this.runner.device.features): void {
+    const { device } = this.runner;
+    const mask =
+      typeof features === 'bigint' ? features : features.reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
+    this.runner.accept(mask | RING_FEATURES);
+    this.#drivers = device.queues.map(
       ({ size }) => new PoliteDriver({ size, eventIdx: true, indirect: true }),
     );
-    for (const [index, driver] of this.drivers.entries()) {
+    for (const [index, driver] of this.#drivers.entries()) {
       this.runner.startQueue(index, new SplitDeviceQueue(driver.device));
     }
     this.runner.activate();
-  }
-
-  /** Shows the device what was sent on this queue, and kicks it. */
-  kick(queue: number): void {
-    this.drivers[queue]!.publish();
-    this.runner.kick(queue);
     this.settle();
   }
 
-  /** Sends one request and returns the answer; `undefined` when the device did not use it. */
-  request(queue: number, bytes: Uint8Array, room: number): Uint8Array | undefined {
-    this.drivers[queue]!.send([bytes], room > 0 ? [room] : []);
-    this.kick(queue);
-    return this.drivers[queue]!.receive()?.bytes;
+  /** The driver resets the device, and goes: what it sent is gone too. */
+  reset(): void {
+    this.runner.reset();
+    this.#giveUp('the device was reset');
+    this.settle();
   }
 
-  /** Lets time pass. */
+  /** Puts edited code in the device's place, as a save does while a guest runs. @throws as `Server.replace`. */
+  replace(given: MakeDevice | VirtioDevice): void {
+    this.runner.replace(madeDevice(given, 'replace'));
+    this.settle();
+  }
+
+  /**
+   * Has the driver's VMM stop a queue, as it does when the guest is shut down. @returns whether it stands: `false` while the device holds
+   * chains of it, for which it waits.
+   */
+  stop(queue: number | string): boolean {
+    const index = this.#indexOf(queue);
+    let stopped = false;
+    this.runner.holdQueue(index);
+    this.runner.whenDrained(index, () => {
+      stopped = true;
+    });
+    this.settle();
+    return stopped;
+  }
+
+  /** Shows the device what was sent on this queue, and kicks it. */
+  kick(queue: number | string): void {
+    const index = this.#indexOf(queue);
+    this.#drivers[index]!.publish();
+    this.runner.kick(index);
+    this.settle();
+  }
+
+  /**
+   * Sends one request, and returns the answer that the device gives at once; `undefined` when it did not.
+   *
+   * @param room - bytes for the answer.
+   */
+  ask(queue: number | string, bytes: Uint8Array, room: number): Uint8Array | undefined {
+    const driver = this.#drivers[this.#indexOf(queue)]!;
+    driver.send([bytes], room > 0 ? [room] : []);
+    this.kick(queue);
+    return driver.receive()?.bytes;
+  }
+
+  /**
+   * Sends one request and waits for the answer, for as long as it takes: for `async` handlers, and those that wait for `advance`. Many may
+   * be under way.
+   *
+   * @param room - bytes for the answer.
+   * @throws Error when the queue breaks or the device is reset meanwhile.
+   */
+  request(queue: number | string, bytes: Uint8Array, room: number): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      const index = this.#indexOf(queue);
+      const sent = this.#drivers[index]!.sent([bytes], room > 0 ? [room] : []);
+      if (sent === undefined) throw new RangeError(`queue ${queue} is full: take answers first`);
+      this.#waiting.set(sent, { queue: index, resolve, reject });
+      this.kick(queue);
+    });
+  }
+
+  /**
+   * The same with structs: what the answer's stands for.
+   *
+   * @throws Error when the answer is too short: what the device warned of is in the message.
+   */
+  async call<Q, R>(
+    queue: number | string,
+    request: Layout<Q>,
+    values: NoInfer<Q>,
+    response: Layout<R>,
+  ): Promise<R> {
+    const answer = await this.request(queue, request.encode(values), response.most);
+    if (answer.length >= response.size) return response.decode(answer);
+    const why = this.warnings.at(-1) ?? 'nothing was warned of';
+    throw new Error(`the answer has ${answer.length} bytes, and not ${response.size}: ${why}`);
+  }
+
+  /** Posts buffers for the device to fill whenever it likes. @param room - bytes of each. */
+  post(queue: number | string, room: number, count = 1): void {
+    const driver = this.#drivers[this.#indexOf(queue)]!;
+    for (let i = 0; i < count; i++) {
+      if (!driver.send([], [room])) throw new RangeError(`queue ${queue} is full: ${i} buffers were posted`);
+    }
+    this.kick(queue);
+  }
+
+  /** What the device wrote into buffers that were posted, in order; each is returned once. */
+  received(queue: number | string): Uint8Array[] {
+    const index = this.#indexOf(queue);
+    this.#reap(index);
+    return this.#received[index]!.splice(0);
+  }
+
+  /** What a driver reads of the configuration space: all of it, or the values of its struct. */
+  readConfig(): Uint8Array;
+  readConfig<C>(config: Layout<C>): C;
+  readConfig<C>(config?: Layout<C>): Uint8Array | C {
+    const bytes = this.runner.readConfig(0, this.runner.device.config.size);
+    return config === undefined ? bytes : config.decode(bytes);
+  }
+
+  /** Writes as a driver does: bytes at an offset, or fields of the configuration's struct, each by itself. */
+  writeConfig(offset: number, bytes: Uint8Array): void;
+  writeConfig<C>(config: Layout<C>, values: NoInfer<Partial<C>>): void;
+  writeConfig<C>(where: number | Layout<C>, what: Uint8Array | Partial<C>): void {
+    if (typeof where === 'number') this.runner.writeConfig(where, what as Uint8Array);
+    else if (where instanceof Struct) {
+      const all = where.encode(what as object);
+      for (const { name, offset, field } of where.placed) {
+        if (!(name in (what as object))) continue;
+        this.runner.writeConfig(offset, all.subarray(offset, offset + field.size));
+      }
+    } else throw new TypeError('writeConfig takes an offset and bytes, or a struct and values');
+    this.settle();
+  }
+
+  /** Lets time pass: alarms ring in their order, each at its own time. */
   advance(ns: number): void {
     this.clock.advance(ns);
     this.settle();
@@ -78,5 +227,69 @@ export class DeviceBench {
   settle(): void {
     for (let callback = this.#deferred.shift(); callback !== undefined; callback = this.#deferred.shift())
       callback();
+    this.#collect();
+  }
+
+  #indexOf(queue: number | string): number {
+    const names = this.runner.device.queues.map(({ name }) => name);
+    const index = typeof queue === 'number' ? queue : names.indexOf(queue);
+    if (names[index] !== undefined) return index;
+    const near = typeof queue === 'string' ? didYouMean(queue, names) : '';
+    throw new RangeError(`the device has no queue ${queue}${near}`);
+  }
+
+  /** Takes answers that somebody waits for; by hand, others take theirs themselves. */
+  #collect(): void {
+    for (const index of new Set([...this.#waiting.values()].map(({ queue }) => queue))) this.#reap(index);
+  }
+
+  #reap(index: number): void {
+    const driver = this.#drivers[index]!;
+    for (let answer = driver.receive(); answer !== undefined; answer = driver.receive()) {
+      const waiting = this.#waiting.get(answer.request);
+      this.#waiting.delete(answer.request);
+      if (waiting === undefined) this.#received[index]!.push(answer.bytes);
+      else waiting.resolve(answer.bytes);
+    }
+  }
+
+  #broke(queue: number | undefined): void {
+    this.broken.push(queue);
+    this.#giveUp(this.warnings.at(-1) ?? 'the device broke');
+  }
+
+  #giveUp(why: string): void {
+    for (const { reject } of this.#waiting.values()) reject(new Error(why));
+    this.#waiting.clear();
+  }
+}
+
+/** A queue that tells when the driver was shown something. */
+class FlushedQueue implements DeviceQueue {
+  readonly index: number;
+  readonly name: string;
+  readonly pop: DeviceQueue['pop'];
+  readonly push: DeviceQueue['push'];
+  readonly adopt: DeviceQueue['adopt'];
+  readonly fail: DeviceQueue['fail'];
+  readonly flush: DeviceQueue['flush'];
+  readonly #queue: DeviceQueue;
+
+  constructor(queue: DeviceQueue, flushed: () => void) {
+    this.#queue = queue;
+    this.index = queue.index;
+    this.name = queue.name;
+    this.pop = () => queue.pop();
+    this.push = (chain) => queue.push(chain);
+    this.adopt = (chain) => queue.adopt(chain);
+    this.fail = (error) => queue.fail(error);
+    this.flush = () => {
+      queue.flush();
+      flushed();
+    };
+  }
+
+  get ready(): boolean {
+    return this.#queue.ready;
   }
 }

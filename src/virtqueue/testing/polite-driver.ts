@@ -65,11 +65,19 @@ export class PoliteDriver {
    * @returns `false` when the ring is full.
    */
   send(pieces: readonly Uint8Array[], room: readonly number[] = []): boolean {
+    return this.sent(pieces, room) !== undefined;
+  }
+
+  /** The same. @returns what its answer will be known by; `undefined` when the ring is full. */
+  sent(pieces: readonly Uint8Array[], room: readonly number[] = []): SentRequest | undefined {
     const readable = pieces.map((piece) => this.allocator.alloc(piece.length, 1));
     const writable = room.map((length) => this.allocator.alloc(length, 1));
-    const sent = this.queue.add(readable, writable, { readable, writable });
-    if (!sent) this.#free({ readable, writable });
-    else pieces.forEach((piece, i) => void this.memory.write(readable[i]!.address, piece));
+    const sent: SentRequest = { readable, writable };
+    if (!this.queue.add(readable, writable, sent)) {
+      this.#free(sent);
+      return undefined;
+    }
+    pieces.forEach((piece, i) => void this.memory.write(readable[i]!.address, piece));
     return sent;
   }
 
