@@ -4,7 +4,7 @@ export type Room = { tests: string[]; coverage: 'perTest' | 'off' };
 /** The pure rooms, the transports and what is under them are held by each other's tests as well. */
 const inner: Room = {
   tests: [
-    'dist/src/{memory,virtqueue,virtio,devices,transports,linux}/**/*.test.js',
+    'dist/src/{lines,memory,virtqueue,virtio,devices,transports,linux}/**/*.test.js',
     'dist/test/conformance/{loopback,vhost-user,vfio-user}.test.js',
   ],
   coverage: 'perTest',
@@ -12,6 +12,7 @@ const inner: Room = {
 
 /** The rooms of `src/` that faults are planted in. Coverage can't be seen in processes that tests start. */
 export const ROOMS: Record<string, Room> = {
+  lines: inner,
   memory: inner,
   virtqueue: inner,
   virtio: inner,
