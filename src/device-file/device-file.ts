@@ -105,6 +105,6 @@ function hasPlace(message: string): boolean {
 
 /** `path:line:column`, from the topmost line of a stack that is in this file. */
 function placeIn(stack: string, path: string): string | undefined {
-  const at = stack.indexOf(`${path}:`);
-  return at === -1 ? undefined : (/^.*?:\d+(:\d+)?/.exec(stack.slice(at))?.[0] ?? undefined);
+  const found = /^\d+(:\d+)?/.exec(stack.split(`${path}:`)[1] ?? '');
+  return found ? `${path}:${found[0]}` : undefined;
 }

@@ -4,12 +4,13 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { closeFd } from './close-fd.js';
-import { eventfd, fcntl, sendmsg, socketpair } from './libc.js';
+import { eventfd, fcntl, socketpair } from './libc.js';
 import { receiveBuffer, receiveMessage } from './message-socket.js';
 import { NativeBuffer } from './native-buffer.js';
 import { Inbox } from './testing/inbox.js';
 import { descriptorsLeft, freshOs, openDescriptors } from './testing/open-descriptors.js';
 import { openPipe } from './testing/open-pipe.js';
+import { sendDescriptors } from './testing/send-descriptors.js';
 import { settled } from './testing/settled.js';
 import type { UnixChannel } from './unix-channel.js';
 
@@ -166,7 +167,7 @@ test('a peer that sends more descriptors than we take loses the connection, and 
   const [raw, ours] = [fds.data.getInt32(0, true), fds.data.getInt32(4, true)];
   const channel = os().adoptChannel(ours);
   const before = openDescriptors();
-  sendDescriptors(raw, 200);
+  sendDescriptors(raw, new Array<number>(200).fill(0));
   const inbox = new Inbox(channel);
   await inbox.until(() => inbox.closes > 0);
   assert.deepEqual(inbox.reads, []);
@@ -174,24 +175,6 @@ test('a peer that sends more descriptors than we take loses the connection, and 
   await descriptorsLeft(before - 1);
   closeFd(raw);
 });
-
-/** One byte and `count` descriptors, past the limits of our own sending. */
-function sendDescriptors(socket: number, count: number): void {
-  const control = new NativeBuffer(16 + count * 4);
-  control.setLong(0, 16 + count * 4);
-  control.data.setInt32(8, 1, true);
-  control.data.setInt32(12, 1, true);
-  const byte = new NativeBuffer(1);
-  const vector = new NativeBuffer(16);
-  vector.setLong(0, byte.address);
-  vector.setLong(8, 1);
-  const header = new NativeBuffer(56);
-  header.setLong(16, vector.address);
-  header.setLong(24, 1);
-  header.setLong(32, control.address);
-  header.setLong(40, control.bytes.length);
-  assert.equal(sendmsg(socket, header.address, 0), 1);
-}
 
 test('what the socket does not take at once follows in order, with its descriptors, that may be closed by then', async () => {
   const [a, b] = pair();

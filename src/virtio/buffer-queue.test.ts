@@ -38,6 +38,16 @@ test('requests that do not fit into the ring wait their turn, and each gets its 
   await driver.close();
 });
 
+test('answers that came together are taken together', async (t) => {
+  const { driver, queue } = await open({ handle: echo });
+  const later = t.mock.method(globalThis, 'setTimeout');
+  for (let round = 0; round < 10; round++) {
+    await Promise.all(Array.from({ length: 4 }, () => queue.request(Uint8Array.of(round), 1)));
+  }
+  assert.equal(later.mock.callCount(), 0);
+  await driver.close();
+});
+
 test("an answer is the caller's own: later ones change nothing in it", async () => {
   const { driver, queue } = await open({ handle: echo });
   const first = await queue.request(Uint8Array.of(1, 2), 2);

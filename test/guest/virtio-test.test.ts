@@ -47,8 +47,10 @@ test('the driver is removed and loaded again under that load, and the guest rebo
   const load = `${QUIET}
     (until [ -e /tmp/enough ]; do virtio-stress --tolerate-removal 64 10000 || exit; done) & stress=$!
     module=$(find /lib/modules -name virtio_test.ko)
+    interrupts() { awk '/virtio0/ { sum += $2 } END { print sum + 0 }' /proc/interrupts; }
     for i in 1 2 3 4 5; do
-      sleep 0.3
+      before=$(interrupts)
+      until [ $(interrupts) -ge $((before + 100)) ]; do sleep 0.01; done
       echo virtio0 >/sys/bus/virtio/drivers/virtio_test/unbind
       until rmmod virtio_test 2>/dev/null; do sleep 0.01; done
       insmod $module quiet=Y

@@ -21,6 +21,9 @@ type Report = { files: Record<string, { mutants: Mutant[]; source: string }> };
 /** Faults that a test noticed: it failed, or did not come to its end. */
 const CAUGHT = new Set(['Killed', 'Timeout', 'RuntimeError']);
 
+/** Where it can't be seen which test comes by a fault, each counts as one that does. */
+const EVERYWHERE = ['--import', './dist/test/mutation/everywhere.js'];
+
 function candidatesOf(room: string): Candidate[] {
   return readdirSync(join('src', room), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts') && !name.includes('testing'))
@@ -30,14 +33,17 @@ function candidatesOf(room: string): Candidate[] {
 
 function plant({ tests, coverage }: Room, lines: Candidate[], folder: string): Report {
   const config = JSON.parse(readFileSync('test/mutation/stryker.json', 'utf8')) as Record<string, unknown> & {
-    tap: object;
+    tap: { nodeArgs: string[] };
   };
   const report = join(folder, 'report.json');
   const file = join(folder, 'stryker.json');
   Object.assign(config, {
     mutate: lines.map(({ file, line }) => `${file}:${line}-${line}`),
-    tap: { ...config.tap, testFiles: tests },
-    coverageAnalysis: coverage,
+    tap: {
+      ...config.tap,
+      testFiles: tests,
+      nodeArgs: coverage === 'seen' ? config.tap.nodeArgs : [...EVERYWHERE, ...config.tap.nodeArgs],
+    },
     jsonReporter: { fileName: report },
   });
   writeFileSync(file, JSON.stringify(config));

@@ -6,9 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { closeFd } from '../../src/linux/close-fd.js';
-import { sendmsg } from '../../src/linux/libc.js';
 import { LinuxOs } from '../../src/linux/linux-os.js';
-import { NativeBuffer } from '../../src/linux/native-buffer.js';
+import { sendDescriptors } from '../../src/linux/testing/send-descriptors.js';
 import { connectSocket } from '../../src/linux/unix-socket.js';
 import type { Channel } from '../../src/transports/ports.js';
 import { REQUEST } from '../../src/transports/vhost-user/messages.js';
@@ -95,26 +94,6 @@ test('a socket that closes for an hour as the last of 200 descriptors: others ar
   await served.flat();
   await served.close();
 });
-
-/** One byte and descriptors, past the limits of our own sending. */
-function sendDescriptors(socket: number, fds: readonly number[]): void {
-  const control = new NativeBuffer(16 + fds.length * 4);
-  control.setLong(0, 16 + fds.length * 4);
-  // SOL_SOCKET, SCM_RIGHTS
-  control.data.setUint32(8, 1, true);
-  control.data.setUint32(12, 1, true);
-  fds.forEach((fd, i) => void control.data.setInt32(16 + i * 4, fd, true));
-  const text = new NativeBuffer(1);
-  const vector = new NativeBuffer(16);
-  vector.setLong(0, text.address);
-  vector.setLong(8, 1);
-  const header = new NativeBuffer(56);
-  header.setLong(16, vector.address);
-  header.setLong(24, 1);
-  header.setLong(32, control.address);
-  header.setLong(40, control.bytes.length);
-  assert.equal(sendmsg(socket, header.address, 0), 1);
-}
 
 test('a server told to stop while a descriptor of a peer closes for an hour stops', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));

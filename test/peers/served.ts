@@ -2,12 +2,19 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterEach } from 'node:test';
 import { LinuxOs } from '../../src/linux/linux-os.js';
 import { serve } from '../../src/serve.js';
 import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
 import { ProbeDevice } from '../../src/transports/vhost-user/testing/probe-device.js';
 import { RawFrontend } from '../../src/transports/vhost-user/testing/raw-frontend.js';
 import { type Driver, openDriver } from '../../src/virtio/driver.js';
+
+/** Those of the test that runs; one that fails leaves its own behind, which would keep the process. */
+const running = new Set<Served>();
+afterEach(async () => {
+  for (const served of running) await served.close();
+});
 
 /** One peer's device that is served, and what became of it. */
 export interface Place {
@@ -79,6 +86,7 @@ export class Served {
       neighbour,
       os,
     );
+    running.add(served);
     await served.roundTrip();
     served.#before = served.descriptors();
     return served;
@@ -141,6 +149,7 @@ export class Served {
   }
 
   async close(): Promise<void> {
+    running.delete(this);
     await this.neighbour.close();
     this.#close();
     this.os.close();

@@ -153,6 +153,11 @@ test('memory is given back after a peak, wherever what is left lies', () => {
       ids,
       Array.from({ length: left }, (_, i) => 400 * i + 3),
     );
+    // And as many again.
+    for (let id = 0; id < 200_000; id++) timers.arm(id, 3e9 + id, 0);
+    assert.equal(timers.size, 200_000);
+    assert.ok(take(timers, 4e9).every(({ id }, i) => id === i));
+    assert.equal(timers.size, 0);
   }
 });
 

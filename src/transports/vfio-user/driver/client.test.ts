@@ -134,6 +134,8 @@ for (const [name, options, server] of [
     const pair = new Pair(server);
     const transport = await pair.during(pair.open(options));
     assert.equal(transport.deviceId, 70);
+    // At both ends.
+    assert.equal(pair.os.openMappings, options.shareMemory === false ? 0 : 2);
     const driver = await pair.during(openDriver(transport, WANTS));
     for (let i = 0; i < 30; i++) {
       const answer = await pair.during(driver.queues[i % 2]!.request(Uint8Array.of(i, 2), 2));

@@ -60,13 +60,18 @@ export class RawFrontend {
 
   /** As `take`, once it is there; for operating systems that are not fake. */
   async reply(request: number): Promise<DataView> {
-    while (this.replies.length === 0) {
-      if (this.closed) throw new Error(`the back-end hung up before it replied to ${request}`);
+    await this.until(() => this.replies.length > 0 || this.closed);
+    if (this.replies.length === 0) throw new Error(`the back-end hung up before it replied to ${request}`);
+    return this.take(request);
+  }
+
+  /** Waits until this holds; looked at when something came. */
+  async until(done: () => boolean): Promise<void> {
+    while (!done()) {
       await new Promise<void>((resolve) => {
         this.#arrived = resolve;
       });
     }
-    return this.take(request);
   }
 
   close(): void {
