@@ -1,6 +1,6 @@
 import type { GuestAllocator } from '../memory/guest-allocator.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import type { SplitDriverQueue } from '../virtqueue/split/driver.js';
+import type { DriverQueue } from '../virtqueue/driver-queue.js';
 import { TransportError } from './driver-transport.js';
 import { type Exchange, Exchanges, type Taker } from './exchange.js';
 import { Fifo } from './fifo.js';
@@ -32,7 +32,7 @@ const settled: Promise<void> = Promise.resolve();
 export class BufferQueue {
   /** Tells the device that buffers are available. The transport's. */
   kick: () => void = () => {};
-  readonly #ring: SplitDriverQueue<Exchange>;
+  readonly #ring: DriverQueue<Exchange>;
   readonly #memory: GuestMemory;
   readonly #exchanges: Exchanges;
   readonly #waiting = new Fifo<Waiting>();
@@ -44,7 +44,7 @@ export class BufferQueue {
 
   /** @param broken - hears once when the device broke a rule of the ring. */
   constructor(
-    ring: SplitDriverQueue<Exchange>,
+    ring: DriverQueue<Exchange>,
     memory: GuestMemory,
     allocator: GuestAllocator,
     broken: (error: Error) => void,

@@ -7,7 +7,7 @@
  * chain was pushed already or its queue was closed.
  */
 export interface Chain {
-  /** Index of the head descriptor, 0..size - 1. */
+  /** Which it is of those in flight, 0..size - 1: in a split ring the index of its first descriptor, in a packed one the buffer's id. */
   readonly head: number;
   /** Device-readable bytes in all. */
   readonly readable: number;

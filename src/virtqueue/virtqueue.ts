@@ -9,7 +9,11 @@ export interface Virtqueue {
   readonly size: number;
   /** Chains that were popped and not pushed yet. */
   readonly inFlight: number;
-  /** What a later `Virtqueue` over the same ring must start from; for a split ring the next available index, 0..65535. */
+  /**
+   * What a later `Virtqueue` over the same ring must start from, as vhost-user's SET_VRING_BASE and GET_VRING_BASE carry it. Of a split ring
+   * the next available index, 0..65535. Of a packed one the next available place (the offset in bits 0-14, the wrap counter in bit 15), and
+   * the next used one in the 16 bits above.
+   */
   readonly base: number;
 
   /** Whether the driver made chains available that were not popped. A look at guest memory, cheap enough to be repeated. */

@@ -4,11 +4,11 @@ import { GuestMemory } from '../../memory/guest-memory.js';
 import { MappedView } from '../../memory/mapped-view.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import type { Chain } from '../chain.js';
+import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { passesEvent } from '../event-index.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { SplitChain } from './chain.js';
-import type { SplitDeviceQueueOptions } from './device.js';
 import {
   AREA_ALIGNMENT,
   availEventOffset,
@@ -79,7 +79,7 @@ class TableWanted {
  */
 export class CarriedQueue implements Virtqueue {
   readonly size: number;
-  readonly #options: SplitDeviceQueueOptions;
+  readonly #options: DeviceQueueOptions;
   readonly #distant: DistantMemory;
   readonly #events: CarriedQueueEvents;
   readonly #mask: number;
@@ -112,7 +112,7 @@ export class CarriedQueue implements Virtqueue {
   #broken: VirtqueueError | undefined;
 
   /** @throws VirtqueueError as `SplitDeviceQueue` does; a used index that can't be is found later. */
-  constructor(options: SplitDeviceQueueOptions, distant: DistantMemory, events: CarriedQueueEvents) {
+  constructor(options: DeviceQueueOptions, distant: DistantMemory, events: CarriedQueueEvents) {
     const { size, memory, base } = options;
     if (!isQueueSize(size)) {
       throw new VirtqueueError('QUEUE_SIZE', '2.7', `queue size ${size} is no power of two in 1..32768`);

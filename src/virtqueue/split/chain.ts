@@ -28,7 +28,7 @@ interface LateWrite {
  * `end` are the queue's; the device sees it as a `Chain` only.
  */
 export class SplitChain implements Chain {
-  readonly head: number;
+  head: number;
   readonly #memory: GuestMemory;
   /** Where its segments are, for `walkChain` to fill. */
   addresses: Float64Array = new Float64Array(FEW);

@@ -3,15 +3,16 @@ import { test } from 'node:test';
 import type { GuestAddress } from '../../memory/address.js';
 import { GuestMemory } from '../../memory/guest-memory.js';
 import { MappedView } from '../../memory/mapped-view.js';
+import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { PoliteDriver } from '../testing/polite-driver.js';
 import { RingWriter } from '../testing/ring-writer.js';
 import { VirtqueueError } from '../virtqueue-error.js';
-import { SplitDeviceQueue, type SplitDeviceQueueOptions } from './device.js';
+import { SplitDeviceQueue } from './device.js';
 
 const refusal = (code: string) => (error: unknown) => error instanceof VirtqueueError && error.code === code;
 
-function refuses(code: string, change: Partial<Record<keyof SplitDeviceQueueOptions, unknown>>): void {
-  const options = { ...new PoliteDriver().device, ...change } as SplitDeviceQueueOptions;
+function refuses(code: string, change: Partial<Record<keyof DeviceQueueOptions, unknown>>): void {
+  const options = { ...new PoliteDriver().device, ...change } as DeviceQueueOptions;
   assert.throws(() => new SplitDeviceQueue(options), refusal(code), JSON.stringify(change));
 }
 

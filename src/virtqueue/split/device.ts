@@ -3,6 +3,7 @@ import type { GuestMemory } from '../../memory/guest-memory.js';
 import { isSuspension, MemoryError } from '../../memory/memory-error.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import type { Chain } from '../chain.js';
+import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { passesEvent } from '../event-index.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
@@ -24,25 +25,6 @@ import {
 } from './layout.js';
 import { walkChain } from './walk.js';
 
-/** Where a split virtqueue lies and what was negotiated for it. */
-export interface SplitDeviceQueueOptions {
-  readonly memory: GuestMemory;
-  /** Number of descriptors: a power of two, 1..32768. */
-  readonly size: number;
-  /** The descriptor table, a multiple of 16. */
-  readonly descriptorArea: GuestAddress;
-  /** The available ring, a multiple of 2. */
-  readonly driverArea: GuestAddress;
-  /** The used ring, a multiple of 4. */
-  readonly deviceArea: GuestAddress;
-  /** The next available index, 0..65535: 0 on a fresh ring, an earlier queue's `base` on one that goes on. */
-  readonly base: number;
-  /** VIRTIO_F_EVENT_IDX was negotiated. */
-  readonly eventIdx: boolean;
-  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
-  readonly indirect: boolean;
-}
-
 /** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
 const SEGMENTS_MOST = 1 << 20;
 
@@ -57,7 +39,7 @@ const KEPT_MOST = 16 << 20;
  */
 export class SplitDeviceQueue implements Virtqueue {
   readonly size: number;
-  readonly #options: SplitDeviceQueueOptions;
+  readonly #options: DeviceQueueOptions;
   readonly #memory: GuestMemory;
   readonly #mask: number;
   readonly #eventIdx: boolean;
@@ -97,7 +79,7 @@ export class SplitDeviceQueue implements Virtqueue {
    *
    * @throws VirtqueueError `QUEUE_SIZE`, `QUEUE_BASE`, `AREA_ALIGNMENT`, `AREA_UNMAPPED` or `USED_INDEX`.
    */
-  constructor(options: SplitDeviceQueueOptions) {
+  constructor(options: DeviceQueueOptions) {
     const { memory, size, base } = options;
     if (!isQueueSize(size)) {
       throw new VirtqueueError('QUEUE_SIZE', '2.7', `queue size ${size} is no power of two in 1..32768`);

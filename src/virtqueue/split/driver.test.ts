@@ -4,17 +4,18 @@ import type { GuestAddress } from '../../memory/address.js';
 import { GuestAllocator, type GuestBuffer } from '../../memory/guest-allocator.js';
 import { GuestMemory } from '../../memory/guest-memory.js';
 import { MappedView } from '../../memory/mapped-view.js';
+import type { DriverQueueOptions } from '../driver-queue.js';
 import { PoliteDriver } from '../testing/polite-driver.js';
 import { RingWriter } from '../testing/ring-writer.js';
 import { WatchedView } from '../testing/watched-view.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { SplitDeviceQueue } from './device.js';
-import { SplitDriverQueue, type SplitDriverQueueOptions } from './driver.js';
+import { SplitDriverQueue } from './driver.js';
 
 const START = 0x1_0000_0000 as GuestAddress;
 const BYTES = 1 << 18;
 
-function make<Token = string>(options: Partial<SplitDriverQueueOptions> = {}) {
+function make<Token = string>(options: Partial<DriverQueueOptions> = {}) {
   const memory = new GuestMemory();
   memory.add({ start: START, view: new MappedView(new ArrayBuffer(BYTES)) });
   const allocator = new GuestAllocator(START, BYTES);

@@ -1,10 +1,11 @@
 import type { GuestAddress } from '../../memory/address.js';
 import type { GuestAllocator, GuestBuffer } from '../../memory/guest-allocator.js';
-import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { MemoryView } from '../../memory/memory-view.js';
+import { bytesIn } from '../bytes-in.js';
+import type { DriverQueue, DriverQueueOptions, UsedChain } from '../driver-queue.js';
 import { passesEvent } from '../event-index.js';
 import { VirtqueueError } from '../virtqueue-error.js';
-import { bytesIn, placeBuffers, writeDescriptor } from './descriptors.js';
+import { placeBuffers, writeDescriptor } from './descriptors.js';
 import {
   availEventOffset,
   descriptorAreaSize,
@@ -22,30 +23,6 @@ import {
   VIRTQ_USED_F_NO_NOTIFY,
 } from './layout.js';
 
-/** What a driver's queue is made of. */
-export interface SplitDriverQueueOptions {
-  /** Memory that the device sees too. Its regions stay for as long as the queue is used. */
-  readonly memory: GuestMemory;
-  /** Where in that memory the ring and its indirect tables are made; they are freed by `detach`. */
-  readonly allocator: GuestAllocator;
-  /** Number of descriptors: a power of two, 1..32768, at most what the device offers. */
-  readonly size: number;
-  /** VIRTIO_F_EVENT_IDX was negotiated. */
-  readonly eventIdx: boolean;
-  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
-  readonly indirect: boolean;
-  /** The index that both rings start from, 0..65535; 0 unless told, as §2.7.6 and §2.7.8 have it. */
-  readonly base?: number;
-}
-
-/** What the device has done with one chain. */
-export interface UsedChain<Token> {
-  /** What was given to `add` with it. */
-  readonly token: Token;
-  /** Bytes that the device wrote, from the first device-writable byte on. */
-  readonly written: number;
-}
-
 /** So that the two sides don't write to the same line of their caches. */
 const AREA_ALIGNMENT = 64;
 /** Descriptors of the indirect table that each head has; longer chains take descriptors of the ring. */
@@ -60,11 +37,12 @@ const INDIRECT_ENTRIES = 16;
  *
  * @typeParam Token - what the caller wants back when a chain was used.
  */
-export class SplitDriverQueue<Token> {
+export class SplitDriverQueue<Token> implements DriverQueue<Token> {
   readonly size: number;
   readonly descriptorArea: GuestAddress;
   readonly driverArea: GuestAddress;
   readonly deviceArea: GuestAddress;
+  readonly base: number;
   readonly #allocator: GuestAllocator;
   readonly #allocated: readonly GuestBuffer[];
   readonly #mask: number;
@@ -105,13 +83,14 @@ export class SplitDriverQueue<Token> {
   #broken: VirtqueueError | undefined;
 
   /** @throws RangeError for a size or base that can't be, or when the allocator has no room. */
-  constructor(options: SplitDriverQueueOptions) {
+  constructor(options: DriverQueueOptions) {
     const { memory, allocator, size, base = 0 } = options;
     if (!isQueueSize(size)) throw new RangeError(`queue size ${size} is no power of two in 1..32768`);
     if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff)) {
       throw new RangeError(`index ${base} is not in 0..65535`);
     }
     this.size = size;
+    this.base = base;
     this.#allocator = allocator;
     this.#mask = size - 1;
     this.#eventIdx = options.eventIdx;

@@ -3,13 +3,10 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import type { GuestAddress } from '../../memory/address.js';
 import { GuestAllocator } from '../../memory/guest-allocator.js';
-import { GuestMemory } from '../../memory/guest-memory.js';
-import { MappedView } from '../../memory/mapped-view.js';
-import { MemoryError } from '../../memory/memory-error.js';
 import type { Chain } from '../chain.js';
+import { allowed, contested } from '../testing/contested-memory.js';
 import { RingWriter } from '../testing/ring-writer.js';
 import { WatchedView } from '../testing/watched-view.js';
-import { VirtqueueError } from '../virtqueue-error.js';
 import { SplitDeviceQueue } from './device.js';
 import { SplitDriverQueue } from './driver.js';
 
@@ -23,47 +20,9 @@ const SIZE = 8;
 /** Reads that one pop may take: idx, entry, and two tables of at most `SIZE` and 1024 descriptors, four reads each. */
 const MOST_READS = 2 + 4 * (SIZE + 1024);
 
-/** A seeded source of numbers: fast-check shrinks the seed's uses, and a run is the same each time. */
-function dice(seed: number): (below: number) => number {
-  let state = seed | 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
-
-/** Memory at address 0 that somebody else writes to before each `every`-th access. */
-function contested(seed: number, every: number) {
-  const roll = dice(seed);
-  const plain = new MappedView(new ArrayBuffer(BYTES));
-  const watch = { accesses: 0 };
-  const before = () => {
-    watch.accesses += 1;
-    if (roll(every) === 0) plain.write16(2 * roll(BYTES / 2), roll(2) === 0 ? roll(65536) : roll(10));
-  };
-  const memory = new GuestMemory();
-  memory.add({ start: 0 as GuestAddress, view: new WatchedView(plain, { before, byWords: seed % 2 === 0 }) });
-  const quiet = new GuestMemory();
-  quiet.add({ start: 0 as GuestAddress, view: plain });
-  return { roll, plain, watch, memory, quiet };
-}
-
-/** Calls and returns `undefined` when the call failed as it may. */
-function allowed<T>(codes: Set<string>, call: () => T): T | undefined {
-  try {
-    return call();
-  } catch (error) {
-    if (!(error instanceof VirtqueueError || error instanceof MemoryError)) throw error;
-    codes.add(error.code);
-    return undefined;
-  }
-}
-
 /** One life of a device's queue under a hostile driver. Returns the codes of the errors that it met. */
 function deviceLife(seed: number, steps: number, plausible: boolean): Set<string> {
-  const { roll, plain, watch, memory, quiet } = contested(seed, plausible ? 40 : 3);
+  const { roll, plain, watch, memory, quiet } = contested(seed, BYTES, plausible ? 40 : 3);
   const codes = new Set<string>();
   for (let at = 0; at < BYTES; at += 2) plain.write16(at, plausible ? 0 : roll(65536));
   const place = {
@@ -126,7 +85,7 @@ function deviceLife(seed: number, steps: number, plausible: boolean): Set<string
 
 /** One life of a driver's queue under a hostile device. */
 function driverLife(seed: number, steps: number): Set<string> {
-  const { roll, watch, memory } = contested(seed, 200);
+  const { roll, watch, memory } = contested(seed, BYTES, 200);
   const codes = new Set<string>();
   const allocator = new GuestAllocator(0 as GuestAddress, BYTES);
   const options = { memory, allocator, size: SIZE, eventIdx: roll(2) === 0, indirect: roll(2) === 0 };

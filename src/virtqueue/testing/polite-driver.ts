@@ -2,17 +2,22 @@ import type { GuestAddress } from '../../memory/address.js';
 import { GuestAllocator, type GuestBuffer } from '../../memory/guest-allocator.js';
 import { GuestMemory } from '../../memory/guest-memory.js';
 import { MappedView } from '../../memory/mapped-view.js';
-import type { SplitDeviceQueueOptions } from '../split/device.js';
+import type { DeviceQueueOptions } from '../device-queue-options.js';
+import type { DriverQueue } from '../driver-queue.js';
+import { PackedDriverQueue } from '../packed/driver.js';
 import { SplitDriverQueue } from '../split/driver.js';
 import { type AccessHooks, WatchedView } from './watched-view.js';
 
 export interface PoliteDriverOptions {
   /** Number of descriptors. 8 unless told. */
   readonly size?: number;
-  /** What both rings start from. 0 unless told. */
+  /** Where the ring starts. A fresh one's unless told. */
   readonly base?: number;
   readonly eventIdx?: boolean;
   readonly indirect?: boolean;
+  readonly inOrder?: boolean;
+  /** A packed ring instead of a split one. */
+  readonly packed?: boolean;
   /** Bytes of guest memory, rings included; a multiple of 4. 1 MiB unless told. */
   readonly bytes?: number;
   /** Guest-physical address of that memory. Above 4 GiB unless told, so that both halves of an address count. */
@@ -41,20 +46,24 @@ export interface Answer {
 export class PoliteDriver {
   readonly memory: GuestMemory = new GuestMemory();
   readonly allocator: GuestAllocator;
-  readonly queue: SplitDriverQueue<SentRequest>;
+  readonly queue: DriverQueue<SentRequest>;
   /** What the device's end of the same queue is made of. */
-  readonly device: SplitDeviceQueueOptions;
+  readonly device: DeviceQueueOptions;
 
   constructor(options: PoliteDriverOptions = {}) {
-    const { size = 8, base = 0, eventIdx = false, indirect = false, bytes = 1 << 20 } = options;
+    const { size = 8, eventIdx = false, indirect = false, inOrder = false, bytes = 1 << 20 } = options;
     const start = (options.start ?? 0x1_2345_0000) as GuestAddress;
     const { memory } = this;
     const view = new MappedView(new ArrayBuffer(bytes));
     memory.add({ start, view: options.hooks === undefined ? view : new WatchedView(view, options.hooks) });
     this.allocator = new GuestAllocator(start, bytes);
-    this.queue = new SplitDriverQueue({ memory, allocator: this.allocator, size, base, eventIdx, indirect });
-    const { descriptorArea, driverArea, deviceArea } = this.queue;
-    this.device = { memory, size, descriptorArea, driverArea, deviceArea, base, eventIdx, indirect };
+    const negotiated = { eventIdx, indirect, inOrder };
+    const { allocator } = this;
+    const from = options.base === undefined ? {} : { base: options.base };
+    const made = { memory, allocator, size, ...negotiated, ...from };
+    this.queue = options.packed === true ? new PackedDriverQueue(made) : new SplitDriverQueue(made);
+    const { descriptorArea, driverArea, deviceArea, base } = this.queue;
+    this.device = { memory, size, descriptorArea, driverArea, deviceArea, base, ...negotiated };
   }
 
   /**

@@ -10,8 +10,9 @@ import {
   VIRTIO_F_RING_RESET,
   VIRTIO_F_VERSION_1,
 } from '../../../virtio/features.js';
+import type { DeviceQueueOptions } from '../../../virtqueue/device-queue-options.js';
 import { CarriedQueue } from '../../../virtqueue/split/carried.js';
-import { SplitDeviceQueue, type SplitDeviceQueueOptions } from '../../../virtqueue/split/device.js';
+import { SplitDeviceQueue } from '../../../virtqueue/split/device.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import * as virtio from '../virtio-pci.js';
 import { CommonConfig } from './common-config.js';
@@ -315,7 +316,7 @@ export class VirtioRegisters {
     }
   }
 
-  #carry(index: number, ring: SplitDeviceQueueOptions, distant: DistantMemory): CarriedQueue {
+  #carry(index: number, ring: DeviceQueueOptions, distant: DistantMemory): CarriedQueue {
     const queue = new CarriedQueue(ring, distant, {
       arrived: () => this.#runner.kick(index),
       interrupt: () => this.#interrupt(index),

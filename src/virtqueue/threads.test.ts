@@ -2,12 +2,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
-import type { GuestAddress } from '../../memory/address.js';
-import { GuestAllocator } from '../../memory/guest-allocator.js';
-import { GuestMemory } from '../../memory/guest-memory.js';
-import { MappedView } from '../../memory/mapped-view.js';
-import { SplitDeviceQueue, type SplitDeviceQueueOptions } from './device.js';
-import { SplitDriverQueue } from './driver.js';
+import type { GuestAddress } from '../memory/address.js';
+import { GuestAllocator } from '../memory/guest-allocator.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import { MappedView } from '../memory/mapped-view.js';
+import type { DeviceQueueOptions } from './device-queue-options.js';
+import { PackedDeviceQueue } from './packed/device.js';
+import { PackedDriverQueue } from './packed/driver.js';
+import { SplitDeviceQueue } from './split/device.js';
+import { SplitDriverQueue } from './split/driver.js';
 
 /*
  * The two ends on two processors, for what one thread can't show: that the bytes of a request and of an answer are there
@@ -16,7 +19,10 @@ import { SplitDriverQueue } from './driver.js';
 
 const START = 0x1000 as GuestAddress;
 const CHAINS = 100_000;
-const BASE = 0xff00;
+const BASE = { split: 0xff00, packed: 0x000b_000b };
+/** No power of two where it need not be. */
+const SIZE = { split: 16, packed: 13 };
+type Layout = 'split' | 'packed';
 /** A wakeup that has not come after so many ms never will. */
 const LOST = 10_000;
 
@@ -24,7 +30,8 @@ interface Shared {
   readonly buffer: SharedArrayBuffer;
   /** Counters of wakeups: for the device at 0, for the driver at 1. */
   readonly bells: SharedArrayBuffer;
-  readonly place: Omit<SplitDeviceQueueOptions, 'memory'>;
+  readonly layout: Layout;
+  readonly place: Omit<DeviceQueueOptions, 'memory'>;
 }
 
 class Bell {
@@ -56,8 +63,9 @@ function memoryOver(buffer: SharedArrayBuffer): GuestMemory {
 }
 
 /** Answers each number with the number after it. */
-function serve({ buffer, bells, place }: Shared): void {
-  const queue = new SplitDeviceQueue({ ...place, memory: memoryOver(buffer) });
+function serve({ buffer, bells, layout, place }: Shared): void {
+  const options = { ...place, memory: memoryOver(buffer) };
+  const queue = layout === 'packed' ? new PackedDeviceQueue(options) : new SplitDeviceQueue(options);
   const bell = new Bell(bells, 0);
   const bytes = new Uint8Array(4);
   const number = new DataView(bytes.buffer);
@@ -81,22 +89,26 @@ function serve({ buffer, bells, place }: Shared): void {
 function drive(
   buffer: SharedArrayBuffer,
   bells: SharedArrayBuffer,
+  layout: Layout,
   eventIdx: boolean,
   start: (shared: Shared) => void,
 ): void {
   const memory = memoryOver(buffer);
   const allocator = new GuestAllocator(START, buffer.byteLength);
-  const options = { memory, allocator, size: 16, eventIdx, indirect: true, base: BASE };
-  const queue = new SplitDriverQueue<{ slot: number; value: number }>(options);
+  const base = BASE[layout];
+  const options = { memory, allocator, size: SIZE[layout], eventIdx, indirect: true, base };
+  const Queue = layout === 'packed' ? PackedDriverQueue : SplitDriverQueue;
+  const queue = new Queue<{ slot: number; value: number }>(options);
   const { size, descriptorArea, driverArea, deviceArea } = queue;
   start({
     buffer,
     bells,
-    place: { size, descriptorArea, driverArea, deviceArea, base: BASE, eventIdx, indirect: true },
+    layout,
+    place: { size, descriptorArea, driverArea, deviceArea, base, eventIdx, indirect: true },
   });
 
   const bell = new Bell(bells, 1);
-  const slots = Array.from({ length: 16 }, () => ({
+  const slots = Array.from({ length: size }, () => ({
     request: [allocator.alloc(4)],
     answer: [allocator.alloc(4)],
   }));
@@ -133,22 +145,25 @@ function drive(
 if (!isMainThread) {
   serve(workerData as Shared);
 } else {
-  for (const eventIdx of [false, true]) {
-    const name = eventIdx ? 'with EVENT_IDX' : 'without EVENT_IDX';
-    test(`2.7.13.4.1, 2.7.14: ${CHAINS} chains between two threads, none lost, torn or unheard, ${name}`, async () => {
-      let worker: Worker | undefined;
-      const failures: unknown[] = [];
-      const start = (shared: Shared) => {
-        worker = new Worker(new URL(import.meta.url), { workerData: shared });
-        worker.on('error', (error) => failures.push(error));
-      };
-      try {
-        drive(new SharedArrayBuffer(1 << 16), new SharedArrayBuffer(8), eventIdx, start);
-        await once(worker!, 'exit');
-        assert.deepEqual(failures, []);
-      } finally {
-        await worker?.terminate();
-      }
-    });
+  for (const layout of ['split', 'packed'] as const) {
+    for (const eventIdx of [false, true]) {
+      const sections = layout === 'split' ? '2.7.13.4.1, 2.7.14' : '2.8.21.3.1, 2.8.22';
+      const name = eventIdx ? 'with EVENT_IDX' : 'without EVENT_IDX';
+      test(`${sections}: ${CHAINS} chains between two threads, none lost, torn or unheard, ${name}`, async () => {
+        let worker: Worker | undefined;
+        const failures: unknown[] = [];
+        const start = (shared: Shared) => {
+          worker = new Worker(new URL(import.meta.url), { workerData: shared });
+          worker.on('error', (error) => failures.push(error));
+        };
+        try {
+          drive(new SharedArrayBuffer(1 << 16), new SharedArrayBuffer(8), layout, eventIdx, start);
+          await once(worker!, 'exit');
+          assert.deepEqual(failures, []);
+        } finally {
+          await worker?.terminate();
+        }
+      });
+    }
   }
 }

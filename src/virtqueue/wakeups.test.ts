@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PoliteDriver } from '../testing/polite-driver.js';
-import { SplitDeviceQueue } from './device.js';
+import { PackedDeviceQueue } from './packed/device.js';
+import { SplitDeviceQueue } from './split/device.js';
+import { PoliteDriver } from './testing/polite-driver.js';
 
 /*
- * The races of §2.7.7 and §2.7.10, tried out one by one: while one end publishes or goes to sleep, the other end does its
+ * The races of §2.7.7 and §2.7.10, and of §2.8.10, tried out one by one: while one end publishes or goes to sleep, the other end does its
  * part before each single access to the ring. Whatever the moment, whoever sleeps must hear of what is there.
  */
 
-function make(eventIdx: boolean, base: number) {
+function make(packed: boolean, eventIdx: boolean, base: number) {
   /** Accesses until the intrusion; none is wanted below 0. */
   let left = -1;
   let intrude: () => void = () => {};
@@ -16,8 +17,8 @@ function make(eventIdx: boolean, base: number) {
     left -= left < 0 ? 0 : 1;
     if (left === 0) intrude();
   };
-  const driver = new PoliteDriver({ eventIdx, base, hooks: { before } });
-  const device = new SplitDeviceQueue(driver.device);
+  const driver = new PoliteDriver({ packed, eventIdx, base, hooks: { before } });
+  const device = packed ? new PackedDeviceQueue(driver.device) : new SplitDeviceQueue(driver.device);
   /** Lets `other` happen before access number `moment` of `call`; `false` when there are not so many. */
   const interrupted = (moment: number, call: () => void, other: () => void): boolean => {
     let happened = false;
@@ -38,11 +39,13 @@ type Made = ReturnType<typeof make>;
 
 /** Runs `scene` with the intrusion at each moment in turn, until there are no more; then there must have been some. */
 function atEachMoment(scene: (made: Made, moment: number) => boolean): void {
-  for (const eventIdx of [false, true]) {
-    for (const base of [0, 0xffff]) {
-      let moment = 0;
-      while (scene(make(eventIdx, base), moment)) moment += 1;
-      assert.ok(moment >= 2, `${moment} accesses to the ring`);
+  for (const packed of [false, true]) {
+    for (const eventIdx of [false, true]) {
+      for (const base of packed ? [0x8000_8000, 0x0007_0007] : [0, 0xffff]) {
+        let moment = 0;
+        while (scene(make(packed, eventIdx, base), moment)) moment += 1;
+        assert.ok(moment >= 2, `${moment} accesses to the ring`);
+      }
     }
   }
 }
@@ -56,7 +59,7 @@ function warmUp({ driver, device }: Pick<Made, 'driver' | 'device'>): void {
   driver.receive();
 }
 
-test('2.7.10: a buffer published while the device goes to sleep is kicked for, or found by it', () => {
+test('2.7.10, 2.8.10: a buffer published while the device goes to sleep is kicked for, or found by it', () => {
   atEachMoment((made, moment) => {
     const { driver, device, interrupted } = made;
     warmUp(made);
@@ -75,7 +78,7 @@ test('2.7.10: a buffer published while the device goes to sleep is kicked for, o
   });
 });
 
-test('2.7.13.4.1: a device that goes to sleep while a buffer is published is kicked, or finds it', () => {
+test('2.7.13.4.1, 2.8.21.3.1: a device that goes to sleep while a buffer is published is kicked, or finds it', () => {
   atEachMoment((made, moment) => {
     const { driver, device, interrupted } = made;
     warmUp(made);
@@ -94,7 +97,7 @@ test('2.7.13.4.1: a device that goes to sleep while a buffer is published is kic
   });
 });
 
-test('2.7.14: a chain used while the driver goes to sleep is interrupted for, or found by it', () => {
+test('2.7.14, 2.8.22: a chain used while the driver goes to sleep is interrupted for, or found by it', () => {
   atEachMoment((made, moment) => {
     const { driver, device, interrupted } = made;
     warmUp(made);
@@ -115,7 +118,7 @@ test('2.7.14: a chain used while the driver goes to sleep is interrupted for, or
   });
 });
 
-test('2.7.7.2: a driver that goes to sleep while a chain is used is interrupted, or finds it', () => {
+test('2.7.7.2, 2.8.22: a driver that goes to sleep while a chain is used is interrupted, or finds it', () => {
   atEachMoment((made, moment) => {
     const { driver, device, interrupted } = made;
     warmUp(made);
@@ -136,7 +139,7 @@ test('2.7.7.2: a driver that goes to sleep while a chain is used is interrupted,
   });
 });
 
-test('2.7.13.3.1, 2.7.13.4.1: what the two ends tell each other is loaded and stored sequentially consistently', () => {
+test('2.7.13.3.1, 2.7.13.4.1: what the two ends of a split ring tell each other is loaded and stored sequentially consistently', () => {
   for (const eventIdx of [false, true]) {
     const kinds = new Map<number, Set<string>>();
     const before = (kind: string, offset: number) => {
@@ -163,5 +166,30 @@ test('2.7.13.3.1, 2.7.13.4.1: what the two ends tell each other is loaded and st
     const wishes = eventIdx ? [4 + 2 * size, 4 + 8 * size] : [0, 0];
     assert.deepEqual(seen(driverArea + wishes[0]!), ['load', 'store'], 'the wish of the driver');
     assert.deepEqual(seen(deviceArea + wishes[1]!), ['load', 'store'], 'the wish of the device');
+  }
+});
+
+test('2.8.21.1.1, 2.8.21.3.1: what the two ends of a packed ring tell each other is loaded and stored sequentially consistently', () => {
+  for (const eventIdx of [false, true]) {
+    const kinds = new Map<number, Set<string>>();
+    const before = (kind: string, offset: number) => {
+      kinds.set(offset, (kinds.get(offset) ?? new Set()).add(kind));
+    };
+    const driver = new PoliteDriver({ packed: true, eventIdx, start: 0, hooks: { before } });
+    const device = new PackedDeviceQueue(driver.device);
+    kinds.clear();
+    for (let n = 0; n < 3; n++) {
+      warmUp({ driver, device });
+      device.enableKicks();
+      driver.queue.enableInterrupts();
+    }
+    const { descriptorArea, driverArea, deviceArea } = driver.device;
+    const seen = (address: number) => [...(kinds.get(address) ?? [])].sort();
+    assert.deepEqual(seen(descriptorArea + 14), ['load', 'store'], 'flags of a descriptor');
+    // Named once, a descriptor is changed in one store.
+    const first = eventIdx ? ['load', 'store', 'write'] : [];
+    for (const area of [driverArea, deviceArea]) {
+      assert.deepEqual([seen(area), seen(area + 2)], [first, ['load', 'store']], 'a wish');
+    }
   }
 });

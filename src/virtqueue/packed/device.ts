@@ -1,0 +1,330 @@
+import type { MemoryView } from '../../memory/memory-view.js';
+import { areaView } from '../area.js';
+import type { Chain } from '../chain.js';
+import type { DeviceQueueOptions } from '../device-queue-options.js';
+import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
+import { InOrder } from '../in-order.js';
+import type { Virtqueue } from '../virtqueue.js';
+import { VirtqueueError } from '../virtqueue-error.js';
+import { EventWish, isWanted, wishOf } from './events.js';
+import {
+  AREA_ALIGNMENT,
+  availableFlags,
+  descriptorAreaSize,
+  isQueueSize,
+  OWNER_FLAGS,
+  PVIRTQ_DESC,
+  PVIRTQ_DESC_SIZE,
+  PVIRTQ_EVENT_SUPPRESS_SIZE,
+  usedFlags,
+  VIRTQ_DESC_F_WRITE,
+} from './layout.js';
+import { Place } from './place.js';
+import { type PackedRing, walkPackedChain } from './walk.js';
+
+/**
+ * The device's end of a packed virtqueue (VIRTIO 1.3 §2.8). The driver may be hostile: each field that it can change is read once, checked
+ * and then used, and no answer of this class takes more work than the queue size (or 1024 descriptors) allows.
+ *
+ * `base` has the next available place in its lower 16 bits and the next used one above. With VIRTIO_F_EVENT_IDX a driver kicks only for what
+ * the last `enableKicks` named, so call it after each time the ring ran empty.
+ */
+export class PackedDeviceQueue implements Virtqueue {
+  readonly size: number;
+  readonly #options: DeviceQueueOptions;
+  readonly #held: HeldChains;
+  /** By buffer id: how many descriptors of the ring its chain takes. */
+  readonly #counts: Uint16Array;
+  readonly #inOrder: InOrder | undefined;
+  readonly #wish: EventWish;
+
+  #ring!: MemoryView;
+  #words: Int32Array | undefined;
+  #walked!: PackedRing;
+  #driverEvent!: MemoryView;
+  #deviceEvent!: MemoryView;
+  #generation = -1;
+  #closed = false;
+  #broken: VirtqueueError | undefined;
+
+  /** The next descriptor to be taken, and what its owner flags are once it can be. */
+  readonly #next: Place;
+  #available: number;
+  /** Where the next used descriptor goes, and the flags of one. */
+  readonly #used: Place;
+  #usedFlags: number;
+  /** Where the driver looks for the next used descriptor, as far as it was shown. */
+  readonly #shown: Place;
+  /** Descriptors that were used since. */
+  #unshown = 0;
+  /** The first of those, in bytes, with flags that are kept back until the rest is there; none below 0. */
+  #heldBackAt = -1;
+  #heldBackFlags = 0;
+  /** Descriptors that are with the device, as the driver sees it. */
+  #taken: number;
+  /** With IN_ORDER: what goes into one used descriptor, so far. */
+  #batchHead = 0;
+  #batchWritten = 0;
+  #batchCount = 0;
+  /** Where the used descriptors began; `undefined` once some were shown. */
+  #startedAt: Place | undefined;
+
+  /**
+   * Where the next available place is ahead of the next used one, the descriptors between were taken by an earlier device that never handed
+   * them back: they stay with the driver until it resets. More than `size` of them can't be.
+   *
+   * @throws VirtqueueError `QUEUE_SIZE`, `QUEUE_BASE`, `AREA_ALIGNMENT` or `AREA_UNMAPPED`.
+   */
+  constructor(options: DeviceQueueOptions) {
+    const { memory, size, base } = options;
+    if (!isQueueSize(size)) {
+      throw new VirtqueueError('QUEUE_SIZE', '2.8', `queue size ${size} is not in 1..32768`);
+    }
+    if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff_ffff)) {
+      throw new VirtqueueError('QUEUE_BASE', '2.8.1', `${base} is no pair of places in a ring`);
+    }
+    this.#next = new Place(size, base);
+    this.#used = new Place(size, base >>> 16);
+    this.#taken = this.#next.from(this.#used);
+    if (!this.#next.valid || !this.#used.valid || this.#taken > size) {
+      const text = `0x${base.toString(16)} is no pair of places in a ring of ${size}`;
+      throw new VirtqueueError('QUEUE_BASE', '2.8.1', text);
+    }
+    this.size = size;
+    this.#options = options;
+    this.#available = availableFlags(this.#next.wrap);
+    this.#usedFlags = usedFlags(this.#used.wrap);
+    this.#shown = new Place(size, base >>> 16);
+    this.#startedAt = new Place(size, base >>> 16);
+    this.#held = new HeldChains(memory, size);
+    this.#counts = new Uint16Array(size);
+    this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
+    this.#wish = new EventWish(options.eventIdx);
+    this.#takeViews();
+  }
+
+  get inFlight(): number {
+    return this.#held.inFlight;
+  }
+
+  get base(): number {
+    return (this.#next.bits | (this.#used.bits << 16)) >>> 0;
+  }
+
+  get waiting(): boolean {
+    return this.#usable() && this.#isAvailable(this.#nextFlags());
+  }
+
+  get remote(): boolean {
+    return this.#ring.remote === true;
+  }
+
+  pop(): Chain | undefined {
+    if (!this.#usable()) {
+      if (this.#broken !== undefined) throw this.#broken;
+      return undefined;
+    }
+    const flags = this.#nextFlags();
+    if (!this.#isAvailable(flags)) return undefined;
+    const count = this.#walk(flags);
+    const { head } = this.#held.spare;
+    if (this.#held.isHeld(head) || this.#inOrder?.isWaiting(head) === true) {
+      const text = `buffer id ${head} was made available again before it was used`;
+      throw this.#break('BUFFER_IN_FLIGHT', '2.8.21.1', text);
+    }
+    const chain = this.#held.give();
+    if (chain === undefined) {
+      const text = `over ${SEGMENTS_MOST} descriptors are in flight with buffer ${head}`;
+      throw this.#break('TOO_MANY_SEGMENTS', '2.8.17', text);
+    }
+    this.#counts[head] = count;
+    this.#taken += count;
+    this.#next.advance(count);
+    this.#available = availableFlags(this.#next.wrap);
+    this.#inOrder?.taken(head);
+    return chain;
+  }
+
+  owns(chain: Chain): boolean {
+    return this.#held.owns(chain);
+  }
+
+  push(chain: Chain): void {
+    const own = this.#held.check(chain);
+    const { head, written } = own;
+    if (this.#usable()) {
+      if (this.#inOrder === undefined) this.#use(head, written, this.#counts[head]!);
+      else this.#finish(this.#inOrder, head, written, written === own.writable);
+    }
+    // Last: when memory is out of reach for now, the chain is pushed again.
+    this.#held.takeBack(own);
+  }
+
+  publish(): boolean {
+    if (!this.#usable()) return false;
+    if (this.#batchCount > 0) this.#useBatch();
+    const shown = this.#unshown;
+    if (shown === 0) return false;
+    // Sequentially consistent: what the driver does not look at before this one is there (§2.8.2), and its wish is read after it, or a driver
+    // that asks for an interrupt at this moment would get none.
+    this.#ring.store16(this.#heldBackAt + PVIRTQ_DESC.flags, this.#heldBackFlags);
+    this.#heldBackAt = -1;
+    this.#taken -= shown;
+    this.#unshown = 0;
+    const wish = wishOf(this.#driverEvent, this.#options.eventIdx);
+    const owed = this.#startedAt !== undefined && this.#owes(wish);
+    const wanted = isWanted(wish, this.#shown, shown);
+    this.#shown.set(this.#used);
+    return owed || wanted;
+  }
+
+  disableKicks(): void {
+    if (this.#usable()) this.#wish.disable(this.#deviceEvent);
+  }
+
+  enableKicks(): boolean {
+    if (!this.#usable()) return this.#broken !== undefined;
+    this.#wish.enable(this.#deviceEvent, this.#next);
+    // After the store: a driver that did not see it yet has made the descriptor available already (§2.8.21.3.1).
+    return this.#isAvailable(this.#nextFlags());
+  }
+
+  suspend(): void {
+    this.#held.suspend();
+  }
+
+  resume(): void {
+    this.#held.resume();
+  }
+
+  isStarved(chain: Chain): boolean {
+    return this.#held.isStarved(chain);
+  }
+
+  get lastStarved(): Chain | undefined {
+    return this.#held.lastStarved;
+  }
+
+  rewind(chain: Chain): void {
+    this.#held.rewind(chain);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#held.end();
+  }
+
+  #nextFlags(): number {
+    return this.#ring.load16(PVIRTQ_DESC_SIZE * this.#next.offset + PVIRTQ_DESC.flags);
+  }
+
+  #isAvailable(flags: number): boolean {
+    return (flags & OWNER_FLAGS) === this.#available;
+  }
+
+  /** Fills the spare chain. @returns the descriptors of the ring that it takes. */
+  #walk(flags: number): number {
+    const room = this.size - this.#taken;
+    if (room === 0) {
+      const text = `descriptor ${this.#next.offset} is available, though all ${this.size} are with the device`;
+      throw this.#break('RING_OVERRUN', '2.8.16', text);
+    }
+    try {
+      return walkPackedChain(this.#held.spare, this.#walked, this.#next.offset, flags, room);
+    } catch (error) {
+      if (error instanceof VirtqueueError) this.#broken = error;
+      throw error;
+    }
+  }
+
+  /** Writes a used descriptor in the place of `count`. */
+  #use(head: number, written: number, count: number): void {
+    const at = PVIRTQ_DESC_SIZE * this.#used.offset;
+    const flags = written > 0 ? this.#usedFlags | VIRTQ_DESC_F_WRITE : this.#usedFlags;
+    const words = this.#words;
+    if (words !== undefined) words[(at + PVIRTQ_DESC.len) >> 2] = written;
+    else this.#ring.write32(at + PVIRTQ_DESC.len, written);
+    if (this.#heldBackAt < 0) {
+      // The driver looks here first, so it sees nothing of the others before this one has its flags.
+      this.#ring.write16(at + PVIRTQ_DESC.id, head);
+      this.#heldBackAt = at;
+      this.#heldBackFlags = flags;
+    } else if (words !== undefined) {
+      words[(at + PVIRTQ_DESC.id) >> 2] = (flags << 16) | head;
+    } else {
+      this.#ring.write32(at + PVIRTQ_DESC.id, (flags << 16) | head);
+    }
+    this.#used.advance(count);
+    this.#usedFlags = usedFlags(this.#used.wrap);
+    this.#unshown += count;
+  }
+
+  /** With IN_ORDER: uses all that no older one keeps back. */
+  #finish(inOrder: InOrder, head: number, written: number, whole: boolean): void {
+    inOrder.finished(head, written, whole);
+    for (let next = inOrder.next; next >= 0; next = inOrder.next) {
+      this.#batchHead = next;
+      this.#batchWritten = inOrder.writtenOf(next);
+      this.#batchCount += this.#counts[next]!;
+      const ends = !inOrder.isWhole(next);
+      inOrder.release();
+      // Of those that are skipped the driver believes that they were written completely (§2.8.8).
+      if (ends) this.#useBatch();
+    }
+  }
+
+  #useBatch(): void {
+    this.#use(this.#batchHead, this.#batchWritten, this.#batchCount);
+    this.#batchCount = 0;
+  }
+
+  /**
+   * Whether an earlier device on this ring may have died between a used descriptor and the interrupt for it: with the first that is shown,
+   * and only if what the driver waits for was there before. The driver asks anew after each that it saw.
+   */
+  #owes(wish: number): boolean {
+    const started = this.#startedAt!;
+    this.#startedAt = undefined;
+    if (wish < 0) return false;
+    const event = new Place(this.size, wish);
+    if (!event.valid) return false;
+    const behind = started.from(event);
+    return behind > 0 && behind <= this.size;
+  }
+
+  /** Whether the ring may be touched; takes its views anew when guest memory changed. */
+  #usable(): boolean {
+    if (this.#closed || this.#broken !== undefined || this.#held.suspended) return false;
+    if (this.#generation === this.#options.memory.generation) return true;
+    try {
+      this.#takeViews();
+      return true;
+    } catch (error) {
+      if (!(error instanceof VirtqueueError)) throw error;
+      this.#broken = error;
+      return false;
+    }
+  }
+
+  #takeViews(): void {
+    const { memory, descriptorArea, driverArea, deviceArea, indirect } = this.#options;
+    const { descriptor, driver, device } = AREA_ALIGNMENT;
+    const events = PVIRTQ_EVENT_SUPPRESS_SIZE;
+    const ringSize = descriptorAreaSize(this.size);
+    this.#ring = areaView(memory, 'descriptor', descriptorArea, ringSize, descriptor, SECTION);
+    this.#words = this.#ring.words;
+    this.#driverEvent = areaView(memory, 'driver', driverArea, events, driver, SECTION);
+    this.#deviceEvent = areaView(memory, 'device', deviceArea, events, device, SECTION);
+    this.#walked = { memory, view: this.#ring, size: this.size, indirect };
+    this.#generation = memory.generation;
+  }
+
+  /** Breaks the queue: every later `pop` throws the same error. */
+  #break(code: string, section: string, text: string): VirtqueueError {
+    this.#broken = new VirtqueueError(code, section, text);
+    return this.#broken;
+  }
+}
+
+/** Where the areas' alignment is. */
+const SECTION = '2.8.10.1';

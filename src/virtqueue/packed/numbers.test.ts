@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { numbersOf } from '../testing/numbers-of.js';
+import * as layout from './layout.js';
+
+/*
+ * Both ends take their numbers from the same table, so no test of one against the other sees a wrong one: here each stands once
+ * more, as its document has it.
+ */
+
+test('VIRTIO 1.3 §2.8: the packed virtqueue', () => {
+  assert.deepEqual(numbersOf(layout), {
+    AREA_ALIGNMENT: { descriptor: 0x10, driver: 4, device: 4 },
+    FRESH_BASE: 2 ** 31 + 2 ** 15,
+    MAX_QUEUE_SIZE: 2 ** 15,
+    OWNER_FLAGS: 0x8080,
+    PVIRTQ_DESC: { addr: 0, len: 8, id: 0xc, flags: 0xe },
+    PVIRTQ_DESC_SIZE: 0x10,
+    PVIRTQ_EVENT_SUPPRESS: { desc: 0, flags: 2 },
+    PVIRTQ_EVENT_SUPPRESS_SIZE: 4,
+    RING_EVENT_FLAGS_DESC: 2,
+    RING_EVENT_FLAGS_DISABLE: 1,
+    RING_EVENT_FLAGS_ENABLE: 0,
+    VIRTQ_DESC_F_AVAIL: 1 << 7,
+    VIRTQ_DESC_F_INDIRECT: 4,
+    VIRTQ_DESC_F_NEXT: 1,
+    VIRTQ_DESC_F_USED: 1 << 15,
+    VIRTQ_DESC_F_WRITE: 2,
+  });
+});
