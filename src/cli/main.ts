@@ -16,15 +16,29 @@ function fileLimit(): number {
 }
 
 /** Files open at a time while the program is loaded, and some for what it is to do. */
-const ENOUGH = 64;
+const ENOUGH = 128;
 
 const limit = fileLimit();
-if (limit < ENOUGH) {
+if (limit < ENOUGH) tooFew();
+else await run();
+
+async function run(): Promise<void> {
+  let program: typeof import('./program.js');
+  try {
+    program = await import('./program.js');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EMFILE') throw error;
+    // Whoever started this process left files open in it.
+    tooFew();
+    return;
+  }
+  await program.runProgram();
+}
+
+function tooFew(): void {
+  const more = limit < ENOUGH ? ENOUGH : 2 * limit;
   process.stderr.write(
-    `virtio-misc: this process may have only ${limit} files open at a time: allow it ${ENOUGH} or more (ulimit -n ${ENOUGH})\n`,
+    `virtio-misc: this process may have only ${limit} files open at a time: allow it ${more} or more (ulimit -n ${more})\n`,
   );
   process.exitCode = 1;
-} else {
-  const { runProgram } = await import('./program.js');
-  await runProgram();
 }

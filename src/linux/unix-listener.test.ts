@@ -283,6 +283,47 @@ test('a connection for which there is no descriptor left is taken when there is 
   assert.equal(status, 0);
 });
 
+test('while there is no descriptor, a connection is tried for ever more rarely', () => {
+  const path = freshPath();
+  const { output, status, errors } = runScript(
+    `
+    import { openSync, closeSync } from 'node:fs';
+    import { mock } from 'node:test';
+    const os = new LinuxOs();
+    const listener = os.listen(${JSON.stringify(path)});
+    const client = os.connect(${JSON.stringify(path)});
+    const hoard = [];
+    try { for (;;) hoard.push(openSync('/dev/null', 'r')); } catch {}
+    mock.timers.enable({ apis: ['setTimeout'] });
+    let failures = 0;
+    listener.accept({
+      accepted(channel) {
+        console.log('accepted');
+        channel.close();
+        client.close();
+        listener.close();
+      },
+      failed() { failures++; },
+    });
+    const turns = async () => { for (let i = 0; i < 4; i++) await new Promise(setImmediate); };
+    // A minute
+    for (let ms = 0; ms < 60_000; ms += 100) {
+      await turns();
+      mock.timers.tick(100);
+    }
+    console.log(failures);
+    for (const fd of hoard) closeSync(fd);
+    mock.timers.tick(5000);
+  `,
+    'ulimit -n 64',
+  );
+  // 0.1 + 0.2 + ... + 3.2 s, and then one each 5 s
+  const [count, accepted] = output.split('\n');
+  assert.ok(Number(count) > 12 && Number(count) <= 18, `${output} ${errors}`);
+  assert.equal(accepted, 'accepted');
+  assert.equal(status, 0);
+});
+
 test('a listener keeps the process alive until it is closed or paused', () => {
   for (const [body, expected] of [
     ['', 'alive'],

@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { connectVfioUser } from '../../src/connect.js';
+import { closeFd } from '../../src/linux/close-fd.js';
+import { LinuxOs } from '../../src/linux/linux-os.js';
+import { REQUEST } from '../../src/transports/vhost-user/messages.js';
+import { RawFrontend } from '../../src/transports/vhost-user/testing/raw-frontend.js';
+import { openDriver } from '../../src/virtio/driver.js';
+import { Lingering, wrapped } from '../peers/lingering.js';
 import { MAIN, start } from '../virtio-misc.js';
 import { children, ends, folder, listened, requests, serving, socket, until } from './servers.js';
 
@@ -40,24 +47,100 @@ test('SIGUSR1 opens no inspector', async () => {
   assert.doesNotMatch(said, /Debugger|inspector/);
 });
 
-test('too few descriptors: one line that says what to do', async () => {
-  const command = `ulimit -n 48; exec "$0" "$@"`;
+/** Starts `serve test` with so many descriptors at most; what it says is kept. */
+function limited(limit: number, ...args: string[]): { child: ChildProcess; said: () => string } {
+  const child = spawn(
+    'sh',
+    [
+      '-c',
+      `ulimit -n ${limit}; exec "$0" "$@"`,
+      process.execPath,
+      MAIN,
+      'serve',
+      'test',
+      '--vhost-user',
+      socket,
+      ...args,
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  children.push(child);
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  return { child, said: () => said };
+}
+
+for (const limit of [20, 48, 127]) {
+  test(`${limit} descriptors: one line that says what to do`, async () => {
+    const { child, said } = limited(limit);
+    assert.deepEqual(await once(child, 'close'), [1, null]);
+    assert.equal(
+      said(),
+      `virtio-misc: this process may have only ${limit} files open at a time: allow it 128 or more (ulimit -n 128)\n`,
+    );
+  });
+}
+
+test('enough descriptors, most of which are open from the start: one line', async () => {
+  const hoard = 'ulimit -n 128; for fd in {10..109}; do eval "exec $fd</dev/null"; done; exec "$0" "$@"';
   const child = spawn(
     'bash',
-    ['-c', command, process.execPath, MAIN, 'serve', 'test', '--vhost-user', socket],
+    ['-c', hoard, process.execPath, MAIN, 'serve', 'test', '--vhost-user', socket],
     {
       stdio: ['ignore', 'ignore', 'pipe'],
     },
   );
+  children.push(child);
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said += text;
   });
   assert.deepEqual(await once(child, 'close'), [1, null]);
-  assert.equal(
-    said,
-    'virtio-misc: this process may have only 48 files open at a time: allow it 64 or more (ulimit -n 64)\n',
-  );
+  assert.match(said, /^virtio-misc: this process may have only 128 files open .* \(ulimit -n 256\)\n$/);
+});
+
+test('128 descriptors, of which a peer uses up all: one line, and all is well when it lets go', async () => {
+  const vfioUser = join(folder, 'vfio-user.sock');
+  const { child, said } = limited(128, '--vfio-user', vfioUser, '--log', 'json');
+  await until(() => listened() || child.exitCode !== null);
+  await requests(32);
+  const os = new LinuxOs();
+  const attacker = new RawFrontend(os.connect(socket), os);
+  const asKick = async (fd: number): Promise<void> => {
+    attacker.send(REQUEST.SET_VRING_KICK, new Uint8Array(8), { fds: [fd], needReply: true });
+    await attacker.reply(REQUEST.SET_VRING_KICK);
+  };
+  // Two that keep the threads that close, and behind them as many as there may be.
+  const lingering = [await Lingering.open(), await Lingering.open()];
+  for (const { fd } of lingering) {
+    const outer = wrapped(os, fd);
+    closeFd(fd);
+    await asKick(outer.fd);
+    closeFd(outer.fd);
+    outer.channel.close();
+  }
+  const dropped = assert.rejects(async () => {
+    for (let i = 0; i < 128; i++) await asKick(0);
+  }, /hung up/);
+  await dropped;
+  // Takes what the attacker's connection had.
+  const last = new RawFrontend(os.connect(socket), os);
+  last.send(REQUEST.GET_FEATURES);
+  await last.reply(REQUEST.GET_FEATURES);
+  const waiting = connectVfioUser(vfioUser);
+  await until(() => said().includes('accept4: EMFILE'));
+  last.close();
+  for (const each of lingering) each.letGo();
+  const driver = await openDriver(await waiting, { id: 45, features: 0n, queues: 1 });
+  await driver.close();
+  await requests(32);
+  assert.deepEqual(await ends(child, 'SIGTERM'), [0, null]);
+  os.close();
+  const lines = said().split('\n');
+  assert.equal(lines.filter((line) => /can't take a connection \(accept4: EMFILE\)"/.test(line)).length, 1);
+  assert.equal(lines.filter((line) => /dropped: can't receive the peer's descriptors/.test(line)).length, 1);
 });
 
 test('three servers that find a stale socket at once: one has it', async () => {

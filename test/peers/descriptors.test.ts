@@ -14,15 +14,8 @@ import { REQUEST } from '../../src/transports/vhost-user/messages.js';
 import { encodeU64 } from '../../src/transports/vhost-user/payloads.js';
 import { RawFrontend } from '../../src/transports/vhost-user/testing/raw-frontend.js';
 import { MAIN } from '../virtio-misc.js';
-import { Lingering } from './lingering.js';
+import { Lingering, wrapped } from './lingering.js';
 import { Served } from './served.js';
-
-/** A socket in which the other waits that nobody read: it is closed with it. */
-function wrapped(os: LinuxOs, fd: number): { readonly channel: Channel; readonly fd: number } {
-  const pair = os.createChannel();
-  pair.channel.send(Uint8Array.of(0), [fd]);
-  return pair;
-}
 
 async function refused(attacker: RawFrontend, fd: number): Promise<void> {
   attacker.send(REQUEST.SET_VRING_KICK, encodeU64(0n), { fds: [fd], needReply: true });

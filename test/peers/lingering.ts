@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { createServer, type Server, type Socket } from 'node:net';
 import { connect, setsockopt, socket, write } from '../../src/linux/libc.js';
+import type { LinuxOs } from '../../src/linux/linux-os.js';
 import { NativeBuffer } from '../../src/linux/native-buffer.js';
 import { setNonBlocking } from '../../src/linux/non-blocking.js';
+import type { Channel } from '../../src/transports/ports.js';
 
 const AF_INET = 2;
 const SOCK_STREAM = 1;
@@ -52,4 +54,11 @@ export class Lingering {
     this.#server.close();
     for (const each of this.#accepted) each.resetAndDestroy();
   }
+}
+
+/** A socket in which the other waits that nobody read: it is closed with it. */
+export function wrapped(os: LinuxOs, fd: number): { readonly channel: Channel; readonly fd: number } {
+  const pair = os.createChannel();
+  pair.channel.send(Uint8Array.of(0), [fd]);
+  return pair;
 }
