@@ -168,8 +168,10 @@ function machineArgs(options: BootOptions, initramfs: string): string[] {
     // An oops is as good as a panic here, and a panic reboots at once, which is how it is noticed.
     ...['oops=panic', 'panic=-1'],
     ...(microvm ? microvmClock(accel) : PC_CLOCK),
-    // The kernel's tests of its cryptography take a fifth of an emulated boot.
-    'cryptomgr.notests',
+    // The kernel's tests of its cryptography take a fifth of an emulated boot, this one of them whatever it is told.
+    ...['cryptomgr.notests', 'initcall_blacklist=crypto_kdf108_init'],
+    // A twentieth goes into making its code over for a single processor, which makes nothing faster here.
+    ...(accel.startsWith('tcg') ? ['noreplace-smp'] : []),
     ...(image.needs?.params ?? []),
   ];
   const severalBoots = shell !== undefined || (typeof exec !== 'string' && exec!.length > 1);

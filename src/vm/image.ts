@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Cache } from './cache.js';
 import { findKernel } from './find-kernel.js';
-import { GUEST_INIT } from './guest-init.js';
+import { GUEST_FSTAB, GUEST_INIT } from './guest-init.js';
 import { makeInitramfs } from './initramfs.js';
 import type { KernelNeeds } from './kernel.js';
 import { buildGuestCode, type GuestCodeOptions } from './modules.js';
@@ -45,8 +45,10 @@ export async function prepareGuest({
   const kernel = await findKernel(cache, progress, signal, which);
   const built = await buildGuestCode(kernel, code, { cache, progress, signal });
   const buildLog = await readFile(built.log, 'utf8');
-  const init = createHash('sha256').update(GUEST_INIT).digest('hex');
-  const recipe = { kernel: kernel.id, built: path.basename(path.dirname(built.log)), init, version: 2 };
+  const init = createHash('sha256')
+    .update(GUEST_INIT + GUEST_FSTAB)
+    .digest('hex');
+  const recipe = { kernel: kernel.id, built: path.basename(path.dirname(built.log)), init, version: 3 };
   const folder = await cache.entry(
     'image',
     recipe,

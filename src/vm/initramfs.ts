@@ -1,12 +1,15 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type CpioEntry, foldersAbove, writeCpio } from './cpio.js';
-import { GUEST_INIT } from './guest-init.js';
+import { GUEST_FSTAB, GUEST_INIT } from './guest-init.js';
 import type { Kernel } from './kernel.js';
 import { type Modinfo, moduleTables, readModinfo } from './modinfo.js';
 import type { GuestCode } from './modules.js';
 import { run } from './run.js';
 import { VmError } from './vm-error.js';
+
+/** What the guest's /dev has besides its devices. */
+const DEV_FOLDERS = ['lib/dev', 'lib/dev/pts', 'lib/dev/shm'] as const;
 
 /** A file to put into the guest. */
 export interface GuestFile {
@@ -26,10 +29,13 @@ export async function makeInitramfs(kernel: Kernel, code: GuestCode | undefined)
     mode: 0o755,
   });
   const entries: CpioEntry[] = [
-    ...['bin', 'dev', 'proc', 'sys', 'run', 'tmp', 'root', 'etc', 'lib', 'mnt'].map(
+    ...['bin', 'dev', 'proc', 'sys', 'run', 'tmp', 'root', 'etc', 'lib', 'mnt', ...DEV_FOLDERS].map(
       (name) => ({ path: name, folder: true }) as const,
     ),
     { path: 'init', content: Buffer.from(GUEST_INIT), mode: 0o755 },
+    { path: 'etc/fstab', content: Buffer.from(GUEST_FSTAB), mode: 0o644 },
+    // What the timer device was called before.
+    ...[0, 1, 2, 3].map((n) => ({ path: `lib/dev/virtio_misc_timer${n}`, link: `virtio-timer${n}` })),
     await file(kernel.busybox, 'bin/busybox'),
   ];
   const applets = (await run(kernel.busybox, ['--list'])).trim().split('\n');

@@ -1,3 +1,5 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { Apt, whyNoApt } from './apt.js';
 import { Cache } from './cache.js';
 import { unpack } from './deb.js';
@@ -89,10 +91,21 @@ export async function findQemu({
     (reason) => `${checked}, and ${reason}: ${advice}`,
   );
   const command = qemuCommand(prefix);
-  const provisioned = await checkQemu(command);
+  const provisioned = await checkOnce(prefix, command);
   if (typeof provisioned === 'string')
     throw new VmError('HOST', `the QEMU fetched from Debian is of no use: ${provisioned}`);
   return { ...provisioned, origin: 'cache' };
+}
+
+/** What does not change is asked once: a warm start does without two more runs of QEMU. */
+async function checkOnce(prefix: string, command: readonly string[]): Promise<Omit<Qemu, 'origin'> | string> {
+  const note = path.join(prefix, 'checked-version');
+  const version = await readFile(note, 'utf8').catch(() => '');
+  if (version !== '') return { command, version };
+  const checked = await checkQemu(command);
+  // Where nothing can be written, it is asked again the next time.
+  if (typeof checked !== 'string') await writeFile(note, checked.version).catch(() => {});
+  return checked;
 }
 
 /**
@@ -120,8 +133,10 @@ export async function checkQemu(command: readonly string[]): Promise<Omit<Qemu, 
   let said: string;
   let devices: string;
   try {
-    said = await run(program, [...args, '--version']);
-    devices = await run(program, [...args, '-device', 'help']);
+    [said, devices] = await Promise.all([
+      run(program, [...args, '--version']),
+      run(program, [...args, '-device', 'help']),
+    ]);
   } catch (error) {
     return `${program} does not run: ${error instanceof Error ? error.message : error}`;
   }
