@@ -1,17 +1,10 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { findTool } from '../src/vm/qemu.js';
 import { alternate } from './harness/alternate.js';
-import {
-  type Bench,
-  type BenchContext,
-  BenchError,
-  type Cell,
-  type Started,
-  type Table,
-} from './harness/bench.js';
+import { appears } from './harness/appears.js';
+import type { Bench, BenchContext, Cell, Started, Table } from './harness/bench.js';
 import { figure, ratio } from './harness/figure.js';
 
 const COMMAND_LINE = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
@@ -19,11 +12,10 @@ const BLK = fileURLToPath(new URL('../examples/blk.js', import.meta.url));
 const NULL = fileURLToPath(new URL('./blk/null.js', import.meta.url));
 const LOAD = fileURLToPath(new URL('./blk/load.js', import.meta.url));
 const OUTSTANDING = [1, 8, 32];
-/** Bytes of the disk; ms: before each round, and measured; ms until a socket must be there. */
+/** Bytes of the disk; ms: before each round, and measured. */
 const DISK = 64 << 20;
 const WARM = 300;
 const SPAN = 700;
-const PATIENCE = 60_000;
 
 /** Reads and writes of 4 KiB by our driver, from `examples/blk.ts` and from qemu-storage-daemon. */
 export const blk: Bench = async (context) => {
@@ -77,11 +69,9 @@ async function measure(
   const rows: Cell[][] = [];
   try {
     for (const [index, socket] of sockets.entries()) {
-      served.push(context.start(contenders[names[index]!]!(socket), { cpu: first, env }));
-      for (let waited = 0; !existsSync(socket); waited += 20) {
-        if (waited > PATIENCE) throw new BenchError(`${names[index]} does not come up`);
-        await sleep(20);
-      }
+      const process = context.start(contenders[names[index]!]!(socket), { cpu: first, env });
+      served.push(process);
+      await appears(socket, process);
     }
     for (const what of ['read', 'write']) {
       for (const outstanding of context.quick ? [1] : OUTSTANDING) {

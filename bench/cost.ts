@@ -1,27 +1,19 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { alternate } from './harness/alternate.js';
-import {
-  type Bench,
-  type BenchContext,
-  BenchError,
-  type Cell,
-  type Started,
-  type Table,
-} from './harness/bench.js';
+import { appears } from './harness/appears.js';
+import type { Bench, BenchContext, Cell, Started, Table } from './harness/bench.js';
 import { figure } from './harness/figure.js';
 
 const SERVED = fileURLToPath(new URL('./cost/served.js', import.meta.url));
 const FRONTENDS = fileURLToPath(new URL('./cost/frontends.js', import.meta.url));
 const COMMAND_LINE = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const COUNTS = [0, 1, 10, 100];
-/** ms in which an idle process is looked at. */
+/** ms in which an idle process is looked at, and before: for half a minute after the last work the engine tidies up now and then. */
 const IDLE = 10_000;
-/** ms to wait for what must come, and between two looks. */
-const PATIENCE = 60_000;
-const LOOK = 20;
+const SETTLE = 40_000;
 
 /** What a process costs that serves idle front-ends, and how soon a new one answers. */
 export const cost: Bench = async (context) => [await idle(context), await start(context)];
@@ -54,54 +46,53 @@ function held(pid: number): Held {
 }
 
 async function idle(context: BenchContext): Promise<Table> {
-  const rows: Cell[][] = [];
-  let none = 0;
-  for (const count of context.quick ? [0, 2] : COUNTS) {
-    context.progress(`cost: ${count} idle front-ends`);
-    const sockets = Array.from({ length: Math.max(1, count) }, (_, i) =>
-      join(context.folder, `cost-${count}-${i}.sock`),
-    );
-    const served = context.start([process.execPath, SERVED, ...sockets]);
-    let frontends: Started | undefined;
-    try {
-      await appears(sockets.at(-1)!);
-      if (count > 0) {
-        const ready = join(context.folder, `cost-${count}.ready`);
-        frontends = context.start([process.execPath, FRONTENDS, ready, ...sockets]);
-        await appears(ready);
-      }
-      // What starting left to do is done when nothing is done any more.
-      let before = held(served.pid);
-      for (let still = 0; still < 10; ) {
-        await sleep(LOOK * 5);
-        const now = held(served.pid);
-        still = now.ticks === before.ticks && now.sleeps === before.sleeps ? still + 1 : 0;
-        before = now;
-      }
-      await sleep(context.time(IDLE));
-      const after = held(served.pid);
-      if (count === 0) none = after.resident;
-      rows.push([
-        count,
-        after.resident / 1024,
-        count === 0 ? undefined : (after.resident - none) / count,
-        after.descriptors,
-        (after.ticks - before.ticks) * 10,
-        after.sleeps - before.sleeps,
-      ]);
-    } finally {
-      await frontends?.stop();
-      await served.stop();
-    }
-  }
+  const counts = context.quick ? [0, 2] : COUNTS;
+  context.progress(`cost: ${counts.join(', ')} idle front-ends`);
+  // Idle, they are in nobody's way.
+  const all = await Promise.all(counts.map((count) => idleWith(context, count)));
+  const none = all[0]!.after.resident;
+  const rows: Cell[][] = counts.map((count, index) => {
+    const { before, after } = all[index]!;
+    return [
+      count,
+      after.resident / 1024,
+      count === 0 ? undefined : (after.resident - none) / count,
+      after.descriptors,
+      (after.ticks - before.ticks) * 10,
+      after.sleeps - before.sleeps,
+    ];
+  });
   return {
     title: `cost: a process with idle front-ends, and what it does in ${context.time(IDLE) / 1000} s`,
     columns: ['front-ends', 'resident MiB', 'KiB each', 'descriptors', 'CPU ms', 'wake-ups'],
     rows,
     notes: [
-      'Front-ends of virtio-test over vhost-user, each with a driver that had one answer and sleeps. Wake-ups are counted over all threads.',
+      `Front-ends of virtio-test over vhost-user, each with a driver that had one answer and sleeps, since ${context.time(SETTLE) / 1000} s. Wake-ups are counted over all threads.`,
     ],
   };
+}
+
+async function idleWith(context: BenchContext, count: number): Promise<{ before: Held; after: Held }> {
+  const sockets = Array.from({ length: Math.max(1, count) }, (_, i) =>
+    join(context.folder, `cost-${count}-${i}.sock`),
+  );
+  const served = context.start([process.execPath, SERVED, ...sockets]);
+  let frontends: Started | undefined;
+  try {
+    await appears(sockets.at(-1)!, served);
+    if (count > 0) {
+      const ready = join(context.folder, `cost-${count}.ready`);
+      frontends = context.start([process.execPath, FRONTENDS, ready, ...sockets]);
+      await appears(ready, frontends);
+    }
+    await sleep(context.time(SETTLE));
+    const before = held(served.pid);
+    await sleep(context.time(IDLE));
+    return { before, after: held(served.pid) };
+  } finally {
+    await frontends?.stop();
+    await served.stop();
+  }
 }
 
 async function start(context: BenchContext): Promise<Table> {
@@ -111,11 +102,11 @@ async function start(context: BenchContext): Promise<Table> {
     const ready = `${socket}.ready`;
     const driver = context.start([process.execPath, FRONTENDS, ready, `--wait`, socket]);
     try {
-      await appears(`${ready}.waiting`);
+      await appears(`${ready}.waiting`, driver);
       const begun = process.hrtime.bigint();
       const served = context.start([process.execPath, ...command(socket)]);
       try {
-        await appears(ready);
+        await appears(ready, driver);
         return Number(BigInt(readFileSync(ready, 'utf8')) - begun) / 1e6;
       } finally {
         await served.stop();
@@ -153,11 +144,4 @@ async function start(context: BenchContext): Promise<Table> {
       'The driver runs already, tries to connect each millisecond, negotiates, and sends one request. An empty program is started and ended.',
     ],
   };
-}
-
-async function appears(path: string): Promise<void> {
-  for (let waited = 0; !existsSync(path); waited += LOOK) {
-    if (waited > PATIENCE) throw new BenchError(`${path} did not come`);
-    await sleep(LOOK);
-  }
 }

@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import rng from '../examples/rng.js';
 import { deviceArgs, type TransportName } from '../src/cli/qemu-args.js';
@@ -10,6 +8,7 @@ import type { VirtioDevice } from '../src/virtio/device.js';
 import { bootGuest } from '../src/vm/boot.js';
 import { prepareGuest } from '../src/vm/image.js';
 import { findQemu } from '../src/vm/qemu.js';
+import { appears } from './harness/appears.js';
 import {
   type Bench,
   type BenchContext,
@@ -26,8 +25,6 @@ const LOAD = fileURLToPath(new URL('../../bench/guest-load.c', import.meta.url))
 /** ms of a measurement, timers of a round. */
 const SPAN = 1000;
 const TIMERS = 200;
-/** ms until a served socket must be there. */
-const PATIENCE = 60_000;
 
 /** The rngs of the guest, in the order in which it finds them; the last is QEMU's own. */
 const RNGS: readonly { readonly transport: TransportName; readonly poll: boolean }[] = [
@@ -62,11 +59,9 @@ export const guest: Bench = async (context) => {
     const id = `bench${number++}`;
     const socket = join(context.folder, `${id}.sock`);
     const options = ['--quiet', '--no-watch', ...more, `--${transport}`, socket];
-    served.push(context.start([process.execPath, COMMAND_LINE, 'serve', name, ...options]));
-    for (let waited = 0; !existsSync(socket); waited += 20) {
-      if (waited > PATIENCE) throw new BenchError(`serve ${name} does not come up`);
-      await sleep(20);
-    }
+    const server = context.start([process.execPath, COMMAND_LINE, 'serve', name, ...options]);
+    served.push(server);
+    await appears(socket, server);
     devices.push(...deviceArgs(device, transport, socket, id));
   };
   try {

@@ -100,7 +100,7 @@ async function lateness(context: BenchContext): Promise<Table> {
       ['ratio', ...quantiles.map((quantile) => ratio(of(ours, quantile), of(c, quantile)))],
     ],
     notes: [
-      'virtio-misc: from the deadline to the interrupt for the notification, its ring being in the same process. A tenth as many go before, not counted.',
+      'virtio-misc: from the deadline to the interrupt for the notification, its ring being in the same process. As many go before, not counted.',
     ],
   };
 }

@@ -89,7 +89,7 @@ test('where an id lies is another place in another table', () => {
 });
 
 test('ids that were chosen to collide with one secret do not with another', () => {
-  const chosen = Array.from({ length: 1000 }, (_, i) => 8 * i);
+  const chosen = Array.from({ length: 1000 }, (_, i) => 512 * i);
   const spread = (table: IdTable): number => {
     for (const id of chosen) table.add(id, 1);
     return new Set(chosen.map((id) => table.find(id) >> 6)).size;

@@ -1,36 +1,29 @@
-/** Places that a table has at first. */
-const FEWEST = 64;
-/** What it keeps once it had so many, empty or not: 256 KiB. */
-const KEPT = 2 ** 15;
-/** The most: an `Int32Array` of two numbers for each can still be had. */
-const MOST = 2 ** 29;
-/** Ids that follow each other lie together as far as their lowest bits go: 8 places are one line of a cache. */
-const COLUMN_BITS = 3;
-const TOGETHER = (1 << COLUMN_BITS) - 1;
+import { IdHash } from './id-hash.js';
+import { IdShard } from './id-shard.js';
+
+/** Tables that it is made of. */
+const SHARD_BITS = 4;
+const SHARDS = 1 << SHARD_BITS;
+/** What comes of a place in one of them: its number there, and above it which one it is. */
+const PLACE_BITS = 26;
+const PLACES = (1 << PLACE_BITS) - 1;
 
 /**
- * A number that is not 0 for each id, for ids of any 32 bits: an open-addressing table with linear probing, at most half full, in 16
- * bytes an id or more. A guest chooses the ids, so where one lies depends on random numbers that it does not know.
+ * A number that is not 0 for each id, for ids of any 32 bits, in 16 bytes an id or more. A guest chooses the ids, so where one lies depends
+ * on random numbers that it does not know.
  *
- * Places are counted down the columns of a table with 8 places a line. So ids that follow each other are in one line, and when two such
- * groups meet, each id of the second is found in the line below and not behind all of the first.
+ * It is made of several tables, so that none ever grows for long while others wait.
  */
 export class IdTable {
-  /** For each place the id and its number; where that is 0 the place is empty. Line by line. */
-  #places = new Int32Array(0);
-  #mask = -1;
-  #lineBits = 0;
+  readonly #hash: IdHash;
+  readonly #shards: readonly IdShard[];
   #size = 0;
-  readonly #flip: number;
-  readonly #first: number;
-  readonly #second: number;
 
   /** @param secret - three numbers that decide where ids lie; random unless told. */
   constructor(secret: Int32Array = crypto.getRandomValues(new Int32Array(3))) {
-    const [flip, first, second] = secret;
-    this.#flip = flip!;
-    this.#first = first! | 1;
-    this.#second = second! | 1;
+    const hash = new IdHash(secret);
+    this.#hash = hash;
+    this.#shards = Array.from({ length: SHARDS }, () => new IdShard(hash));
   }
 
   get size(): number {
@@ -39,133 +32,73 @@ export class IdTable {
 
   /** Bytes that it takes. */
   get bytes(): number {
-    return this.#places.byteLength;
+    return this.#shards.reduce((bytes, shard) => bytes + shard.bytes, 0);
   }
 
   /** Whether it has far more places than it needs. */
   get hasSpare(): boolean {
-    return this.#mask >= KEPT && this.#size * 16 < this.#mask;
+    // All grow alike.
+    return this.#shards[0]!.hasSpare || this.#shards[SHARDS - 1]!.hasSpare;
   }
 
   /** @param id - an Int32. @returns its number, or 0. */
   get(id: number): number {
-    const place = this.find(id);
-    return place < 0 ? 0 : this.numberAt(place);
+    const hash = this.#hash.of(id);
+    const shard = this.#shards[shardOf(hash)]!;
+    const place = shard.find(id, hash);
+    return place < 0 ? 0 : shard.numberAt(place);
   }
 
   /** @param id - an Int32. @returns where it is, until the next change, or -1. */
   find(id: number): number {
-    const places = this.#places;
-    const mask = this.#mask;
-    const lineBits = this.#lineBits;
-    if (mask < 0) return -1;
-    for (let place = this.#home(id); ; place = (place + 1) & mask) {
-      const at = index(place, lineBits);
-      if (places[at + 1] === 0) return -1;
-      if (places[at] === id) return place;
-    }
+    const hash = this.#hash.of(id);
+    const shard = shardOf(hash);
+    const place = this.#shards[shard]!.find(id, hash);
+    return place < 0 ? -1 : (shard << PLACE_BITS) | place;
   }
 
   /** @param place - from `find`. */
   numberAt(place: number): number {
-    return this.#places[index(place, this.#lineBits) + 1]!;
+    return this.#shards[place >>> PLACE_BITS]!.numberAt(place & PLACES);
   }
 
-  /** @param id - an Int32. @returns false when it is in the table already. @throws RangeError at 2^28 ids. */
+  /** @param id - an Int32. @returns false when it is in the table already. @throws RangeError at some 2^29 ids. */
   add(id: number, number: number): boolean {
-    if (2 * this.#size > this.#mask) this.#resize(this.#size + 1);
-    const places = this.#places;
-    const mask = this.#mask;
-    const lineBits = this.#lineBits;
-    let place = this.#home(id);
-    let at = index(place, lineBits);
-    while (places[at + 1] !== 0) {
-      if (places[at] === id) return false;
-      place = (place + 1) & mask;
-      at = index(place, lineBits);
-    }
-    places[at] = id;
-    places[at + 1] = number;
+    const hash = this.#hash.of(id);
+    if (!this.#shards[shardOf(hash)]!.add(id, hash, number)) return false;
     this.#size += 1;
     return true;
   }
 
   /** @param id - an Int32. @returns whether it was in the table. */
   delete(id: number): boolean {
-    const place = this.find(id);
-    if (place >= 0) this.deleteAt(place);
-    return place >= 0;
+    const hash = this.#hash.of(id);
+    const shard = this.#shards[shardOf(hash)]!;
+    const place = shard.find(id, hash);
+    if (place < 0) return false;
+    shard.deleteAt(place);
+    this.#size -= 1;
+    return true;
   }
 
   /** @param place - from `find`. */
   deleteAt(place: number): void {
-    this.#close(place);
+    this.#shards[place >>> PLACE_BITS]!.deleteAt(place & PLACES);
     this.#size -= 1;
   }
 
   /** Gives back what it has far too much. */
   trim(): void {
-    if (this.hasSpare) this.#resize(Math.max(2 * this.#size, KEPT / 2));
+    for (const shard of this.#shards) shard.trim();
   }
 
   clear(): void {
-    this.#places = new Int32Array(0);
-    this.#mask = -1;
+    for (const shard of this.#shards) shard.clear();
     this.#size = 0;
-  }
-
-  #resize(size: number): void {
-    const bits = 32 - Math.clz32(Math.max(FEWEST, 2 * size) - 1);
-    if (2 ** bits > MOST) throw new RangeError(`${size} ids are more than there is room for`);
-    const before = this.#places;
-    this.#places = new Int32Array(2 ** (bits + 1));
-    this.#mask = 2 ** bits - 1;
-    this.#lineBits = bits - COLUMN_BITS;
-    for (let at = 0; at < before.length; at += 2) {
-      const number = before[at + 1]!;
-      if (number !== 0) this.#put(before[at]!, number);
-    }
-  }
-
-  /** The place where the search for an id begins. Most of a hash is in its upper bits. */
-  #home(id: number): number {
-    const mixed = Math.imul((id | TOGETHER) ^ this.#flip, this.#first);
-    const twice = Math.imul(mixed ^ (mixed >>> 15), this.#second);
-    const hash = Math.imul(twice ^ (twice >>> 16), this.#first);
-    const lineBits = this.#lineBits;
-    return (((id ^ (hash >>> 1)) & TOGETHER) << lineBits) | (hash >>> (32 - lineBits));
-  }
-
-  #put(id: number, number: number): void {
-    const places = this.#places;
-    const lineBits = this.#lineBits;
-    let place = this.#home(id);
-    while (places[index(place, lineBits) + 1] !== 0) place = (place + 1) & this.#mask;
-    places[index(place, lineBits)] = id;
-    places[index(place, lineBits) + 1] = number;
-  }
-
-  /** Empties a place: what was pushed past it moves up, so that no search ends too early and no mark is left behind. */
-  #close(place: number): void {
-    const places = this.#places;
-    const mask = this.#mask;
-    const lineBits = this.#lineBits;
-    let gap = place;
-    for (let next = (gap + 1) & mask; ; next = (next + 1) & mask) {
-      const at = index(next, lineBits);
-      if (places[at + 1] === 0) break;
-      const away = (next - this.#home(places[at]!)) & mask;
-      if (away < ((next - gap) & mask)) continue;
-      const to = index(gap, lineBits);
-      places[to] = places[at]!;
-      places[to + 1] = places[at + 1]!;
-      gap = next;
-    }
-    places[index(gap, lineBits) + 1] = 0;
   }
 }
 
-/** Where in the array a place is. */
-function index(place: number, lineBits: number): number {
-  return ((place & ((1 << lineBits) - 1)) << (COLUMN_BITS + 1)) | ((place >>> lineBits) << 1);
+/** Other bits than those that say where in its table an id lies, as long as that has no more than 2^23 places. */
+function shardOf(hash: number): number {
+  return (hash >>> 4) & (SHARDS - 1);
 }
