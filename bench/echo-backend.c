@@ -2,9 +2,12 @@
  * A vhost-user back end that answers requests of 48 bytes with 12, as virtio-test does: an epoll loop and the kind of ring code
  * that libvhost-user has. It serves one front-end after another.
  *
- *   echo-backend POLL_US SOCKET
+ *   echo-backend POLL_US elements|fused SOCKET
  *
  * It goes on looking at the ring for so long after the last request, with kicks suppressed, before it sleeps; with 0 it sleeps at once.
+ * With `elements` each request is an element of its own, allocated, as libvhost-user has it: a device could keep it and hand it back
+ * later, in any order. With `fused` ring and device are one piece of code, for this device only, in which nothing can be kept. Both check
+ * what a driver can do wrong.
  */
 #define _GNU_SOURCE
 #include "vhost-user.h"
@@ -25,6 +28,13 @@ static uint64_t features, poll_ns;
 static int kick = -1, call = -1, epoll, serving;
 static uint16_t next_avail, next_used;
 static struct iovec in[MOST], out[MOST];
+static int fused;
+
+/* A request. */
+struct element {
+	unsigned head, ins, outs;
+	struct iovec iov[]; /* those to read, then those to write */
+};
 
 static void *guest(uint64_t address, uint64_t size)
 {
@@ -96,12 +106,12 @@ static void broken(const char *why)
 	exit(1);
 }
 
-static void serve_chain(uint16_t head)
+/* Finds what a chain consists of and fills in[] and out[]. */
+static void walk(unsigned head, unsigned *in_count, unsigned *out_count)
 {
-	int ins = 0, outs = 0;
-	unsigned entries = ring.size, left = ring.size;
+	unsigned ins = 0, outs = 0, entries = ring.size, left = ring.size, at = head;
 	struct desc *table = ring.desc;
-	unsigned at = head;
+	uint64_t bytes_in_all = 0;
 	if (head >= ring.size)
 		broken("head index");
 	for (;;) {
@@ -109,19 +119,24 @@ static void serve_chain(uint16_t head)
 		if (left-- == 0)
 			broken("loop");
 		if (d.flags & DESC_F_INDIRECT) {
+			if (table != ring.desc || d.flags & DESC_F_NEXT || d.len == 0 || d.len % sizeof(struct desc))
+				broken("indirect descriptor");
 			table = guest(d.addr, d.len);
-			if (table == NULL || table == ring.desc || d.len % sizeof(struct desc))
+			if (table == NULL)
 				broken("indirect table");
 			left = entries = d.len / sizeof(struct desc);
 			at = 0;
 			continue;
 		}
+		bytes_in_all += d.len;
 		void *bytes = guest(d.addr, d.len);
-		if (bytes == NULL || ins + outs == MOST)
+		if (bytes == NULL || d.len == 0 || ins + outs == MOST || bytes_in_all > UINT32_MAX)
 			broken("descriptor");
 		struct iovec v = {bytes, d.len};
 		if (d.flags & DESC_F_WRITE)
 			out[outs++] = v;
+		else if (outs > 0)
+			broken("readable after writable");
 		else
 			in[ins++] = v;
 		if (!(d.flags & DESC_F_NEXT))
@@ -130,16 +145,54 @@ static void serve_chain(uint16_t head)
 		if (at >= entries)
 			broken("next index");
 	}
-	int32_t request[12], answer[3];
-	uint32_t written = 0;
-	if (gather(in, ins, request, sizeof(request)) == sizeof(request)) {
-		for (int i = 0; i < 3; i++)
-			answer[i] = request[1 + i] + 100;
-		written = scatter(out, outs, answer, sizeof(answer));
-	}
+	*in_count = ins;
+	*out_count = outs;
+}
+
+static struct element *pop(void)
+{
+	unsigned ins, outs, head = *avail_slot(&ring, next_avail++);
+	walk(head, &ins, &outs);
+	struct element *e = malloc(sizeof(struct element) + (ins + outs) * sizeof(struct iovec));
+	if (e == NULL)
+		die("malloc");
+	e->head = head;
+	e->ins = ins;
+	e->outs = outs;
+	memcpy(e->iov, in, ins * sizeof(struct iovec));
+	memcpy(e->iov + ins, out, outs * sizeof(struct iovec));
+	return e;
+}
+
+static void push(unsigned head, uint32_t written)
+{
 	struct used_elem *slot = used_slot(&ring, next_used++);
 	slot->id = head;
 	slot->len = written;
+}
+
+/* The device. Returns how many bytes it wrote. */
+static uint32_t answer(struct iovec *readable, unsigned ins, struct iovec *writable, unsigned outs)
+{
+	int32_t request[12], reply[3];
+	if (gather(readable, ins, request, sizeof(request)) < sizeof(request))
+		return 0;
+	for (int i = 0; i < 3; i++)
+		reply[i] = request[1 + i] + 100;
+	return scatter(writable, outs, reply, sizeof(reply));
+}
+
+static void serve_chain(void)
+{
+	if (fused) {
+		unsigned ins, outs, head = *avail_slot(&ring, next_avail++);
+		walk(head, &ins, &outs);
+		push(head, answer(in, ins, out, outs));
+		return;
+	}
+	struct element *e = pop();
+	push(e->head, answer(e->iov, e->ins, e->iov + e->ins, e->outs));
+	free(e);
 }
 
 /* Serves all there is. Returns whether there was any. */
@@ -148,9 +201,11 @@ static int serve(void)
 	uint16_t idx = load16(avail_idx(&ring));
 	if (idx == next_avail)
 		return 0;
+	if ((uint16_t)(idx - next_avail) > ring.size)
+		broken("available index");
 	uint16_t before = next_used;
 	while (next_avail != idx)
-		serve_chain(*avail_slot(&ring, next_avail++));
+		serve_chain();
 	store16(used_idx(&ring), next_used);
 	fence();
 	int wanted = features & F_EVENT_IDX ? passes(*(volatile uint16_t *)used_event(&ring), next_used, before)
@@ -182,8 +237,10 @@ static void kicked(void)
 {
 	do {
 		if (poll_ns == 0) {
-			while (serve())
-				;
+			/* The front-end may have something to say, whatever its driver does. */
+			for (unsigned looks = 1; serve(); looks++)
+				if (looks % 4096 == 0 && socket_waits())
+					break;
 			continue;
 		}
 		uint64_t last = now_ns();
@@ -309,11 +366,12 @@ static void serve_frontend(int socket)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3) {
-		fprintf(stderr, "usage: echo-backend POLL_US SOCKET\n");
+	if (argc != 4) {
+		fprintf(stderr, "usage: echo-backend POLL_US elements|fused SOCKET\n");
 		return 2;
 	}
-	const char *path = argv[2];
+	fused = strcmp(argv[2], "fused") == 0;
+	const char *path = argv[3];
 	poll_ns = strtoull(argv[1], NULL, 10) * 1000;
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);

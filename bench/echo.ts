@@ -66,12 +66,13 @@ function settings({ cpus }: BenchContext, backend: string): Setting[] {
     '--vhost-user',
   ];
   const sleeping: Contender[] = [
-    { name: 'C', command: [backend, '0'] },
+    { name: 'C', command: [backend, '0', 'elements'] },
+    { name: 'C, fused', command: [backend, '0', 'fused'] },
     { name: 'by hand', command: serve(BY_HAND) },
     { name: 'structQueue', command: serve('test') },
   ];
   const polling: Contender[] = [
-    { name: `C, polls ${POLL} us`, command: [backend, String(POLL)] },
+    { name: `C, polls ${POLL} us`, command: [backend, String(POLL), 'elements'] },
     { name: 'by hand, --poll', command: serve(BY_HAND, '--poll') },
     { name: 'structQueue, --poll', command: serve('test', '--poll') },
     { name: `structQueue, --poll ${POLL}us`, command: serve('test', '--poll', `${POLL}us`) },
