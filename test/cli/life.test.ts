@@ -107,24 +107,30 @@ test('128 descriptors, of which a peer uses up all: one line, and all is well wh
   await until(() => listened() || child.exitCode !== null);
   await requests(32);
   const os = new LinuxOs();
+  // Keeps the place until we have closed our descriptors: the last one that has them must be the server.
+  const first = new RawFrontend(os.connect(socket), os);
+  first.send(REQUEST.GET_FEATURES);
+  await first.reply(REQUEST.GET_FEATURES);
   const attacker = new RawFrontend(os.connect(socket), os);
-  const asKick = async (fd: number): Promise<void> => {
+  const sendKick = (fd: number): void =>
     attacker.send(REQUEST.SET_VRING_KICK, new Uint8Array(8), { fds: [fd], needReply: true });
-    await attacker.reply(REQUEST.SET_VRING_KICK);
-  };
   // Two that keep the threads that close, and behind them as many as there may be.
   const lingering = [await Lingering.open(), await Lingering.open()];
   for (const { fd } of lingering) {
     const outer = wrapped(os, fd);
     closeFd(fd);
-    await asKick(outer.fd);
+    sendKick(outer.fd);
     closeFd(outer.fd);
     outer.channel.close();
   }
-  const dropped = assert.rejects(async () => {
-    for (let i = 0; i < 128; i++) await asKick(0);
+  first.close();
+  for (const _ of lingering) await attacker.reply(REQUEST.SET_VRING_KICK);
+  await assert.rejects(async () => {
+    for (let i = 0; i < 128; i++) {
+      sendKick(0);
+      await attacker.reply(REQUEST.SET_VRING_KICK);
+    }
   }, /hung up/);
-  await dropped;
   // Takes what the attacker's connection had.
   const last = new RawFrontend(os.connect(socket), os);
   last.send(REQUEST.GET_FEATURES);
