@@ -142,7 +142,7 @@ describe('a file that is none is refused in one line', () => {
       'a definition that can not be',
       'd.ts',
       "import { defineDevice } from 'virtio-misc';\nexport default defineDevice({ id: 63, name: 'x', features: { A: 30 }, queues: [] });",
-      /^\/d\.ts: feature A has bit 30/,
+      /^\/d\.ts:2:16: feature A has bit 30/,
     ],
   ];
   for (const [what, name, text, says] of refused) {
