@@ -1,6 +1,6 @@
 /**
  * A device's configuration space (VIRTIO 1.3 §2.5): little-endian bytes, a generation that tells a driver whether a read
- * in pieces was torn (§2.5.3), and a mask of what the driver may write.
+ * in pieces was torn (§2.5.1), and a mask of what the driver may write.
  */
 export class ConfigSpace {
   readonly #bytes: Uint8Array;

@@ -80,7 +80,7 @@ describe('2.5 configuration space', () => {
     assert.deepEqual(device.configWrites, [[2, 4]]);
   });
 
-  test('2.5.3: a change moves the generation and interrupts the driver', () => {
+  test('2.5: a change moves the generation and interrupts the driver', () => {
     const device = new CopyDevice();
     const bench = new DeviceBench(device);
     const before = device.config.generation;

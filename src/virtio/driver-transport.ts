@@ -40,8 +40,10 @@ export interface DriverTransport {
   startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void>;
   /** The driver is ready: sets DRIVER_OK (§3.1.1 step 8). */
   start(): Promise<void>;
+  /** The driver gives up on the device: sets FAILED where there is a status (§3.1.1). */
+  giveUp(): Promise<void>;
 
-  /** A number that differs after the device changed its configuration space (§2.5.3). */
+  /** A number that differs after the device changed its configuration space (§2.5.1). */
   configGeneration(): Promise<number>;
   readConfig(offset: number, length: number): Promise<Uint8Array>;
   writeConfig(offset: number, bytes: Uint8Array): Promise<void>;

@@ -4,6 +4,7 @@ import { Loopback } from '../transports/loopback/loopback.js';
 import { defineDevice } from './define-device.js';
 import { openDriver } from './driver.js';
 import { type DriverTransport, TransportError } from './driver-transport.js';
+import { VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1 } from './features.js';
 import { FakeClock } from './testing/fake-clock.js';
 
 /** It keeps what it is sent. */
@@ -41,6 +42,25 @@ function failingReset(
   return { transport: outer, closed: () => closed };
 }
 
+/** The transport with some of its calls replaced, and the names of those that were made, with their arguments. */
+function told(
+  inner: DriverTransport,
+  ways: Partial<DriverTransport>,
+): { transport: DriverTransport; calls: unknown[][] } {
+  const calls: unknown[][] = [];
+  const outer = new Proxy(inner, {
+    get(target, key) {
+      const value: unknown = Reflect.get(ways, key) ?? Reflect.get(target, key, target);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        calls.push([key, ...args]);
+        return value.apply(target, args);
+      };
+    },
+  });
+  return { transport: outer, calls };
+}
+
 const WANTS = { id: 60, features: 0n, queues: 1 };
 
 test('closing a device that is lost is no error, and what is outstanding rejects', async () => {
@@ -66,4 +86,86 @@ test('a device with a queue less than the driver wants is refused, and let go', 
     message: 'the device has no queue 1',
   });
   assert.equal(closed(), 1);
+});
+
+test('2.2.1: of the bits on offer only those are accepted that the driver knows, and others do not trouble it', async () => {
+  const inner = transport();
+  const { transport: generous, calls } = told(inner, {
+    offeredFeatures: async () => (1n << 128n) - 1n,
+    acceptFeatures: async () => inner.acceptFeatures(VIRTIO_F_VERSION_1),
+  });
+  const driver = await openDriver(generous, { ...WANTS, features: 0b101n, ringFeatures: VIRTIO_F_EVENT_IDX });
+  assert.deepEqual(
+    calls.find(([name]) => name === 'acceptFeatures'),
+    ['acceptFeatures', 0b101n | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1],
+  );
+  assert.equal(driver.features, 0b101n);
+  await driver.close();
+  const frugal = told(transport(), { offeredFeatures: async () => VIRTIO_F_VERSION_1 });
+  const other = await openDriver(frugal.transport, { ...WANTS, features: 0b101n });
+  assert.deepEqual(
+    frugal.calls.find(([name]) => name === 'acceptFeatures'),
+    ['acceptFeatures', VIRTIO_F_VERSION_1],
+  );
+  await other.close();
+});
+
+test('2.2.1: without VERSION_1 the driver gives up, and says so with FAILED, if it can', async () => {
+  for (const giveUp of [
+    undefined,
+    async () => {
+      throw new TransportError('LOST', 'it is gone');
+    },
+  ]) {
+    const { transport: legacy, calls } = told(transport(), {
+      offeredFeatures: async () => VIRTIO_F_EVENT_IDX,
+      ...(giveUp && { giveUp }),
+    });
+    await assert.rejects(openDriver(legacy, WANTS), { code: 'REFUSED', message: /VERSION_1/ });
+    assert.deepEqual(
+      calls.map(([name]) => name).filter((name) => name !== 'onFailure'),
+      ['reset', 'offeredFeatures', 'giveUp', 'close'],
+    );
+  }
+});
+
+test('2.5.1: a configuration that changes while it is read is read again, and how long it is matters to nobody', async () => {
+  let generation = 0;
+  let reads = 0;
+  const { transport: busy } = told(transport(), {
+    configGeneration: async () => generation,
+    readConfig: async (_, length) => {
+      reads += 1;
+      if (reads < 3) generation += 1;
+      return new Uint8Array(length).fill(reads);
+    },
+  });
+  const driver = await openDriver(busy, WANTS);
+  assert.deepEqual([...(await driver.readConfig(0, 12))], new Array(12).fill(3));
+  assert.equal(reads, 3);
+  await driver.close();
+  const never = told(transport(), {
+    configGeneration: async () => ++generation,
+    readConfig: async () => new Uint8Array(1),
+  });
+  const patient = await openDriver(never.transport, WANTS);
+  await assert.rejects(patient.readConfig(0, 1), { code: 'PROTOCOL', message: /changed during each/ });
+  await patient.close();
+});
+
+test('3.3.1: the device is reset before anything that it has is taken back', async () => {
+  const inner = transport();
+  const order: string[] = [];
+  const { transport: slow } = told(inner, {
+    reset: async () => {
+      await new Promise(setImmediate);
+      await inner.reset();
+      order.push('reset');
+    },
+  });
+  const driver = await openDriver(slow, WANTS);
+  const outstanding = driver.queues[0]!.request(new Uint8Array(4), 4).catch(() => order.push('taken back'));
+  await driver.close();
+  await outstanding;
+  assert.deepEqual(order, ['reset', 'reset', 'taken back']);
 });

@@ -25,7 +25,7 @@ export interface Driver {
   readonly queues: readonly BufferQueue[];
   /** Resolves, once the device is lost or needs a reset, with why. */
   readonly failure: Promise<Error>;
-  /** Reads configuration space in one piece, again until no change came in between (VIRTIO 1.3 §2.5.3). */
+  /** Reads configuration space in one piece, again until no change came in between (VIRTIO 1.3 §2.5.1). */
   readConfig(offset: number, length: number): Promise<Uint8Array>;
   writeConfig(offset: number, bytes: Uint8Array): Promise<void>;
   onConfigChange(changed: () => void): void;
@@ -45,7 +45,14 @@ export async function openDriver(transport: DriverTransport, options: DriverOpti
   try {
     return await open(transport, options);
   } catch (error) {
-    transport.close();
+    try {
+      await transport.giveUp();
+    } catch (another) {
+      // A device that is lost, or refuses this too, can't be told.
+      if (!(another instanceof TransportError)) throw another;
+    } finally {
+      transport.close();
+    }
     throw error;
   }
 }

@@ -191,3 +191,50 @@ test('an alarm is set only while there is a buffer for what it would tell', () =
 test('maxTimers out of range is refused', () => {
   assert.throws(() => virtioMisc({ maxTimers: 0 }), /whole number from 1/);
 });
+
+test('what it offers stands alone: any subset of its features can be taken', () => {
+  const { features } = virtioMisc()();
+  assert.equal(features, 0b111n);
+  for (let subset = 0n; subset <= features; subset++) {
+    const bench = new MiscBench({}, subset);
+    assert.equal(bench.set(1, 1), OK);
+    const cancelled = bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, 1);
+    assert.equal(cancelled, (subset & wire.VIRTIO_MISC_F_CANCEL) === 0n ? UNSUPPORTED : OK);
+  }
+});
+
+test('an answer is 4 bytes, whatever room there is, at once and in order', () => {
+  const bench = new MiscBench();
+  const controlq = bench.drivers[wire.CONTROLQ]!;
+  for (const id of [1, 2, 2, 3]) {
+    const request = Uint32Array.of(wire.VIRTIO_MISC_SET_TIMER, 60_000, id);
+    controlq.send([new Uint8Array(request.buffer)], [3, 61]);
+  }
+  bench.kick(wire.CONTROLQ);
+  const answers = Array.from({ length: 4 }, () => [...controlq.receive()!.bytes]);
+  assert.deepEqual(answers, [
+    [OK, 0, 0, 0],
+    [OK, 0, 0, 0],
+    [EXISTS, 0, 0, 0],
+    [OK, 0, 0, 0],
+  ]);
+});
+
+test('a cancellation that is answered OK is the last of that timer; what is reserved is ignored', () => {
+  const bench = new MiscBench();
+  bench.set(1, 1);
+  bench.set(2, 1);
+  bench.every(3, MS);
+  assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0xffff_ffff, 1), OK);
+  bench.advance(5 * MS);
+  // Expired, and not told of.
+  assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, 2), OK);
+  bench.postBuffers(3);
+  assert.deepEqual(bench.notified(), [[3, 5]]);
+  assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 7, 3), OK);
+  bench.advance(5 * MS);
+  assert.deepEqual(bench.notified(), []);
+  for (const id of [1, 2, 3, 4]) {
+    assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, id), wire.STATUS.NOT_FOUND);
+  }
+});

@@ -90,6 +90,9 @@ export class Loopback implements DriverTransport {
     for (let index = 0; index < this.#runner.queueCount; index++) this.#runner.kick(index);
   }
 
+  /** There is no status that says so. */
+  async giveUp(): Promise<void> {}
+
   async configGeneration(): Promise<number> {
     return this.#runner.device.config.generation;
   }

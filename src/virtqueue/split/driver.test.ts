@@ -276,6 +276,40 @@ test('2.7.10.1: whether to kick is the flag, or with EVENT_IDX avail_event, of t
   }
 });
 
+test('2.7.7.1: interrupts are asked for and declined by the flag, or with EVENT_IDX by used_event', () => {
+  for (const [eventIdx, wishes] of [
+    [
+      false,
+      [
+        [1, 0xffff],
+        [0, 0xffff],
+      ],
+    ],
+    [
+      true,
+      [
+        [0, 0xffff],
+        [0, 0],
+      ],
+    ],
+  ] as const) {
+    const made = make({ eventIdx, base: 0xffff });
+    const { queue, buffers, ring } = made;
+    const end = device(made);
+    queue.add(buffers(1), [], 'x');
+    queue.publish();
+    end.push(end.pop()!);
+    end.publish();
+    queue.reap();
+    const seen: number[][] = [];
+    queue.disableInterrupts();
+    seen.push([ring.availFlags, ring.usedEvent]);
+    queue.enableInterrupts();
+    seen.push([ring.availFlags, ring.usedEvent]);
+    assert.deepEqual(seen, wishes);
+  }
+});
+
 for (const eventIdx of [false, true]) {
   const name = eventIdx ? 'with EVENT_IDX' : 'without EVENT_IDX';
   test(`2.7.7: a device interrupts after enableInterrupts and not after disableInterrupts, ${name}`, () => {

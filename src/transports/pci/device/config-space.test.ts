@@ -112,6 +112,21 @@ test('4.1.4: the capability list has each structure once, inside its BAR, aligne
   }
 });
 
+test('4.1.4.2: each capability says how long it is, each structure has room, and there are no more vectors than are of use', () => {
+  for (const queues of [1, 2, 64]) {
+    const bench = new FunctionBench(new ProbeDevice(queues));
+    const capLen = (type: number): number => bench.config(bench.places.get(type)!.at + virtio.CAP.cap_len, 1);
+    assert.deepEqual([1, 2, 3, 4, 5].map(capLen), [16, 20, 16, 16, 20]);
+    const notify = bench.places.get(virtio.VIRTIO_PCI_CAP_NOTIFY_CFG)!;
+    const multiplier = bench.config(notify.at + virtio.CAP.notify_off_multiplier, 4);
+    assert.equal(multiplier, 4);
+    bench.setCommon('queue_select', queues - 1);
+    assert.ok(notify.length >= bench.common('queue_notify_off') * multiplier + 4);
+    const vectors = bench.config(bench.msix + pci.PCI_MSIX_FLAGS, 2) & pci.PCI_MSIX_FLAGS_QSIZE;
+    assert.equal(vectors + 1, 1 + queues);
+  }
+});
+
 test('4.1.4.6: a device without a configuration space has no capability for one', () => {
   const device: VirtioDevice = Object.assign(new ProbeDevice(), { config: new ConfigSpace(0) });
   assert.equal(new FunctionBench(device).places.has(virtio.VIRTIO_PCI_CAP_DEVICE_CFG), false);

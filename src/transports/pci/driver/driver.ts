@@ -153,6 +153,10 @@ class PciDriver implements DriverTransport {
     this.#checkStatus(status);
   }
 
+  async giveUp(): Promise<void> {
+    await this.#addStatus(virtio.VIRTIO_CONFIG_S_FAILED);
+  }
+
   configGeneration(): Promise<number> {
     return this.#common.read('config_generation', 1);
   }

@@ -252,6 +252,32 @@ test('a back-end without protocol features is spoken to without them', async () 
   p.finish();
 });
 
+test('each ring is kicked once it was started, is stopped with 0 in num, and a device that is given up is told so', async () => {
+  const kicks: number[] = [];
+  const p = new Pair({
+    reply: ({ request, fds }) => {
+      if (request === REQUEST.SET_VRING_KICK) kicks.push(...fds.splice(0));
+      return request === REQUEST.GET_STATUS ? encodeU64(11n) : undefined;
+    },
+  });
+  await p.open();
+  const kick = p.os.adoptEvent(kicks[0]!);
+  let rang = 0;
+  kick.watch(() => {
+    rang += 1;
+  });
+  p.os.run();
+  assert.equal(rang, 1);
+  await p.during(p.frontend.stopQueue(0));
+  const stop = p.backend.heard.find(({ request }) => request === REQUEST.GET_VRING_BASE)!;
+  assert.deepEqual([stop.payload.getUint32(0, true), stop.payload.getUint32(4, true)], [0, 0]);
+  await p.during(p.frontend.giveUp());
+  const status = p.backend.heard.findLast(({ request }) => request === REQUEST.SET_STATUS)!;
+  assert.equal(status.payload.getBigUint64(0, true), 0x8bn);
+  kick.close();
+  p.finish();
+});
+
 test('a back-end without REPLY_ACK that hangs up at a step: the step rejects all the same', async () => {
   for (const last of [REQUEST.SET_FEATURES, REQUEST.SET_VRING_KICK]) {
     const p: Pair = new Pair({

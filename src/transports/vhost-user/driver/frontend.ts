@@ -31,6 +31,7 @@ const USER_START = 0x7f00_0000_0000 as FrontendAddress;
 const ACKNOWLEDGE_DRIVER = 3n;
 const DRIVER_OK = 4n;
 const FEATURES_OK = 8n;
+const FAILED = 0x80n;
 
 /** A queue that was set up. */
 interface Queue {
@@ -185,6 +186,12 @@ export class VhostUserFrontend implements DriverTransport {
     await this.#peer.settle();
     // For back-ends that hold by the older rule, that a ring starts with its first kick.
     for (const queue of this.#queues.values()) queue.kick.signal();
+  }
+
+  async giveUp(): Promise<void> {
+    if (!this.#peer.has(PROTOCOL_F.STATUS)) return;
+    const status = await this.#peer.askU64(REQUEST.GET_STATUS);
+    await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(status | FAILED));
   }
 
   /**
