@@ -28,6 +28,6 @@ export const toStdout: Print = boundedStream(() => process.stdout);
 
 const stderr: Print = boundedStream(() => process.stderr);
 
-export function toStderr(line: string): void {
-  if (!stderr.full?.()) stderr(line);
+export function toStderr(line: string, { detail = [] }: { readonly detail?: readonly string[] } = {}): void {
+  if (!stderr.full?.()) stderr([line, ...detail.map((more) => `    ${more}`)].join('\n'));
 }

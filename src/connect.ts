@@ -1,4 +1,6 @@
 import { toStderr, toStdout } from './bounded-stream.js';
+import { FailureLines } from './device-file/failure-lines.js';
+import { processLimiter } from './lines/process-limiter.js';
 import type { LinuxOs } from './linux/linux-os.js';
 import { linuxOs } from './linux-only.js';
 import { Loopback } from './transports/loopback/loopback.js';
@@ -8,6 +10,7 @@ import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user
 import type { VirtioDevice } from './virtio/device.js';
 import type { DriverTransport } from './virtio/driver-transport.js';
 import { EventLoopClock } from './virtio/event-loop-clock.js';
+import type { LogContext } from './virtio/log-context.js';
 import { type MakeDevice, madeDevice } from './virtio/make-device.js';
 import type { Print } from './virtio/monitor.js';
 
@@ -54,8 +57,11 @@ export interface LoopbackOptions {
   readonly memorySize?: number;
   /** Takes each line that the device prints for its user. To stdout unless told; `false` when nobody reads them. */
   readonly print?: Print | false;
-  /** A line about what the driver or the device did wrong. To stderr unless told. */
-  warn?(line: string): void;
+  /**
+   * A line about what the driver or the device did wrong. To stderr unless told. What the device threw comes with the stack and the code
+   * there (`about.detail`), once for each place.
+   */
+  warn?(line: string, about?: LogContext): void;
 }
 
 /**
@@ -64,11 +70,15 @@ export interface LoopbackOptions {
  * @param device - what makes it, such as `virtioMisc()`, or the device itself.
  */
 export function loopback(device: MakeDevice | VirtioDevice, options: LoopbackOptions = {}): DriverTransport {
+  const warn = options.warn ?? toStderr;
+  const write = (line: string, about: LogContext): void => warn(line, about);
+  const failures = new FailureLines(processLimiter(write), write);
   const environment = {
     clock: new EventLoopClock(),
     defer: setImmediate,
     print: options.print === false ? undefined : (options.print ?? toStdout),
-    warn: options.warn ?? toStderr,
+    warn: (line: string, about: LogContext = {}) =>
+      about.error === undefined ? warn(line, about) : failures.say(line, about),
   };
   return new Loopback(madeDevice(device, 'loopback'), environment, options.memorySize);
 }

@@ -1,4 +1,5 @@
 import { toStderr, toStdout } from './bounded-stream.js';
+import { FailureLines } from './device-file/failure-lines.js';
 import { type LineLimiter, ONCE } from './lines/line-limiter.js';
 import { processLimiter } from './lines/process-limiter.js';
 import type { LinuxOs } from './linux/linux-os.js';
@@ -45,7 +46,8 @@ export interface ServeOptions {
   readonly print?: Print | false;
   /**
    * A line about what a peer or the device did wrong, to stderr unless told. However many a peer causes: of each kind the first ten
-   * come, then one a second, with how many there were.
+   * come, then one a second, with how many there were. What the device threw comes with the stack and the code there (`about.detail`), once
+   * for each place.
    */
   warn?(line: string, about?: LogContext & Partial<Connection>): void;
   /** Who looks on while this device is run for this connection. */
@@ -148,6 +150,7 @@ class ServedSocket {
   readonly #options: ServeOptions;
   /** One for the socket: who connects again and again starts no new count. */
   readonly #limiter: LineLimiter<LogContext & Partial<Connection>>;
+  readonly #failures: FailureLines<LogContext & Partial<Connection>>;
   /** None for a connection. */
   readonly #listener: UnixListener | undefined;
   /** For the next front-end. */
@@ -174,7 +177,7 @@ class ServedSocket {
       defer: setImmediate,
       maxMemory: options.maxMemory,
       print: options.print === false ? undefined : (options.print ?? toStdout),
-      warn: (line, about) => this.#limiter.say(line, { socket: this.#name, transport, ...about }),
+      warn: (line, about) => this.#failures.say(line, { socket: this.#name, transport, ...about }),
       poll: polling(options.poll),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
@@ -184,7 +187,9 @@ class ServedSocket {
     this.#environment = environment;
     this.#options = options;
     const warn = options.warn ?? toStderr;
-    this.#limiter = processLimiter((line, about) => warn(line, about));
+    const write = (line: string, about: LogContext & Partial<Connection>): void => warn(line, about);
+    this.#limiter = processLimiter(write);
+    this.#failures = new FailureLines(this.#limiter, write);
     this.make = make;
     const socket = typeof place === 'string' ? os.listen(place) : os.adoptSocket(place);
     if ('send' in socket) {
@@ -204,7 +209,9 @@ class ServedSocket {
       device = madeDevice(this.make, 'serve');
     } catch (error) {
       channel.close();
-      this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`);
+      this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`, {
+        error,
+      });
       if (this.#listener === undefined) this.#finish();
       return;
     }
@@ -220,7 +227,7 @@ class ServedSocket {
       ...this.#environment,
       warn: (line, about) => {
         monitor?.warned?.();
-        this.#limiter.say(line, { ...connection, ...about });
+        this.#failures.say(line, { ...connection, ...about });
       },
       monitor,
     };

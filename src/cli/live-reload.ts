@@ -1,4 +1,6 @@
 import type { DeviceFile } from '../device-file/device-file.js';
+import type { DeviceFileError } from '../device-file/device-file-error.js';
+import { explainError } from '../device-file/explain-error.js';
 import { FileWatcher } from '../device-file/file-watcher.js';
 import type { Server } from '../serve.js';
 import type { Logger } from './log.js';
@@ -8,7 +10,7 @@ export type ReloadResult = 'reloaded' | 'refused' | 'failed';
 
 /**
  * Replaces what a server serves whenever the device's file, or one that it imports, is saved. Whatever goes wrong with the new code is
- * logged in one line, and the old code goes on.
+ * logged with the code there, and the old code goes on.
  *
  * @returns ends it.
  */
@@ -28,7 +30,8 @@ export function reloadOnSave(
       const make = await file.load();
       if (!closed) reloaded(report(server.replace(make), lines));
     } catch (error) {
-      lines.error(`not reloaded, the old device goes on: ${(error as Error).message}`);
+      const { message, detail = [] } = error as Partial<DeviceFileError>;
+      lines.error({ detail }, `not reloaded, the old device goes on: ${message}`);
       reloaded('failed');
     }
     loading = false;
@@ -51,7 +54,8 @@ function report(done: ReturnType<Server['replace']>, log: Logger): ReloadResult 
     }
     const refused = error.name === 'ReplaceError';
     if (result !== 'failed') result = refused ? 'refused' : 'failed';
-    log.error({ socket }, `not reloaded, the old device goes on: ${error.message}`);
+    const detail = refused ? [] : (explainError(error)?.lines ?? []);
+    log.error({ socket, detail }, `not reloaded, the old device goes on: ${error.message}`);
   }
   if (done.length === 0) log.info('reloaded');
   return result;

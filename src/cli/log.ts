@@ -47,7 +47,10 @@ function forPeople(): (json: string) => string {
   });
   const shown = (_: string, value: unknown): unknown =>
     typeof value === 'string' ? printable(value) : value;
-  return (json) => pretty(JSON.parse(json, shown));
+  return (json) => {
+    const { detail = [], ...entry } = JSON.parse(json, shown) as { detail?: readonly string[] };
+    return pretty(entry) + detail.map((line) => `    ${line}\n`).join('');
+  };
 }
 
 /** C0 controls are escaped already. What is left of the others can only be inside of strings. */

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { DeviceFileError } from '../device-file/device-file-error.js';
+import { printable } from '../lines/printable.js';
 import { doctorCommand } from './doctor.js';
 import { initCommand } from './init.js';
 import { qemuArgsCommand } from './qemu-args-command.js';
@@ -36,6 +38,8 @@ export async function runProgram(): Promise<void> {
       process.exitCode = error.exitCode;
     } else {
       process.stderr.write(`virtio-misc: ${error instanceof Error ? error.message : String(error)}\n`);
+      if (error instanceof DeviceFileError)
+        process.stderr.write(error.detail.map((line) => `    ${printable(line)}\n`).join(''));
       if (process.env.VIRTIO_MISC_DEBUG !== undefined && error instanceof Error)
         process.stderr.write(`${error.stack}\n`);
       process.exitCode = 1;

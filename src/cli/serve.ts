@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { processLimiter } from '../lines/process-limiter.js';
 import { type Connection, serve } from '../serve.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
+import { attendFile, typeCheckOption } from './attend-file.js';
 import { capabilities } from './capabilities.js';
 import {
   addDeviceOptions,
@@ -11,7 +12,6 @@ import {
   findDevice,
   vectorsOption,
 } from './device-options.js';
-import { reloadOnSave } from './live-reload.js';
 import { type LineContext, makeLog } from './log.js';
 import { maxMemoryOption } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
@@ -33,6 +33,7 @@ interface Options extends DeviceOptions {
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
   readonly watch: boolean;
+  readonly typeCheck: boolean;
   readonly trace?: boolean;
   readonly metrics?: number;
   readonly log: 'auto' | 'pretty' | 'json';
@@ -59,6 +60,7 @@ export function serveCommand(): Command {
     .addOption(vectorsOption())
     .addOption(maxMemoryOption())
     .option('--no-watch', "do not reload a device's file when it is saved")
+    .addOption(typeCheckOption())
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .addOption(metricsOption())
     .addOption(pollOption())
@@ -119,15 +121,18 @@ async function run(name: string, options: Options): Promise<void> {
     server.close();
     throw error;
   });
-  const stopReloading =
-    kind.file !== undefined && options.watch
-      ? reloadOnSave(kind.file, server, log, (result) => metrics?.reloaded(result))
-      : undefined;
+  const leaveFile =
+    kind.file &&
+    attendFile(kind.file, server, log, {
+      watch: options.watch,
+      typeCheck: options.typeCheck,
+      reloaded: (result) => metrics?.reloaded(result),
+    });
   for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${kind.make(options).name}`);
   if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
   const signal = await Promise.race([stopped, server.finished]);
   log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
-  stopReloading?.();
+  leaveFile?.();
   server.close();
   page?.close();
   for (const limiter of [comings, troubles, traces]) limiter.flush();

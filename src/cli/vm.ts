@@ -18,6 +18,7 @@ import { progressTo } from '../vm/progress.js';
 import { findQemu } from '../vm/qemu.js';
 import { DEFAULT_KERNEL } from '../vm/stock-kernel.js';
 import { VmError } from '../vm/vm-error.js';
+import { attendFile, typeCheckOption } from './attend-file.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
@@ -28,7 +29,7 @@ import {
 } from './device-options.js';
 import { duration, TIME_HELP } from './duration.js';
 import { GuestTerminal } from './guest-terminal.js';
-import { reloadOnSave } from './live-reload.js';
+import type { ReloadResult } from './live-reload.js';
 import { type LineContext, makeLog } from './log.js';
 import { Metrics, metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
@@ -51,6 +52,7 @@ interface Options extends DeviceOptions {
   readonly kernel: string;
   readonly memory: number;
   readonly cpus: number;
+  readonly typeCheck: boolean;
   readonly trace?: boolean;
   readonly timeout?: number;
   readonly metrics?: number;
@@ -106,6 +108,7 @@ export function vmCommand(): Command {
     .option('--kernel <name>', `the guest's kernel: ${KERNEL_NAMES.join(', ')}, or a path`, DEFAULT_KERNEL)
     .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
+    .addOption(typeCheckOption())
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .addOption(
       new Option('--timeout <time>', 'end a command, or a shell, that takes longer').argParser(duration),
@@ -185,7 +188,7 @@ async function runGuest(
   const log = makeLog(seat?.terminal ?? stderr, 'pretty', options.trace ? 'trace' : 'info');
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
   const servers: Server[] = [];
-  const stopReloading: (() => void)[] = [];
+  const leaveFiles: (() => void)[] = [];
   // What the guest printed before it touched a device comes before what the device prints.
   let drainConsole = (): void => {};
   const printed = printTo(stdout, () => drainConsole());
@@ -204,7 +207,7 @@ async function runGuest(
         ...(options.vectors !== undefined && { vectors: options.vectors }),
         ...(options.poll !== undefined && { poll: options.poll }),
         print: options.quiet ? false : printOf(device.name),
-        warn: (line) => log.warn(line),
+        warn: (line, about) => log.warn({ ...(about?.detail && { detail: about.detail }) }, line),
         monitor: (served, connection) => {
           const monitors: Monitor[] = [];
           if (metrics !== undefined) monitors.push(metrics.monitor(served, connection));
@@ -214,8 +217,11 @@ async function runGuest(
         gone: (_socket, _error, connection) => metrics?.gone(connection),
       });
       servers.push(server);
-      if (kind.file !== undefined)
-        stopReloading.push(reloadOnSave(kind.file, server, log, (result) => metrics?.reloaded(result)));
+      if (kind.file !== undefined) {
+        const reloaded = (result: ReloadResult): void => metrics?.reloaded(result);
+        const { typeCheck } = options;
+        leaveFiles.push(attendFile(kind.file, server, log, { watch: true, typeCheck, reloaded }));
+      }
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);
     }
     if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
@@ -269,7 +275,7 @@ async function runGuest(
     return (await finished).exitCode;
   } finally {
     seat?.terminal.end();
-    for (const stop of stopReloading) stop();
+    for (const leave of leaveFiles) leave();
     for (const server of servers) server.close();
     page?.close();
     traces.flush();

@@ -2,9 +2,12 @@ import { realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isDevice, type MakeDevice } from '../virtio/make-device.js';
+import { codeFrame } from './code-frame.js';
 import { DeviceFileError } from './device-file-error.js';
+import { explainError } from './explain-error.js';
+import { lastLoads, withoutMarks } from './load-marks.js';
 import { installModuleHooks, takeLoadedFiles } from './module-hooks.js';
-import { findSyntaxError, markedUrl, withoutMarks } from './module-source.js';
+import { findSyntaxError, markedUrl } from './module-source.js';
 
 /** The last load of each file, by its number. */
 const loads = new Map<string, DeviceFile>();
@@ -40,8 +43,10 @@ export class DeviceFile {
   async load(): Promise<MakeDevice> {
     installModuleHooks();
     loads.delete(this.#load);
+    lastLoads.delete(this.#load);
     this.#load = `${++lastLoad}`;
     loads.set(this.#load, this);
+    lastLoads.add(this.#load);
     let exported: { default?: unknown };
     try {
       exported = (await import(markedUrl(pathToFileURL(this.path).href, this.#load))) as {
@@ -49,7 +54,7 @@ export class DeviceFile {
       };
     } catch (error) {
       noteFiles();
-      throw new DeviceFileError(this.#describe(error));
+      throw this.#failed(error);
     }
     noteFiles();
     const make = exported.default;
@@ -63,10 +68,20 @@ export class DeviceFile {
     try {
       device = make();
     } catch (error) {
-      throw new DeviceFileError(this.#describe(error));
+      throw this.#failed(error);
     }
     if (!isDevice(device)) throw new DeviceFileError(`${this.path}: ${NO_DEVICE}`);
     return make as MakeDevice;
+  }
+
+  #failed(error: unknown): DeviceFileError {
+    const message = this.#describe(error);
+    const place = /^(\S.*\.m?[jt]s):(\d+)(?::(\d+))?/.exec(message);
+    // A syntax error has no stack of the author's, but its place.
+    const detail =
+      explainError(error)?.lines ??
+      (place === null ? [] : codeFrame(place[1]!, Number(place[2]), Number(place[3] ?? 1)));
+    return new DeviceFileError(message, detail);
   }
 
   #describe(error: unknown): string {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { LOAD_PARAMETER } from './load-marks.js';
 import { locateSyntaxError, stripTypes } from './strip-types.js';
 
 // What Node's module hooks do for the modules that a device file is made of: the file and what it imports, but for packages. Each
 // load of them carries a number of its own in their addresses, because Node keeps every module that it has loaded once.
 
-const PARAMETER = 'virtio-misc-load';
 const OWN_ENTRY = new URL('../index.js', import.meta.url).href;
 /** How a file in this package's own folder may name the same. */
 const OWN_SOURCE = new URL('../../../src/index.js', import.meta.url).href;
@@ -29,23 +29,14 @@ interface Context {
 /** The address of a file for one load. */
 export function markedUrl(url: string, load: string): string {
   const marked = new URL(url);
-  marked.searchParams.set(PARAMETER, load);
+  marked.searchParams.set(LOAD_PARAMETER, load);
   return marked.href;
-}
-
-/** Text in which files are named as their owner knows them. */
-export function withoutMarks(text: string): string {
-  return text
-    .replaceAll(new RegExp(`(file://[^\\s?'"]*)\\?${PARAMETER}=\\d+`, 'g'), (_, url: string) =>
-      fileURLToPath(url),
-    )
-    .replaceAll(new RegExp(`\\?${PARAMETER}=\\d+`, 'g'), '');
 }
 
 /** Which load this module belongs to; `undefined` for one that is no part of a device file. */
 export function loadOf(url: string | undefined): string | undefined {
-  if (url === undefined || !url.includes(PARAMETER)) return undefined;
-  return new URL(url).searchParams.get(PARAMETER) ?? undefined;
+  if (url === undefined || !url.includes(LOAD_PARAMETER)) return undefined;
+  return new URL(url).searchParams.get(LOAD_PARAMETER) ?? undefined;
 }
 
 /** What an import in a device file means, when that is not for Node to find. */

@@ -4,4 +4,6 @@ export interface LogContext {
   readonly queue?: string;
   /** What a device threw: whoever shows the line may show where. */
   readonly error?: unknown;
+  /** Lines that say more: where it was thrown, and the code there. */
+  readonly detail?: readonly string[];
 }

@@ -36,6 +36,8 @@ export class DeviceBench {
   readonly lines: string[] = [];
   /** What there was to warn of. */
   readonly warnings: string[] = [];
+  /** What it threw, with its stack. */
+  readonly errors: unknown[] = [];
   /** Interrupts by queue. */
   readonly interrupts: number[];
   configInterrupts = 0;
@@ -69,7 +71,10 @@ export class DeviceBench {
       broken: (queue) => this.#broke(queue),
       defer: (callback) => void this.#deferred.push(callback),
       print: (line) => void this.lines.push(line),
-      warn: (line) => void this.warnings.push(line),
+      warn: (line, about) => {
+        this.warnings.push(line);
+        if (about?.error !== undefined) this.errors.push(about.error);
+      },
       monitor: monitor === undefined ? collect : combineMonitors([collect, monitor]),
     });
     this.start(features);
@@ -175,7 +180,8 @@ export class DeviceBench {
     const answer = await this.request(queue, request.encode(values), response.most);
     if (answer.length >= response.size) return response.decode(answer);
     const why = this.warnings.at(-1) ?? 'nothing was warned of';
-    throw new Error(`the answer has ${answer.length} bytes, and not ${response.size}: ${why}`);
+    const options = this.errors.length > 0 ? { cause: this.errors.at(-1) } : {};
+    throw new Error(`the answer has ${answer.length} bytes, and not ${response.size}: ${why}`, options);
   }
 
   /** Posts buffers for the device to fill whenever it likes. @param room - bytes of each. */
