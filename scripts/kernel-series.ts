@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -23,6 +24,11 @@ const own = (name: string): string => readFileSync(join(GUEST, name), 'utf8');
 
 const DRIVER = 'drivers/misc/virtio_misc';
 const SELFTESTS = 'tools/testing/selftests/drivers/virtio_misc';
+const SAMPLE = 'samples/virtio_misc';
+/** The functions for other drivers: there is none in the tree yet, so that the tests alone are given them, until the last patch. */
+const API = `${DRIVER}/virtio_misc_api.c`;
+const KUNIT = `${DRIVER}/virtio_misc_kunit.c`;
+const FOR_KUNIT = '#include <kunit/visibility.h>\n\n';
 
 /** Without what differs between the kernels that the modules are built for elsewhere. */
 function forTree(source: string): string {
@@ -37,8 +43,25 @@ function uapiHeader(): string {
     .replace('#include <linux/types.h>\n', '#include <linux/types.h>\n#include <linux/virtio_ids.h>\n');
 }
 
+/** The names of namespaces of symbols are strings since Linux 6.13. */
+function importForKunit(tree: string): string {
+  const strings = !/define MODULE_IMPORT_NS.*__stringify/.test(
+    readFileSync(join(tree, 'include/linux/module.h'), 'utf8'),
+  );
+  const name = 'EXPORTED_FOR_KUNIT_TESTING';
+  return `MODULE_IMPORT_NS(${strings ? `"${name}"` : name});\n`;
+}
+
+const exportedForKunit = (source: string): string =>
+  source
+    .replace('#include <linux/device.h>\n', `${FOR_KUNIT}#include <linux/device.h>\n`)
+    .replaceAll('EXPORT_SYMBOL_GPL', 'EXPORT_SYMBOL_IF_KUNIT');
+
+const exportedForAll = (source: string): string =>
+  source.replace(FOR_KUNIT, '').replaceAll('EXPORT_SYMBOL_IF_KUNIT', 'EXPORT_SYMBOL_GPL');
+
 /** The tests of the loadable selftest, as a KUnit suite. */
-function kunit(): string {
+function kunit(tree: string): string {
   const selftest = own('virtio_misc_selftest.c');
   const [head] = selftest.split('static const struct {\n\tconst char *name;');
   const tests = [...selftest.matchAll(/^static bool test_(\w+)\(void\)$/gm)].map(([, name]) => name!);
@@ -87,7 +110,7 @@ static struct kunit_suite virtio_misc_suite = {
 
 kunit_test_suite(virtio_misc_suite);
 
-MODULE_DESCRIPTION("KUnit tests of virtio-misc timers");
+${importForKunit(tree)}MODULE_DESCRIPTION("KUnit tests of virtio-misc timers");
 MODULE_LICENSE("GPL");
 `;
 }
@@ -100,14 +123,14 @@ function insert(text: string, line: RegExp, added: string, behind = false): stri
   return text.slice(0, at) + added + text.slice(at);
 }
 
-/** Files of one patch; a function changes the file that the tree has. */
+/** Files of one patch; a function changes the file that is there. */
 interface Patch {
   readonly subject: string;
   readonly body: string;
-  readonly files: Readonly<Record<string, string | ((before: string) => string)>>;
+  readonly files: Readonly<Record<string, string | ((before: string, tree: string) => string)>>;
 }
 
-export const PATCHES: readonly Patch[] = [
+const PATCHES: readonly Patch[] = [
   {
     subject: 'virtio: add the interface of virtio-misc',
     body: `virtio-misc (id 70) keeps timers for the guest. Add its id, the layout
@@ -133,12 +156,15 @@ device.`,
     subject: 'misc: add a driver for virtio-misc',
     body: `Timers for other drivers, with callbacks in process context that can be
 asked for from any context but NMI, and for programs, with a character
-device. They survive suspend, and resets that the device asks for.`,
+device. They survive suspend, and resets that the device asks for.
+
+The functions for other drivers are exported to KUnit only, as nobody else
+uses them yet.`,
     files: {
       'include/linux/virtio_misc.h': own('include/linux/virtio_misc.h'),
       [`${DRIVER}/virtio_misc_internal.h`]: own('virtio_misc_internal.h'),
       [`${DRIVER}/virtio_misc_driver.c`]: forTree(own('virtio_misc_driver.c')),
-      [`${DRIVER}/virtio_misc_api.c`]: own('virtio_misc_api.c'),
+      [API]: exportedForKunit(own('virtio_misc_api.c')),
       [`${DRIVER}/virtio_misc_chardev.c`]: own('virtio_misc_chardev.c'),
       [`${DRIVER}/Kconfig`]: own('series/Kconfig').split('\nconfig VIRTIO_MISC_KUNIT_TEST')[0]!,
       [`${DRIVER}/Makefile`]: `${own('series/Makefile').split('\n\nobj-$(CONFIG_VIRTIO_MISC_KUNIT')[0]}\n`,
@@ -153,7 +179,7 @@ device. They survive suspend, and resets that the device asks for.`,
     body: `Order, atomic context, cancellation, races of it with expiries, periodic
 timers, callbacks that set timers: with the first device that there is.`,
     files: {
-      [`${DRIVER}/virtio_misc_kunit.c`]: kunit(),
+      [KUNIT]: (_, tree) => kunit(tree),
       [`${DRIVER}/Kconfig`]: own('series/Kconfig'),
       [`${DRIVER}/Makefile`]: own('series/Makefile'),
     },
@@ -188,7 +214,30 @@ suspend.`,
         insert(text, /^ +writing_virtio_drivers$/m, '\n   virtio_misc', true),
     },
   },
+  {
+    subject: 'samples: show how a driver uses virtio-misc timers',
+    body: `Export the functions for other drivers, and show them in a module.
+
+Not to be merged before a driver needs them: it takes this patch, less the
+sample if that teaches nothing more, into its own series.`,
+    files: {
+      [API]: exportedForAll,
+      [KUNIT]: (text) => text.replace(/^MODULE_IMPORT_NS.*\n/m, ''),
+      [`${SAMPLE}/virtio_misc_demo.c`]: own('virtio_misc_demo.c'),
+      [`${SAMPLE}/Makefile`]: `# SPDX-License-Identifier: GPL-2.0-only
+
+obj-$(CONFIG_SAMPLE_VIRTIO_MISC) += virtio_misc_demo.o
+`,
+      'samples/Kconfig': (text) =>
+        insert(text, /^source "samples\/rust\/Kconfig"$/m, own('series/Kconfig.sample')),
+      'samples/Makefile': (text) => `${text}obj-$(CONFIG_SAMPLE_VIRTIO_MISC)\t+= virtio_misc/\n`,
+      MAINTAINERS: (text) =>
+        insert(text, /^F:\tinclude\/uapi\/linux\/virtio_misc\.h\n/m, `F:\t${SAMPLE}/\n`, true),
+    },
+  },
 ];
+
+const isThere = (tree: string, file: string): boolean => existsSync(join(tree, file));
 
 /**
  * Writes the series for a source tree.
@@ -205,10 +254,8 @@ export function writeSeries(tree: string, folder: string, author: string): strin
     execFileSync('git', ['-C', work, ...identity, ...args], { encoding: 'utf8' });
   try {
     git('init', '-q');
-    const changed = PATCHES.flatMap(({ files }) =>
-      Object.entries(files).filter(([, what]) => typeof what !== 'string'),
-    );
-    for (const [file] of changed) {
+    const changed = PATCHES.flatMap(({ files }) => Object.keys(files)).filter((file) => isThere(tree, file));
+    for (const file of changed) {
       mkdirSync(dirname(join(work, file)), { recursive: true });
       cpSync(join(tree, file), join(work, file));
     }
@@ -218,7 +265,8 @@ export function writeSeries(tree: string, folder: string, author: string): strin
       for (const [file, what] of Object.entries(files)) {
         const path = join(work, file);
         mkdirSync(dirname(path), { recursive: true });
-        writeFileSync(path, typeof what === 'string' ? what : what(readFileSync(path, 'utf8')));
+        const before = existsSync(path) ? readFileSync(path, 'utf8') : '';
+        writeFileSync(path, typeof what === 'string' ? what : what(before, tree));
         if (file.endsWith('.sh')) chmodSync(path, 0o755);
       }
       git('add', '-A');
@@ -234,10 +282,17 @@ export function writeSeries(tree: string, folder: string, author: string): strin
       '-o',
       folder,
     );
-    return readdirSync(folder)
+    const patches = readdirSync(folder)
       .filter((file) => file.endsWith('.patch'))
       .sort()
       .map((file) => join(folder, file));
+    const [subject, ...blurb] = own('series/cover-letter').trim().split('\n');
+    const [letter] = patches;
+    const text = readFileSync(letter!, 'utf8')
+      .replace('*** SUBJECT HERE ***', () => subject!)
+      .replace('*** BLURB HERE ***', () => blurb.join('\n').trim());
+    writeFileSync(letter!, text);
+    return patches;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -47,7 +47,7 @@ async function boot(tree: string, folder: string): Promise<readonly string[]> {
     const { exitCode } = await bootGuest({
       qemu,
       image,
-      exec: 'dmesg | grep -E "KTAP|ok [0-9]|# .*(pass|fail|skip):"; for p in misc-timer misc-timer-stress; do ln -s /bin/$p /test/$p; done; sh /test/virtio_misc.sh',
+      exec: 'dmesg | grep -E "KTAP|ok [0-9]|# .*(pass|fail|skip):|virtio_misc"; for p in misc-timer misc-timer-stress; do ln -s /bin/$p /test/$p; done; sh /test/virtio_misc.sh',
       devices: deviceArgs(virtioMisc()(), 'vfio-user', socket, 'virtio0'),
       files: [
         { path: '/test/virtio_misc.sh', content: { source: path.join(tree, SELFTESTS, 'virtio_misc.sh') } },
@@ -92,6 +92,8 @@ for (const version of ['6.12', 'newest'] as const satisfies readonly SourceVersi
       });
       assert.doesNotMatch(said, /warning|error/i);
       const all = (await boot(tree, folder)).join('\n');
+      // The sample, which is the user of what is exported.
+      assert.equal([...all.matchAll(/virtio_misc_demo: func\(context\) called with context/g)].length, 3, all);
       assert.match(all, /# virtio_misc: pass:9 fail:0 skip:0 total:9/);
       assert.match(all, /^1\.\.5$/m);
       assert.equal([...all.matchAll(/^ok \d - /gm)].length, 5, all);
