@@ -19,6 +19,9 @@
 #include "virtio_compat.h"
 #include "virtio_misc_internal.h"
 
+/* What is read of a PCI function that is not there any more; no device has it */
+#define VMISC_STATUS_GONE	0xff
+
 /* Resets in a row that bring nothing, after which a device is given up */
 #define VMISC_MAX_RESETS	8
 
@@ -727,6 +730,11 @@ int vmisc_timer_set_and_wait(struct vmisc_timer *timer, u64 delay_ns,
 	/* Freezing looks like a signal, too: then the call is made again */
 	if (err == -EINPROGRESS)
 		err = left < 0 ? -ERESTARTSYS : -ETIMEDOUT;
+	if (err == -ETIMEDOUT) {
+		spin_lock_irq(&vm->lock);
+		vmisc_check_later(vm);
+		spin_unlock_irq(&vm->lock);
+	}
 
 	return err;
 }
@@ -996,11 +1004,17 @@ static int vmisc_start(struct vmisc *vm)
 	return 0;
 }
 
+static bool vmisc_is_gone(struct virtio_device *vdev)
+{
+	return vdev->config->get_status(vdev) == VMISC_STATUS_GONE;
+}
+
 /**
  * vmisc_stop() - reset the device and take the virtqueues down
  * @vm: device data
  *
- * No request is on its way after this, and the device has no timers.
+ * No request is on its way after this, and the device has no timers. One that
+ * is gone has none either, and virtio_reset_device() would wait for it for ever.
  *
  * Context: Process context.
  */
@@ -1013,7 +1027,10 @@ static void vmisc_stop(struct vmisc *vm)
 	vm->up = false;
 	spin_unlock_irq(&vm->lock);
 
-	virtio_reset_device(vm->vdev);
+	if (vmisc_is_gone(vm->vdev))
+		virtio_break_device(vm->vdev);
+	else
+		virtio_reset_device(vm->vdev);
 
 	if (!vm->controlq)
 		return;
@@ -1073,7 +1090,7 @@ static int vmisc_reset(struct vmisc *vm)
 #endif
 
 /**
- * vmisc_reset_work() - reset the device if it needs that
+ * vmisc_reset_work() - reset the device if it needs that, and see if it is there
  * @work: work of the device
  *
  * Context: Freezable workqueue: the system is not being suspended.
@@ -1086,8 +1103,16 @@ static void vmisc_reset_work(struct work_struct *work)
 	unsigned int resets;
 	int err = -EIO;
 
-	if (!vm->controlq ||
-	    !(vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET ||
+	if (!vm->controlq)
+		return;
+
+	if (vmisc_is_gone(vdev)) {
+		dev_err(&vdev->dev, "device is gone\n");
+		vmisc_fail_all(vm, -ENODEV);
+		return;
+	}
+
+	if (!(vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET ||
 	      virtqueue_is_broken(vm->controlq) ||
 	      virtqueue_is_broken(vm->notifyq)))
 		return;

@@ -11,7 +11,7 @@ export const KERNEL: string = process.env.VIRTIO_MISC_KERNEL ?? 'debug';
 
 /** What a kernel says when it finds something wrong. */
 export const SPLAT: RegExp =
-  /\b(BUG:|WARNING:|Oops|KASAN|UBSAN|ODEBUG|DMA-API:|Call Trace|refcount_t|general protection|stack guard)|possible (circular|recursive|irq lock|.* deadlock)|inconsistent lock state|suspicious RCU|blocked for more than|soft lockup|rcu.*stall|Invalid wait context|kmemleak: [1-9]/i;
+  /\b(BUG:|WARNING:|Oops|KASAN|UBSAN|ODEBUG|DMA-API:|Call Trace|refcount_t|general protection|stack guard)|possible (circular|recursive|irq lock|.* deadlock)|inconsistent lock state|suspicious RCU|blocked for more than|soft lockup|rcu: INFO: .*stall|Invalid wait context|kmemleak: [1-9]/i;
 
 /** Looks for memory that nobody can reach any more; the first scan is for what is young. */
 export const NO_LEAKS = `if [ -e /sys/kernel/debug/kmemleak ]; then
@@ -23,25 +23,33 @@ fi`;
 export const SUSPEND = `echo 1 >/sys/module/suspend/parameters/pm_test_delay
 suspend() { echo devices >/sys/power/pm_test && echo freeze >/sys/power/state; }`;
 
+const source = (name: string): string => fileURLToPath(new URL(name, SOURCES));
+
+/** How the guests of these tests are booted: slowly, and whoever waits wants to see them go on. */
+export const CHECKED: GuestOptions & { readonly onConsole: (line: string) => void } = {
+  kernel: KERNEL,
+  cpus: 1,
+  onConsole: (line) => process.stderr.write(`${line}\n`),
+  timeout: 1_500_000,
+  modules: ['vmisc_contexts_test.c', 'vmisc_slow_test.c'].map(source),
+  tools: ['misc-timer-read.c'].map(source),
+};
+
+/** Comes first: what the kernel said while it booted, and that it still looks at locks. */
+export const BOOT_LOG = `dmesg; grep -q 'debug_locks: *1' /proc/lockdep_stats || { echo NO LOCKDEP; exit 95; }
+`;
+
+/** What a kernel has to say against a driver. */
+export const complaints = (console: readonly string[]): string[] =>
+  console.filter((line) => SPLAT.test(line));
+
 /** Boots the debug kernel with a device and runs commands; what it has to say against the driver fails the test. */
 export async function debugGuest(
-  exec: string | readonly string[],
+  exec: string,
   { make = virtioMisc(), ...options }: GuestOptions & { make?: () => VirtioDevice } = {},
 ): Promise<GuestOutcome & { readonly all: string }> {
-  const outcome = await runGuest(make, 'vfio-user', exec, {
-    kernel: KERNEL,
-    cpus: 1,
-    // These guests are slow, and whoever waits wants to see them go on.
-    onConsole: (line) => process.stderr.write(`${line}\n`),
-    timeout: 1_500_000,
-    modules: ['vmisc_contexts_test.c', 'vmisc_slow_test.c'].map(source),
-    tools: ['misc-timer-read.c'].map(source),
-    ...options,
-  });
+  const outcome = await runGuest(make, 'vfio-user', BOOT_LOG + exec, { ...CHECKED, ...options });
   const all = outcome.console.join('\n');
-  const splats = outcome.console.filter((line) => SPLAT.test(line));
-  assert.deepEqual(splats, [], all);
+  assert.deepEqual(complaints(outcome.console), [], all);
   return { ...outcome, all };
 }
-
-const source = (name: string): string => fileURLToPath(new URL(name, SOURCES));

@@ -40,7 +40,8 @@ function minutes(): number | undefined {
 try {
   const soak = minutes();
   // Before any test's own time starts.
-  await prepareGuest({ cache: Cache.ofUser(), progress: progressTo(process.stderr), kernel: KERNEL });
+  for (const kernel of soak === undefined ? [KERNEL, 'debug-rt'] : [KERNEL])
+    await prepareGuest({ cache: Cache.ofUser(), progress: progressTo(process.stderr), kernel });
   const tests = readdirSync(HERE).filter((file) => file.endsWith('.test.js'));
   const good =
     soak === undefined ? await run(tests) : await run(['soak.js'], { VIRTIO_MISC_SOAK: `${soak}` });

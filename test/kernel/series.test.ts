@@ -93,7 +93,11 @@ for (const version of ['6.12', 'newest'] as const satisfies readonly SourceVersi
       assert.doesNotMatch(said, /warning|error/i);
       const all = (await boot(tree, folder)).join('\n');
       // The sample, which is the user of what is exported.
-      assert.equal([...all.matchAll(/virtio_misc_demo: func\(context\) called with context/g)].length, 3, all);
+      assert.equal(
+        [...all.matchAll(/virtio_misc_demo: func\(context\) called with context/g)].length,
+        3,
+        all,
+      );
       assert.match(all, /# virtio_misc: pass:9 fail:0 skip:0 total:9/);
       assert.match(all, /^1\.\.5$/m);
       assert.equal([...all.matchAll(/^ok \d - /gm)].length, 5, all);

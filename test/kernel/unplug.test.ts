@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { deviceArgs } from '../../src/cli/qemu-args.js';
+import { virtioMisc } from '../../src/devices/misc/device.js';
+import { serve } from '../../src/serve.js';
+import { boot } from '../guest/guest.js';
+import { start } from '../virtio-misc.js';
+import { BOOT_LOG, CHECKED, complaints, NO_LEAKS } from './debug-guest.js';
+import { Qmp } from './qmp.js';
+
+const ARM = `arm() {
+  misc-timer-stress --arm 500 --delay-ms 600000 >/tmp/armed & armed=$!
+  modprobe vmisc_slow_test || exit
+  until grep -q armed /tmp/armed; do sleep 0.1; done
+}`;
+
+test('QEMU unplugs the device and plugs it in again, with files open, timers set and callbacks running', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-unplug-'));
+  const socket = join(folder, 'device.sock');
+  const monitor = join(folder, 'qmp.sock');
+  const server = await serve(virtioMisc(), { vfioUser: socket, print: false });
+  const plug = { driver: 'vfio-user-pci', id: 'timers', bus: 'port', socket: { type: 'unix', path: socket } };
+  let qmp: Qmp | undefined;
+  let failure: unknown;
+  const monitored = async (command: string, args: unknown): Promise<void> => {
+    try {
+      qmp ??= await Qmp.connect(monitor);
+      await qmp.execute(command, args);
+    } catch (error) {
+      failure = error;
+    }
+  };
+  try {
+    const { exitCode, console } = await boot(
+      [
+        ...['-device', 'pcie-root-port,id=port,chassis=1,slot=1', '-device', JSON.stringify(plug)],
+        ...Qmp.args(monitor),
+      ],
+      `${BOOT_LOG}${ARM}
+       for i in 1 2 3; do
+         arm; echo "unplug now"
+         wait $armed; cat /tmp/armed
+         while [ -e /dev/virtio-timer0 ]; do sleep 0.1; done
+         rmmod vmisc_slow_test || exit
+         echo "plug now"
+         until [ -e /dev/virtio-timer0 ]; do sleep 0.1; done
+         misc-timer 20 || exit
+       done
+       ${NO_LEAKS}`,
+      {
+        ...CHECKED,
+        onConsole: (line) => {
+          CHECKED.onConsole(line);
+          if (line === 'unplug now') void monitored('device_del', { id: 'timers' });
+          if (line === 'plug now') void monitored('device_add', plug);
+        },
+      },
+    );
+    const all = console.join('\n');
+    assert.equal(failure, undefined);
+    assert.deepEqual(complaints(console), [], all);
+    assert.equal(exitCode, 0, all);
+    assert.equal([...all.matchAll(/^0 of 500 timers expired, then: No such device$/gm)].length, 3, all);
+  } finally {
+    qmp?.close();
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+/** Leaves out the lines in which Linux says that the driver did not reset the device: it can't, as this one is gone. */
+function withoutReset(console: readonly string[]): string[] {
+  const from = console.findIndex((line) => line.includes('cut here'));
+  const to = console.findIndex((line) => line.includes('end trace'));
+  const lines = console.slice(from, to + 1);
+  if (!lines.some((line) => /WARNING: .* virtio_dev_remove\+/.test(line))) return [...console];
+  return [...console.slice(0, from), ...console.slice(to + 1)];
+}
+
+test('the process of the device is killed: waits end, files are told, and the driver can go', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-killed-'));
+  const socket = join(folder, 'device.sock');
+  const child = start(['serve', 'misc', '--vfio-user', socket, '--quiet']);
+  const over = once(child, 'close');
+  try {
+    await once(child.stderr!, 'data');
+    const { exitCode, console } = await boot(
+      deviceArgs(virtioMisc()(), 'vfio-user', socket, 'timers'),
+      `${BOOT_LOG}${ARM}
+       pci=$(dirname $(readlink -f /sys/bus/virtio/devices/virtio0))
+       echo 3 >/sys/module/virtio_misc/parameters/answer_timeout
+       arm; echo "kill it now"
+       while misc-timer 10; do sleep 0.1; done
+       wait $armed; cat /tmp/armed
+       rmmod vmisc_slow_test && echo virtio0 >/sys/bus/virtio/drivers/virtio_misc/unbind && rmmod virtio_misc &&
+         echo 1 >$pci/remove || exit
+       ${NO_LEAKS}`,
+      {
+        ...CHECKED,
+        onConsole: (line) => {
+          CHECKED.onConsole(line);
+          if (line === 'kill it now') child.kill('SIGKILL');
+        },
+      },
+    );
+    const all = console.join('\n');
+    assert.deepEqual(complaints(withoutReset(console)), [], all);
+    assert.equal(exitCode, 0, all);
+    assert.match(all, /misc-timer: can't set a timer of 10 ms: (Connection|Operation) timed out/);
+    assert.match(all, /virtio_misc virtio0: device is gone/);
+    assert.match(all, /^0 of 500 timers expired, then: No such device$/m);
+  } finally {
+    child.kill('SIGKILL');
+    await over;
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
