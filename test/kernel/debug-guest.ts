@@ -11,7 +11,7 @@ export const KERNEL: string = process.env.VIRTIO_MISC_KERNEL ?? 'debug';
 
 /** What a kernel says when it finds something wrong. */
 export const SPLAT: RegExp =
-  /\b(BUG:|WARNING:|Oops|KASAN|UBSAN|ODEBUG|DMA-API:|Call Trace|refcount_t|general protection|stack guard)|possible (circular|recursive|irq lock|.* deadlock)|inconsistent lock state|suspicious RCU|blocked for more than|soft lockup|rcu: INFO: .*stall|Invalid wait context|kmemleak: [1-9]/i;
+  /\b(BUG:|WARNING:|Oops|KASAN|UBSAN|ODEBUG|DMA-API: .*(device driver|exceeded)|Call Trace|refcount_t|general protection|stack guard)|possible (circular|recursive|irq lock|.* deadlock)|inconsistent lock state|suspicious RCU|blocked for more than|soft lockup|rcu: INFO: .*stall|Invalid wait context|kmemleak: [1-9]/i;
 
 /** Looks for memory that nobody can reach any more; the first scan is for what is young. */
 export const NO_LEAKS = `if [ -e /sys/kernel/debug/kmemleak ]; then
@@ -35,8 +35,9 @@ export const CHECKED: GuestOptions & { readonly onConsole: (line: string) => voi
   tools: ['misc-timer-read.c'].map(source),
 };
 
-/** Comes first: what the kernel said while it booted, and that it still looks at locks. */
-export const BOOT_LOG = `dmesg; grep -q 'debug_locks: *1' /proc/lockdep_stats || { echo NO LOCKDEP; exit 95; }
+/** Comes first: what the kernel found wrong while it booted, and that it still looks at locks. */
+export const BOOT_LOG = `dmesg | grep -E -A40 'BUG:|WARNING:|INFO: task|Call Trace'
+grep -q 'debug_locks: *1' /proc/lockdep_stats || { echo NO LOCKDEP; exit 95; }
 `;
 
 /** What a kernel has to say against a driver. */
