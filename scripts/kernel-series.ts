@@ -30,11 +30,14 @@ const API = `${DRIVER}/virtio_misc_api.c`;
 const KUNIT = `${DRIVER}/virtio_misc_kunit.c`;
 const FOR_KUNIT = '#include <kunit/visibility.h>\n\n';
 
-/** Without what differs between the kernels that the modules are built for elsewhere. */
-function forTree(source: string): string {
-  return source
+/** Without what differs between the kernels that the modules are built for elsewhere, and as the tree likes it. */
+function forTree(source: string, tree: string): string {
+  const ours = source
     .replace('#include "virtio_compat.h"\n', '')
     .replace(/virtio_compat_find_vqs\((.*?), info\)/, 'virtio_find_vqs($1, info, NULL)');
+  // Since Linux 7.0.
+  const typed = /define kzalloc_obj\(/.test(readFileSync(join(tree, 'include/linux/slab.h'), 'utf8'));
+  return typed ? ours.replace(/\bkzalloc\(sizeof\((\*.*?)\), /g, 'kzalloc_obj($1, ') : ours;
 }
 
 function uapiHeader(): string {
@@ -163,9 +166,9 @@ uses them yet.`,
     files: {
       'include/linux/virtio_misc.h': own('include/linux/virtio_misc.h'),
       [`${DRIVER}/virtio_misc_internal.h`]: own('virtio_misc_internal.h'),
-      [`${DRIVER}/virtio_misc_driver.c`]: forTree(own('virtio_misc_driver.c')),
-      [API]: exportedForKunit(own('virtio_misc_api.c')),
-      [`${DRIVER}/virtio_misc_chardev.c`]: own('virtio_misc_chardev.c'),
+      [`${DRIVER}/virtio_misc_driver.c`]: (_, tree) => forTree(own('virtio_misc_driver.c'), tree),
+      [API]: (_, tree) => exportedForKunit(forTree(own('virtio_misc_api.c'), tree)),
+      [`${DRIVER}/virtio_misc_chardev.c`]: (_, tree) => forTree(own('virtio_misc_chardev.c'), tree),
       [`${DRIVER}/Kconfig`]: own('series/Kconfig').split('\nconfig VIRTIO_MISC_KUNIT_TEST')[0]!,
       [`${DRIVER}/Makefile`]: `${own('series/Makefile').split('\n\nobj-$(CONFIG_VIRTIO_MISC_KUNIT')[0]}\n`,
       'drivers/misc/Kconfig': (text) =>
