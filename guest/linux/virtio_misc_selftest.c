@@ -18,6 +18,10 @@
 
 #include <linux/virtio_misc.h>
 
+static unsigned int wait_ms = 10000;
+module_param(wait_ms, uint, 0444);
+MODULE_PARM_DESC(wait_ms, "Longest time to wait for a call [ms] (default: 10000)");
+
 /* Long after anything that these tests wait for [ms] */
 #define LONG_MS		10000
 /* How long to look for a call that must not come [ms] */
@@ -89,7 +93,7 @@ static bool await_calls(struct call *call, int calls)
 {
 	unsigned int ms;
 
-	for (ms = 0; ms < LONG_MS && atomic_read(&call->calls) < calls; ms += 20)
+	for (ms = 0; ms < wait_ms && atomic_read(&call->calls) < calls; ms += 20)
 		msleep(20);
 
 	return atomic_read(&call->calls) >= calls;
@@ -143,7 +147,8 @@ static bool test_many_from_atomic_context(void)
 {
 	static DEFINE_SPINLOCK(lock);
 	unsigned long flags;
-	int i, set = 0, ms;
+	unsigned int ms;
+	int i, set = 0;
 
 	atomic_set(&many_calls, 0);
 	for (i = 0; i < MANY; i++)
@@ -155,7 +160,7 @@ static bool test_many_from_atomic_context(void)
 					      &many_contexts[i]);
 	spin_unlock_irqrestore(&lock, flags);
 
-	for (ms = 0; ms < LONG_MS && atomic_read(&many_calls) < set; ms += 20)
+	for (ms = 0; ms < wait_ms && atomic_read(&many_calls) < set; ms += 20)
 		msleep(20);
 	msleep(QUIET_MS);
 
@@ -192,11 +197,12 @@ static bool test_cancel(void)
 /* Starts a timer and returns when its callback is running, for some time */
 static int start_and_await_running(struct call *call)
 {
-	int id, ms;
+	unsigned int ms;
+	int id;
 
 	call->sleep_ms = 100;
 	id = virtio_misc_start_timer(vdev, 0, 0, count_call, call);
-	for (ms = 0; ms < LONG_MS && !READ_ONCE(call->time); ms++)
+	for (ms = 0; ms < wait_ms && !READ_ONCE(call->time); ms++)
 		usleep_range(1000, 1100);
 
 	return id;

@@ -36,7 +36,7 @@ test('a selftest that fails, as the device is not heard, leaves nothing behind',
   const { all } = await debugGuest(
     `hold=/sys/kernel/debug/virtio_misc/notify_hold
      cd /sys/bus/virtio/drivers/virtio_misc && echo virtio0 >unbind && echo 1 >$hold && echo virtio0 >bind || exit
-     modprobe virtio_misc_selftest && exit 98
+     modprobe virtio_misc_selftest wait_ms=300 && exit 98
      echo 0 >$hold
      misc-timer 20 && sleep 12 && echo nothing came
      ${NO_LEAKS}`,
