@@ -45,3 +45,23 @@ test('a selftest that fails, as the device is not heard, leaves nothing behind',
   assert.match(all, /^nothing came$/m);
   assert.doesNotMatch(all, /^LEAK$/m);
 });
+
+test('the driver is unbound, unloaded and loaded while programs and modules set, await and cancel timers', async () => {
+  const { exitCode, all } = await debugGuest(
+    `cd /sys/bus/virtio/drivers
+     for i in 1 2 3; do
+       misc-timer-stress --arm 500 --delay-ms 600000 >/tmp/armed & armed=$!
+       misc-timer-stress --processes 4 --timers 4000 --max-ms 3000 --cancel-third >/dev/null 2>&1 & stress=$!
+       modprobe vmisc_slow_test && modprobe virtio_misc_demo || exit
+       until grep -q armed /tmp/armed; do sleep 0.1; done
+       echo virtio0 >virtio_misc/unbind
+       wait $stress; wait $armed; cat /tmp/armed
+       echo virtio0 >virtio_misc/bind && modprobe vmisc_slow_test && misc-timer 20 || exit
+       echo virtio0 >virtio_misc/unbind
+       rmmod virtio_misc_demo && rmmod vmisc_slow_test && rmmod virtio_misc && modprobe virtio_misc && misc-timer 20 || exit
+     done
+     ${NO_LEAKS}`,
+  );
+  assert.equal(exitCode, 0, all);
+  assert.equal([...all.matchAll(/^0 of 500 timers expired, then: No such device$/gm)].length, 3, all);
+});

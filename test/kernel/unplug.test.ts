@@ -23,7 +23,7 @@ test('QEMU unplugs the device and plugs it in again, with files open, timers set
   const socket = join(folder, 'device.sock');
   const monitor = join(folder, 'qmp.sock');
   const server = await serve(virtioMisc(), { vfioUser: socket, print: false });
-  const plug = { driver: 'vfio-user-pci', id: 'timers', bus: 'port', socket: { type: 'unix', path: socket } };
+  const plug = { driver: 'vfio-user-pci', id: 'timers', bus: 'slot1', socket: { type: 'unix', path: socket } };
   let qmp: Qmp | undefined;
   let failure: unknown;
   const monitored = async (command: string, args: unknown): Promise<void> => {
@@ -37,7 +37,7 @@ test('QEMU unplugs the device and plugs it in again, with files open, timers set
   try {
     const { exitCode, console } = await boot(
       [
-        ...['-device', 'pcie-root-port,id=port,chassis=1,slot=1', '-device', JSON.stringify(plug)],
+        ...['-device', 'pcie-root-port,id=slot1,chassis=1,slot=1', '-device', JSON.stringify(plug)],
         ...Qmp.args(monitor),
       ],
       `${BOOT_LOG}${ARM}
