@@ -1,20 +1,21 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 
 /** QEMU's machine protocol, as far as tests need it. */
 export class Qmp {
   readonly #socket: Socket;
+  readonly #events = new EventEmitter();
   /** Those who wait for an answer, in order. */
   readonly #waiting: ((error: Error | undefined) => void)[] = [];
 
   private constructor(socket: Socket) {
     this.#socket = socket;
     createInterface({ input: socket }).on('line', (line) => {
-      const message = JSON.parse(line) as { error?: { desc: string }; return?: unknown };
-      // The others are its greeting and events.
+      const message = JSON.parse(line) as { error?: { desc: string }; return?: unknown; event?: string };
       if (message.error) this.#waiting.shift()?.(new Error(message.error.desc));
       else if (message.return !== undefined) this.#waiting.shift()?.(undefined);
+      else if (message.event) this.#events.emit(message.event);
     });
     socket.on('error', () => {});
     socket.on('close', () => {
@@ -41,6 +42,11 @@ export class Qmp {
       this.#waiting.push((error) => (error ? reject(error) : resolve()));
       this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
     });
+  }
+
+  /** Settles when this event has come. */
+  async event(name: string): Promise<void> {
+    await once(this.#events, name);
   }
 
   close(): void {

@@ -22,17 +22,23 @@ test('QEMU unplugs the device and plugs it in again, with files open, timers set
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-unplug-'));
   const socket = join(folder, 'device.sock');
   const monitor = join(folder, 'qmp.sock');
-  const server = await serve(virtioMisc(), { vfioUser: socket, print: false });
-  const plug = { driver: 'vfio-user-pci', id: 'timers', bus: 'slot1', socket: { type: 'unix', path: socket } };
+  // With MSI-X, QEMU (10.1) aborts on an assertion of its own when it frees what was unplugged.
+  const server = await serve(virtioMisc(), { vfioUser: socket, vectors: 0, print: false });
+  const plug = {
+    driver: 'vfio-user-pci',
+    id: 'timers',
+    bus: 'slot1',
+    socket: { type: 'unix', path: socket },
+  };
   let qmp: Qmp | undefined;
   let failure: unknown;
-  const monitored = async (command: string, args: unknown): Promise<void> => {
-    try {
-      qmp ??= await Qmp.connect(monitor);
-      await qmp.execute(command, args);
-    } catch (error) {
-      failure = error;
-    }
+  const monitored = async (line: string): Promise<void> => {
+    if (line !== 'unplug now') return;
+    qmp ??= await Qmp.connect(monitor);
+    const deleted = qmp.event('DEVICE_DELETED');
+    await qmp.execute('device_del', { id: 'timers' });
+    await deleted;
+    await qmp.execute('device_add', plug);
   };
   try {
     const { exitCode, console } = await boot(
@@ -44,9 +50,7 @@ test('QEMU unplugs the device and plugs it in again, with files open, timers set
        for i in 1 2 3; do
          arm; echo "unplug now"
          wait $armed; cat /tmp/armed
-         while [ -e /dev/virtio-timer0 ]; do sleep 0.1; done
          rmmod vmisc_slow_test || exit
-         echo "plug now"
          until [ -e /dev/virtio-timer0 ]; do sleep 0.1; done
          misc-timer 20 || exit
        done
@@ -55,8 +59,9 @@ test('QEMU unplugs the device and plugs it in again, with files open, timers set
         ...CHECKED,
         onConsole: (line) => {
           CHECKED.onConsole(line);
-          if (line === 'unplug now') void monitored('device_del', { id: 'timers' });
-          if (line === 'plug now') void monitored('device_add', plug);
+          monitored(line).catch((error: unknown) => {
+            failure ??= error;
+          });
         },
       },
     );
