@@ -44,7 +44,8 @@ test('the device is unplugged and plugged in again, with files open, timers set 
 test('failing allocations, in binding, opening, setting and reading: an error, and nothing left', async () => {
   const { exitCode, all } = await debugGuest(
     `cd /sys/kernel/debug/failslab && echo N >ignore-gfp-wait
-     echo Y >task-filter && echo 0 >verbose && echo 100 >probability && echo -1 >times
+     echo Y >task-filter && echo 100 >probability && echo -1 >times
+     for verbose in /sys/kernel/debug/fail*/verbose; do echo 0 >$verbose; done
      try() { sh -c 'echo 1 >/proc/self/make-it-fail; exec "$@"' try "$@" 2>/dev/null; }
      cd /sys/bus/virtio/drivers/virtio_misc
      for n in 1 2 3 5 8 13 21 34 55 70 80 90; do

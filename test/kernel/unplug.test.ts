@@ -22,7 +22,7 @@ test('QEMU unplugs the device and plugs it in again, with files open, timers set
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-unplug-'));
   const socket = join(folder, 'device.sock');
   const monitor = join(folder, 'qmp.sock');
-  // With MSI-X, QEMU (10.1) aborts on an assertion of its own when it frees what was unplugged.
+  // With MSI-X, QEMU (11.1) aborts on an assertion of its own when it frees what was unplugged.
   const server = await serve(virtioMisc(), { vfioUser: socket, vectors: 0, print: false });
   const plug = {
     driver: 'vfio-user-pci',
