@@ -49,7 +49,7 @@ test(`${MINUTES} min of timers, modules that come and go, suspends, resets`, {
   process.stdout.write(
     `soak: ${MINUTES} min, ${console.filter((line) => /^round \d+$/.test(line)).length} rounds; of programs' timers ${sum.set} set, ` +
       `${sum.expired} expired, ${sum.cancelled} cancelled, in ${sum.runs} runs, latest by ${sum.latest} ms; ` +
-      `${calls.reduce((a, b) => a + b, 0)} slow callbacks, ${contexts} times 20 from each context; ` +
+      `${calls.reduce((a, b) => a + b, 0)} slow callbacks, ${contexts * 20} timers set from ten contexts; ` +
       `0 early, lost, twice, after cancel, out of order; 0 splats, kmemleak empty\n`,
   );
 });
