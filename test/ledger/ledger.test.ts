@@ -25,7 +25,6 @@ const OPEN: ReadonlyMap<string, string | undefined> = new Map([
     "a disabled ring is left alone: a request can't be carried out without its effects, and answering it unserved would lose it",
     undefined,
   ],
-  ['npm installs nothing where a management layer would look for it', undefined],
 ]);
 
 /** Bits of VIRTIO that rules are about and that are not a device's own. */

@@ -7,9 +7,16 @@ import { TransportError } from '../../../virtio/driver-transport.js';
 import { VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
 import { FakeOs } from '../../testing/fake-os.js';
-import { encodeMessage, type Message } from '../codec.js';
+import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { serveVhostUser } from '../device/backend.js';
-import { F_PROTOCOL_FEATURES, FLAGS, PROTOCOL_F, REQUEST, requestName } from '../messages.js';
+import {
+  BACKEND_REQUEST,
+  F_PROTOCOL_FEATURES,
+  FLAGS,
+  PROTOCOL_F,
+  REQUEST,
+  requestName,
+} from '../messages.js';
 import { decodeRegion, decodeRegions, decodeVringAddress, encodeU64 } from '../payloads.js';
 import { ProbeDevice } from '../testing/probe-device.js';
 import { type Script, ScriptedBackend } from '../testing/scripted-backend.js';
@@ -275,6 +282,51 @@ test('each ring is kicked once it was started, is stopped with 0 in num, and a d
   const status = p.backend.heard.findLast(({ request }) => request === REQUEST.SET_STATUS)!;
   assert.equal(status.payload.getBigUint64(0, true), 0x8bn);
   kick.close();
+  p.finish();
+});
+
+test('what a back-end asks is answered where it wants that: 0 for a change of the configuration, something else for what is not known', async () => {
+  const taken: number[] = [];
+  const p = new Pair({
+    reply: ({ request, fds }) => {
+      if (request === REQUEST.SET_BACKEND_REQ_FD) taken.push(...fds.splice(0));
+      return undefined;
+    },
+  });
+  await p.open();
+  let changes = 0;
+  p.frontend.onConfigChange(() => {
+    changes += 1;
+  });
+  const channel = p.os.adoptChannel(taken[0]!);
+  const answers: [request: number, flags: number, failed: boolean][] = [];
+  const decoder = new Decoder();
+  channel.receive({
+    received: (bytes, fds) => {
+      decoder.push(bytes, fds);
+      for (let m = decoder.next(); m !== undefined; m = decoder.next()) {
+        answers.push([m.request, m.flags, m.payload.getBigUint64(0, true) !== 0n]);
+      }
+    },
+    closed: () => {},
+  });
+  const { CONFIG_CHANGE_MSG } = BACKEND_REQUEST;
+  for (const [request, flags] of [
+    [CONFIG_CHANGE_MSG, 0],
+    [CONFIG_CHANGE_MSG, FLAGS.NEED_REPLY],
+    [99, 0],
+    [99, FLAGS.NEED_REPLY],
+  ] as const) {
+    channel.send(encodeMessage(request, flags));
+    p.os.run();
+  }
+  const reply = FLAGS.VERSION | FLAGS.REPLY;
+  assert.deepEqual(answers, [
+    [CONFIG_CHANGE_MSG, reply, false],
+    [99, reply, true],
+  ]);
+  assert.equal(changes, 2);
+  channel.close();
   p.finish();
 });
 
