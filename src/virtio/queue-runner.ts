@@ -285,6 +285,8 @@ export class QueueRunner {
   quiet(): void {
     this.#touched = true;
     this.#hungry = false;
+    // They are not asked for while it is polled.
+    if (this.#polled) return;
     try {
       this.#ring?.disableKicks();
     } catch (error) {

@@ -54,6 +54,8 @@ export class FakeOs implements Os {
   readSize = 65_536;
   /** Accesses to mappings that were released. */
   staleAccesses = 0;
+  /** Sends on its channels, from both ends. */
+  sends = 0;
 
   /** Descriptors that are open. */
   get openFds(): number {
@@ -269,6 +271,7 @@ export class FakeChannel implements Channel {
   send(bytes: Uint8Array, fds: readonly number[] = []): void {
     const { peer } = this.#file;
     if (!this.#open || peer.closed) return;
+    this.#os.sends += 1;
     peer.inbox.push({ bytes: bytes.slice(), files: fds.map((fd) => this.#os.file(fd)) });
     this.#os.defer(() => peer.reader?.deliver());
   }

@@ -30,6 +30,11 @@ export interface PciHost {
    * before the access was answered if the driver waits for the answer.
    */
   perform(work: () => void): void;
+  /**
+   * The same for what a kick led to. It keeps its place in that order, but may wait until what else the driver wrote is seen, so that several
+   * kicks are one look at the queue. As `perform` where it is absent.
+   */
+  performKick?(work: () => void): void;
   /** The function may master the bus from now on, or must not: then it touches no memory. */
   mastering?(allowed: boolean): void;
   /** What reaches the guest's memory while a part of it, where a buffer may be, can only be asked for. */

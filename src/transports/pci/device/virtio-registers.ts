@@ -192,7 +192,10 @@ export class VirtioRegisters {
       // A device that comes late looks once, however often it was kicked.
       if (this.#kicked.has(index)) continue;
       this.#kicked.add(index);
-      this.#ports.host.perform(this.#kicks[index]!);
+      const kick = this.#kicks[index]!;
+      const { host } = this.#ports;
+      if (host.performKick === undefined) host.perform(kick);
+      else host.performKick(kick);
     }
   }
 

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { get64 } from '../../../memory/address.js';
 import * as pci from '../../pci/pci-registers.js';
 import { ProbeDevice } from '../../pci/testing/probe-device.js';
+import * as virtio from '../../pci/virtio-pci.js';
 import * as codec from '../codec.js';
 import { encodeMessage } from '../framing.js';
 import * as wire from '../messages.js';
@@ -291,6 +292,43 @@ test('a device is served through shared memory', () => {
   driver.start();
   assert.deepEqual(driver.request(Uint8Array.of(1, 2, 3), 3), Uint8Array.of(3, 2, 1));
   assert.equal(client.dmaRequests.length, 0);
+});
+
+test('writes that wait together are answered with one send, and their kicks are one look, each in its place', () => {
+  const device = new ProbeDevice();
+  const client = connected(device);
+  const driver = new RawDriver(client, true);
+  driver.start();
+  const write = (offset: number, data: Uint8Array): number => {
+    const access = codec.encodeRegionAccess({ region: 0, offset, count: data.length });
+    return client.send(wire.VFIO_USER_REGION_WRITE, new Uint8Array([...access, ...data]));
+  };
+  device.calls.length = 0;
+  client.os.sends = 0;
+  driver.add(Uint8Array.of(1, 2), 2);
+  const first = [write(NOTIFY, number(2, 0)), write(NOTIFY, number(2, 0)), write(NOTIFY, number(2, 0))];
+  client.os.run();
+  assert.deepEqual(device.calls, ['notified 0']);
+  assert.deepEqual(driver.receive(), Uint8Array.of(2, 1));
+  assert.equal(client.os.sends, 3 + 1);
+  assert.deepEqual(
+    first.map((id) => client.take(id).error),
+    [0, 0, 0],
+  );
+
+  device.calls.length = 0;
+  client.os.sends = 0;
+  driver.add(Uint8Array.of(3), 1);
+  const second = [
+    write(NOTIFY, number(2, 0)),
+    write(virtio.COMMON.queue_select, number(2, 1)),
+    write(virtio.COMMON.device_status, number(1, 0)),
+    write(NOTIFY, number(2, 0)),
+  ];
+  client.os.run();
+  assert.deepEqual(device.calls, ['notified 0', 'reset'], 'the kick before the reset, and none after');
+  assert.equal(driver.receive()?.length, 1);
+  for (const id of second) assert.equal(client.take(id).error, 0);
 });
 
 test('memory that is unmapped under a running ring breaks the queue, no more; it is not touched again', () => {

@@ -28,6 +28,9 @@ export function vfioUser(options: VfioUserOptions = {}): StartSession {
 /** Serves a device as `vfioUser` does, with a vector for the configuration and one for each queue. */
 export const serveVfioUser: StartSession = vfioUser();
 
+/** Bytes of answers that are collected at most. */
+const REPLIES_MOST = 65_536;
+
 /**
  * One client. Messages are served in order, each to its end. Memory that the client keeps to itself is asked for and comes later: nothing
  * here waits for an answer.
@@ -46,6 +49,11 @@ class ServerSession implements Session {
   readonly #commands: Commands;
   /** What register accesses led to, to be done after they were answered. */
   readonly #work = new Fifo<() => void>();
+  /** How many of these, from the first on, must be done before anything else is: up to the last that is no kick. */
+  #urgent = 0;
+  /** Answers that are sent together. */
+  readonly #replies: Uint8Array[] = [];
+  #replyBytes = 0;
   /** Messages to be served. */
   readonly #inbox = new Fifo<Message>();
   /** A message that takes many steps, and is at one of them. */
@@ -74,7 +82,10 @@ class ServerSession implements Session {
       });
     this.#remote = new DmaMessages({
       clock: environment.clock,
-      send: (bytes) => channel.send(bytes),
+      send: (bytes) => {
+        this.#sendReplies();
+        channel.send(bytes);
+      },
       failed: (error) => this.#gone(error),
     });
     this.#dma = new Dma(environment.os, this.#memory, environment.maxMemory);
@@ -96,7 +107,11 @@ class ServerSession implements Session {
       {
         raise: (vector) => this.#irqs.raise(vector),
         intx: (asserted) => this.#irqs.intx(asserted),
-        perform: (work) => this.#work.push(work),
+        perform: (work) => {
+          this.#work.push(work);
+          this.#urgent = this.#work.length;
+        },
+        performKick: (work) => this.#work.push(work),
         mastering: (allowed) => {
           reach.held = !allowed;
           this.#remote.held = !allowed;
@@ -166,7 +181,7 @@ class ServerSession implements Session {
     this.#run();
   }
 
-  /** Serves what came, and does after each message what it led to; others have their turn in between. */
+  /** Serves what came, and does after each message what it led to, kicks after the last; others have their turn in between. */
   #run(): void {
     if (this.#running) return;
     this.#running = true;
@@ -174,6 +189,7 @@ class ServerSession implements Session {
     let late = false;
     while (!late && !this.#over && this.#step()) late = turn.over;
     this.#running = false;
+    this.#sendReplies();
     if (this.#closed || this.#over) return;
     if (late) {
       this.#channel.pause();
@@ -195,10 +211,16 @@ class ServerSession implements Session {
       if (this.#current === undefined) this.#closeFds(current.message.fds.splice(0));
       return true;
     }
-    const work = this.#work.shift();
-    if (work !== undefined) {
-      this.#do(work);
-      return true;
+    // Kicks wait while more is written.
+    if (this.#urgent > 0 || this.#inbox.peek()?.command !== wire.VFIO_USER_REGION_WRITE) {
+      const work = this.#work.shift();
+      if (work !== undefined) {
+        if (this.#urgent > 0) this.#urgent -= 1;
+        // The client need not wait for it.
+        this.#sendReplies();
+        this.#do(work);
+        return true;
+      }
     }
     const message = this.#inbox.shift();
     if (message === undefined) return false;
@@ -270,7 +292,30 @@ class ServerSession implements Session {
 
   #reply(message: Message, ...pieces: Uint8Array[]): void {
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
-    this.#channel.send(encodeMessage(message.id, message.command, wire.VFIO_USER_F_TYPE_REPLY, pieces));
+    this.#answer(encodeMessage(message.id, message.command, wire.VFIO_USER_F_TYPE_REPLY, pieces));
+  }
+
+  #answer(bytes: Uint8Array): void {
+    this.#replies.push(bytes);
+    this.#replyBytes += bytes.length;
+    if (!this.#running || this.#replyBytes >= REPLIES_MOST) this.#sendReplies();
+  }
+
+  #sendReplies(): void {
+    const replies = this.#replies.splice(0);
+    const size = this.#replyBytes;
+    this.#replyBytes = 0;
+    if (replies.length <= 1) {
+      if (replies.length === 1) this.#channel.send(replies[0]!);
+      return;
+    }
+    const all = new Uint8Array(size);
+    let at = 0;
+    for (const reply of replies) {
+      all.set(reply, at);
+      at += reply.length;
+    }
+    this.#channel.send(all);
   }
 
   #refuse(message: Message, error: VfioUserError): void {
@@ -281,7 +326,7 @@ class ServerSession implements Session {
   #replyError(message: Message, errno: number): void {
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
     const flags = wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR;
-    this.#channel.send(encodeMessage(message.id, message.command, flags, [], errno));
+    this.#answer(encodeMessage(message.id, message.command, flags, [], errno));
   }
 
   #closeFds(fds: readonly number[]): void {
