@@ -13,6 +13,7 @@ import { EventLoopClock } from './virtio/event-loop-clock.js';
 import type { LogContext } from './virtio/log-context.js';
 import { type MakeDevice, madeDevice } from './virtio/make-device.js';
 import type { Print } from './virtio/monitor.js';
+import { type RingFeatures, ringFeatureBits } from './virtio/ring-features.js';
 
 /** Everything that this process connects to is served by one. It holds no process alive by itself. */
 let shared: LinuxOs | undefined;
@@ -55,6 +56,8 @@ export async function connectVfioUser(
 export interface LoopbackOptions {
   /** Bytes of memory for rings and buffers. 16 MiB unless told. */
   readonly memorySize?: number;
+  /** The ring features that the driver is offered, where it is not what it is offered unless told. */
+  readonly features?: RingFeatures;
   /** Takes each line that the device prints for its user. To stdout unless told; `false` when nobody reads them. */
   readonly print?: Print | false;
   /**
@@ -79,6 +82,7 @@ export function loopback(device: MakeDevice | VirtioDevice, options: LoopbackOpt
     print: options.print === false ? undefined : (options.print ?? toStdout),
     warn: (line: string, about: LogContext = {}) =>
       about.error === undefined ? warn(line, about) : failures.say(line, about),
+    ringFeatures: ringFeatureBits(options.features ?? {}),
   };
   return new Loopback(madeDevice(device, 'loopback'), environment, options.memorySize);
 }

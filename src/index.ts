@@ -38,6 +38,7 @@ export type { MakeDevice } from './virtio/make-device.js';
 export type { Monitor, Print } from './virtio/monitor.js';
 export { be16, be32, be64, be64big, s8, sle16 } from './virtio/other-numbers.js';
 export { ReplaceError } from './virtio/replace-error.js';
+export type { RingFeatures } from './virtio/ring-features.js';
 export {
   bytes,
   type Field,

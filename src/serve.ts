@@ -15,6 +15,7 @@ import { checkMakes, type MakeDevice, madeDevice } from './virtio/make-device.js
 import type { Monitor, Print } from './virtio/monitor.js';
 import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
+import { type RingFeatures, ringFeatureBits } from './virtio/ring-features.js';
 
 /** One front-end's connection, from `connected` to `gone`. */
 export interface Connection {
@@ -42,6 +43,8 @@ export interface ServeOptions {
    * come quickly enough that it pays. It takes a processor meanwhile, and is of use where the driver has another. Not unless told.
    */
   readonly poll?: boolean | number;
+  /** The ring features that drivers are offered, where it is not what they are offered unless told. */
+  readonly features?: RingFeatures;
   /** Takes each line that a device prints for its user. To stdout unless told; `false` when nobody reads them. */
   readonly print?: Print | false;
   /**
@@ -95,7 +98,7 @@ export interface Server {
  * and the next one waits its turn.
  *
  * @param make - what `defineDevice`, `virtioMisc()` or `virtioTest()` return.
- * @throws TypeError when no socket is named, or a device is given where one is made; OsError when one is in use, or can't be made.
+ * @throws TypeError when no socket is named, a device is given where one is made, or a ring feature is none; OsError when one is in use, or can't be made.
  */
 export async function serve(make: MakeDevice, options: ServeOptions): Promise<Server> {
   checkMakes(make, 'serve');
@@ -108,6 +111,8 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
   const { poll = false } = options;
   if (typeof poll === 'number' && !(poll > 0 && poll <= 1e9))
     throw new RangeError(`a ring is polled for at most 1e9 ns after a request, not ${poll}`);
+  // Says what is wrong with them before anything is opened.
+  ringFeatureBits(options.features ?? {});
   if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
   const os = await linuxOs();
   const sockets: ServedSocket[] = [];
@@ -179,6 +184,7 @@ class ServedSocket {
       print: options.print === false ? undefined : (options.print ?? toStdout),
       warn: (line, about) => this.#failures.say(line, { socket: this.#name, transport, ...about }),
       poll: polling(options.poll),
+      ringFeatures: ringFeatureBits(options.features ?? {}),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
     this.#transport = transport;

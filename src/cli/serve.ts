@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { processLimiter } from '../lines/process-limiter.js';
 import { type Connection, serve } from '../serve.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
+import type { RingFeatures } from '../virtio/ring-features.js';
 import { attendFile, typeCheckOption } from './attend-file.js';
 import { capabilities } from './capabilities.js';
 import {
@@ -12,6 +13,7 @@ import {
   findDevice,
   vectorsOption,
 } from './device-options.js';
+import { featuresOption } from './features-option.js';
 import { type LineContext, makeLog } from './log.js';
 import { maxMemoryOption } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
@@ -32,6 +34,7 @@ interface Options extends DeviceOptions {
   readonly maxMemory?: number;
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
+  readonly features?: RingFeatures;
   readonly watch: boolean;
   readonly typeCheck: boolean;
   readonly trace?: boolean;
@@ -64,6 +67,7 @@ export function serveCommand(): Command {
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .addOption(metricsOption())
     .addOption(pollOption())
+    .addOption(featuresOption())
     .option('--quiet', 'do not show what the device prints')
     .addOption(
       new Option('--log <format>', 'of the log').choices(['auto', 'pretty', 'json']).default('auto'),
@@ -101,6 +105,7 @@ async function run(name: string, options: Options): Promise<void> {
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
     ...(options.poll !== undefined && { poll: options.poll }),
+    ...(options.features !== undefined && { features: options.features }),
     print: options.quiet ? false : printTo(stdout),
     warn: (line, about) => log.warn(about, line),
     connected: (_, connection) => comings.say('front-end connected', connection),

@@ -9,6 +9,7 @@ import { processLimiter } from '../lines/process-limiter.js';
 import { type Server, serve } from '../serve.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { combineMonitors, type Monitor, type Print } from '../virtio/monitor.js';
+import type { RingFeatures } from '../virtio/ring-features.js';
 import { bestAccel } from '../vm/accel.js';
 import { bootGuest } from '../vm/boot.js';
 import { MACHINES, type Machine } from '../vm/boot-options.js';
@@ -28,6 +29,7 @@ import {
   vectorsOption,
 } from './device-options.js';
 import { duration, TIME_HELP } from './duration.js';
+import { featuresOption } from './features-option.js';
 import { GuestTerminal } from './guest-terminal.js';
 import type { ReloadResult } from './live-reload.js';
 import { type LineContext, makeLog } from './log.js';
@@ -59,6 +61,7 @@ interface Options extends DeviceOptions {
   readonly verbose?: boolean;
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
+  readonly features?: RingFeatures;
 }
 
 /** What the guest prints that waits for a slow reader, UTF-16 units. */
@@ -116,6 +119,7 @@ export function vmCommand(): Command {
     .addOption(metricsOption())
     .option('--verbose', "show the kernel's boot messages too")
     .addOption(pollOption())
+    .addOption(featuresOption())
     .option('--quiet', 'do not show what the devices print');
   return addDeviceOptions(command).action(run);
 }
@@ -206,6 +210,7 @@ async function runGuest(
         ...(transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket }),
         ...(options.vectors !== undefined && { vectors: options.vectors }),
         ...(options.poll !== undefined && { poll: options.poll }),
+        ...(options.features !== undefined && { features: options.features }),
         print: options.quiet ? false : printOf(device.name),
         warn: (line, about) => log.warn({ ...(about?.detail && { detail: about.detail }) }, line),
         monitor: (served, connection) => {

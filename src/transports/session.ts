@@ -17,6 +17,8 @@ export interface Environment {
   warn(line: string, about?: LogContext): void;
   /** Bytes of memory that the connection may share; see `DEFAULT_MAX_MEMORY`. */
   readonly maxMemory?: number | undefined;
+  /** The ring features that are offered; `RING_FEATURES` unless told. */
+  readonly ringFeatures?: bigint | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
   /** Looks at queues instead of waiting for kicks, if that is wished. */

@@ -29,6 +29,8 @@ export interface RunnerPorts {
   readonly print: Print | undefined;
   warn(line: string, about?: LogContext): void;
   readonly monitor?: Monitor | undefined;
+  /** The ring features that are offered; `RING_FEATURES` unless told. */
+  readonly ringFeatures?: bigint | undefined;
   /** Looks at queues after they were kicked, so that the next kick is not needed. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
@@ -113,7 +115,7 @@ export class DeviceRunner {
 
   /** Every feature bit that a driver may accept: the device's and the ring's. */
   get offered(): bigint {
-    return this.device.features | RING_FEATURES;
+    return this.device.features | (this.#ports.ringFeatures ?? RING_FEATURES);
   }
 
   /** The bits that the driver accepted. */

@@ -1,9 +1,9 @@
 import type { GuestAddress } from '../memory/address.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 
-/** Where a split ring's three areas lie in guest memory (VIRTIO 1.3 §2.7). */
+/** Where a ring's three areas lie in guest memory (VIRTIO 1.3 §2.6). */
 export interface RingPlace {
-  /** Descriptors: a power of two, at most what the device offers. */
+  /** Descriptors: at most what the device offers, and a power of two unless RING_PACKED was negotiated. */
   readonly size: number;
   readonly descriptorArea: GuestAddress;
   readonly driverArea: GuestAddress;
@@ -33,7 +33,7 @@ export interface DriverTransport {
   /**
    * Sets a queue up (§4.1.5.1.3): its ring is zeroed, or continues at `base`.
    *
-   * @param base - the next available index, 0..65535; only vhost-user can start from another than 0.
+   * @param base - where it starts, as `Virtqueue.base` says it; only vhost-user can start from another place than that of a fresh ring.
    * @param interrupt - called from the event loop when the device used buffers, or may have.
    * @returns the kick: tells the device that buffers are available. Never blocks, never throws.
    */

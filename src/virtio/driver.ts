@@ -1,8 +1,9 @@
 import { GuestAllocator } from '../memory/guest-allocator.js';
-import { SplitDriverQueue } from '../virtqueue/split/driver.js';
 import { BufferQueue } from './buffer-queue.js';
 import { type DriverTransport, TransportError } from './driver-transport.js';
-import { RING_FEATURES, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from './features.js';
+import { ALL_RING_FEATURES, VIRTIO_F_VERSION_1 } from './features.js';
+import { type RingFeatures, ringFeatureBits } from './ring-features.js';
+import { RingKind } from './ring-kind.js';
 
 /** What a driver wants of its device. */
 export interface DriverOptions {
@@ -14,8 +15,8 @@ export interface DriverOptions {
   readonly queues: number;
   /** The most descriptors for each queue; 128 unless told, or what the device can take if that is less. */
   readonly queueSize?: number;
-  /** Ring features that it can do without: for tests. All that we have unless told. */
-  readonly ringFeatures?: bigint;
+  /** Ring features that it does without, set to `false`, or all those that it takes, as bits. Every one that we have unless told. */
+  readonly ringFeatures?: RingFeatures | bigint;
 }
 
 /** A driver's hold on a device that is ready. */
@@ -58,7 +59,9 @@ export async function openDriver(transport: DriverTransport, options: DriverOpti
 }
 
 async function open(transport: DriverTransport, options: DriverOptions): Promise<Driver> {
-  const { id, queues: count, queueSize = 128, ringFeatures = RING_FEATURES } = options;
+  const { id, queues: count, queueSize = 128, ringFeatures = ALL_RING_FEATURES } = options;
+  const ringBits =
+    typeof ringFeatures === 'bigint' ? ringFeatures : ringFeatureBits(ringFeatures, ALL_RING_FEATURES);
   if (transport.deviceId !== undefined && transport.deviceId !== id) {
     throw new TransportError('REFUSED', `the device has virtio id ${transport.deviceId}, not ${id}`);
   }
@@ -72,28 +75,26 @@ async function open(transport: DriverTransport, options: DriverOptions): Promise
   });
   transport.onFailure(fail);
   await transport.reset();
-  const features =
-    (await transport.offeredFeatures()) & (options.features | ringFeatures | VIRTIO_F_VERSION_1);
+  const features = (await transport.offeredFeatures()) & (options.features | ringBits | VIRTIO_F_VERSION_1);
   if ((features & VIRTIO_F_VERSION_1) === 0n) {
     throw new TransportError('REFUSED', 'the device does not offer VIRTIO_F_VERSION_1 (VIRTIO §6.1)');
   }
   await transport.acceptFeatures(features);
 
+  const kind = new RingKind(features);
   const region = transport.memory.regions[0]!;
   const allocator = new GuestAllocator(region.start, region.view.length);
   for (let index = 0; index < count; index++) {
     const most = await transport.maxQueueSize(index);
     if (most === 0) throw new TransportError('REFUSED', `the device has no queue ${index}`);
-    const ring: ConstructorParameters<typeof BufferQueue>[0] = new SplitDriverQueue({
-      memory: transport.memory,
+    const ring: ConstructorParameters<typeof BufferQueue>[0] = kind.driverQueue(
+      transport.memory,
       allocator,
-      size: Math.min(queueSize, most),
-      eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
-      indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-    });
+      Math.min(queueSize, most),
+    );
     const queue = new BufferQueue(ring, transport.memory, allocator, fail);
     queues.push(queue);
-    queue.kick = await transport.startQueue(index, ring, 0, () => queue.interrupted());
+    queue.kick = await transport.startQueue(index, ring, ring.base, () => queue.interrupted());
   }
   await transport.start();
   return new OpenDriver(transport, features & options.features, queues, failure);

@@ -1,6 +1,6 @@
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { Chain } from './chain.js';
-import { SplitChain, type Starving } from './split/chain.js';
+import { HeldChain, type Starving } from './held-chain.js';
 
 /** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
 export const SEGMENTS_MOST: number = 1 << 20;
@@ -12,17 +12,17 @@ const KEPT_MOST = 16 << 20;
 export class HeldChains {
   readonly #memory: GuestMemory;
   /** One for each head, made when it is first seen. */
-  readonly #chains: (SplitChain | undefined)[];
-  #spare: SplitChain;
+  readonly #chains: (HeldChain | undefined)[];
+  #spare: HeldChain;
   #inFlight = 0;
   #segments = 0;
   #suspended: Starving | undefined;
-  #lastStarved: SplitChain | undefined;
+  #lastStarved: HeldChain | undefined;
 
   constructor(memory: GuestMemory, size: number) {
     this.#memory = memory;
-    this.#chains = new Array<SplitChain | undefined>(size).fill(undefined);
-    this.#spare = new SplitChain(memory, 0);
+    this.#chains = new Array<HeldChain | undefined>(size).fill(undefined);
+    this.#spare = new HeldChain(memory, 0);
   }
 
   get inFlight(): number {
@@ -34,7 +34,7 @@ export class HeldChains {
   }
 
   /** One that nobody holds, to be filled with what the driver made available next. Its head may be found last. */
-  get spare(): SplitChain {
+  get spare(): HeldChain {
     return this.#spare;
   }
 
@@ -48,12 +48,12 @@ export class HeldChains {
    *
    * @returns `undefined` when it would hold more segments than can be.
    */
-  give(): SplitChain | undefined {
+  give(): HeldChain | undefined {
     const chain = this.#spare;
     const segments = this.#segments + chain.segments;
     if (segments > SEGMENTS_MOST) return undefined;
     const { head } = chain;
-    this.#spare = this.#chains[head] ?? new SplitChain(this.#memory, head);
+    this.#spare = this.#chains[head] ?? new HeldChain(this.#memory, head);
     this.#chains[head] = chain;
     this.#segments = segments;
     this.#inFlight += 1;
@@ -68,7 +68,7 @@ export class HeldChains {
   }
 
   /** @throws TypeError when the device does not hold it. */
-  check(chain: Chain): SplitChain {
+  check(chain: Chain): HeldChain {
     const own = this.#chains[chain.head];
     if (own !== chain || !own.inFlight) {
       throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
@@ -77,7 +77,7 @@ export class HeldChains {
   }
 
   /** Takes one back from the device. */
-  takeBack(chain: SplitChain): void {
+  takeBack(chain: HeldChain): void {
     chain.end();
     this.#inFlight -= 1;
     this.#segments -= chain.segments;
@@ -86,7 +86,7 @@ export class HeldChains {
   suspend(): void {
     const suspended = {
       room: KEPT_MOST,
-      starved: (chain: SplitChain) => {
+      starved: (chain: HeldChain) => {
         this.#lastStarved = chain;
       },
     };

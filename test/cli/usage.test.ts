@@ -16,6 +16,11 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['serve test --vhost-user /tmp/x --max-memory lots', /write a size such as 512M, 64G or 4T/],
   ['serve test --vhost-user /tmp/x --metrics 70000', /write a port from 0 to 65535/],
   ['serve test --vhost-user /tmp/x --poll soon', /write a time such as 50us, or none at all/],
+  [
+    'serve test --vhost-user /tmp/x --features packed,inorder',
+    /write some of packed, in-order, event-idx, indirect-desc, with commas between, and no- before/,
+  ],
+  ['vm --device test --exec true --features no-', /write some of packed, in-order/],
   ['vm --device test --exec true --poll 2s', /write a time such as 50us, or none at all/],
   ['serve /no/such.ts --vhost-user /tmp/x', /^virtio-misc: there is no file \/no\/such\.ts$/m],
   ['serve test --vhost-user /no/such/folder/x', /listen at \/no\/such\/folder\/x/],

@@ -1,5 +1,6 @@
 import type { VirtioDevice } from '../../src/virtio/device.js';
 import type { DriverTransport } from '../../src/virtio/driver-transport.js';
+import type { RingFeatures } from '../../src/virtio/ring-features.js';
 
 /** A device and a way to reach it: what every case of the suite runs on. */
 export interface Attached {
@@ -21,8 +22,11 @@ export interface Pairing {
   /**
    * @param make - makes the device, for each front-end anew.
    * @param command - the same device as arguments of `virtio-misc serve`.
+   * @param features - the ring features that it offers; what it offers unless told.
    */
-  attach(make: () => VirtioDevice, command: readonly string[]): Promise<Attached>;
+  attach(make: () => VirtioDevice, command: readonly string[], features?: RingFeatures): Promise<Attached>;
+  /** Ring features that it does not offer, whatever it is told, and why. */
+  readonly never?: { readonly bits: bigint; readonly why: string };
   /** What can't be had on this pairing, by the case's name, and why. */
   readonly without?: Readonly<Record<string, string>>;
 }

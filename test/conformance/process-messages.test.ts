@@ -1,4 +1,4 @@
 import { processPairing } from './process-pairing.js';
 import { runSuite } from './suite.js';
 
-runSuite(processPairing('vfio-user', { shareMemory: false }));
+runSuite(processPairing('vfio-user', { shareMemory: false }), 4);

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { connectVfioUser, connectVhostUser } from '../../src/index.js';
+import { VIRTIO_F_RING_PACKED } from '../../src/virtio/features.js';
+import type { RingFeatures } from '../../src/virtio/ring-features.js';
 import { start } from '../virtio-misc.js';
 import { Lines } from './lines.js';
 import type { Attached, Pairing } from './pairing.js';
@@ -25,10 +27,13 @@ export async function serveProcess(
   transport: 'vhost-user' | 'vfio-user',
   command: readonly string[],
   { shareMemory = true }: ProcessPairingOptions = {},
+  features: RingFeatures = {},
 ): Promise<ServedProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
-  const child = start(['serve', ...command, `--${transport}`, socket, '--log', 'json']);
+  const names = Object.entries(features).map(([name, on]) => `${on ? '' : 'no-'}${kebab(name)}`);
+  const chosen = names.length === 0 ? [] : ['--features', names.join(',')];
+  const child = start(['serve', ...command, `--${transport}`, socket, '--log', 'json', ...chosen]);
   const lines = new Lines();
   createInterface({ input: child.stdout! }).on('line', lines.add);
   const warnings: string[] = [];
@@ -66,6 +71,13 @@ export function processPairing(
   const memory = options.shareMemory === false ? ', memory by messages' : '';
   return {
     name: `${transport}${memory}, device in another process`,
-    attach: (_make, command) => serveProcess(transport, command, options),
+    ...(options.shareMemory === false && {
+      never: { bits: VIRTIO_F_RING_PACKED, why: 'a packed ring is not carried by messages' },
+    }),
+    attach: (_make, command, features) => serveProcess(transport, command, options, features),
   };
+}
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

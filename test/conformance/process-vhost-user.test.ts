@@ -1,4 +1,4 @@
 import { processPairing } from './process-pairing.js';
 import { runSuite } from './suite.js';
 
-runSuite(processPairing('vhost-user'));
+runSuite(processPairing('vhost-user'), 4);

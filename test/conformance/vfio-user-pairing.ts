@@ -2,6 +2,8 @@ import { LinuxOs } from '../../src/linux/linux-os.js';
 import type { Session } from '../../src/transports/session.js';
 import { vfioUser } from '../../src/transports/vfio-user/device/server.js';
 import { openVfioUser } from '../../src/transports/vfio-user/driver/client.js';
+import { VIRTIO_F_RING_PACKED } from '../../src/virtio/features.js';
+import { ringFeatureBits } from '../../src/virtio/ring-features.js';
 import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 
@@ -17,7 +19,10 @@ export interface VfioUserPairing {
 export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUserPairing): Pairing {
   return {
     name,
-    async attach(make) {
+    ...(shareMemory
+      ? {}
+      : { never: { bits: VIRTIO_F_RING_PACKED, why: 'a packed ring is not carried by messages' } }),
+    async attach(make, _command, features = {}) {
       const os = new LinuxOs();
       const lines = new Lines();
       const warnings: string[] = [];
@@ -36,6 +41,7 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
             defer: setImmediate,
             print: lines.add,
             warn: (line: string) => void warnings.push(line),
+            ringFeatures: ringFeatureBits(features),
           };
           sessions.push(start(server, make(), environment, () => {}));
           return openVfioUser(client, environment, { shareMemory });

@@ -4,8 +4,8 @@ import { MappedView } from '../../memory/mapped-view.js';
 import type { VirtioDevice } from '../../virtio/device.js';
 import { DeviceRunner } from '../../virtio/device-runner.js';
 import { type DriverTransport, type RingPlace, TransportError } from '../../virtio/driver-transport.js';
-import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
-import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
+import { VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
+import { RingKind } from '../../virtio/ring-kind.js';
 import type { Environment } from '../session.js';
 import { Bell } from './bell.js';
 
@@ -39,6 +39,7 @@ export class Loopback implements DriverTransport {
       print: environment.print,
       warn: environment.warn,
       monitor: environment.monitor,
+      ringFeatures: environment.ringFeatures,
     });
   }
 
@@ -72,13 +73,8 @@ export class Loopback implements DriverTransport {
     if (ring.size > (await this.maxQueueSize(index))) {
       throw new RangeError(`queue ${index} has no room for ${ring.size} descriptors`);
     }
-    const queue = new SplitDeviceQueue({
-      memory: this.memory,
-      ...ring,
-      base,
-      eventIdx: (this.#runner.features & VIRTIO_F_EVENT_IDX) !== 0n,
-      indirect: (this.#runner.features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-    });
+    const kind = new RingKind(this.#runner.features);
+    const queue = kind.deviceQueue(kind.optionsOf(this.memory, ring, base));
     this.#interrupts[index] = interrupt;
     this.#runner.startQueue(index, queue);
     const kick = (): void => this.#runner.kick(index);

@@ -1,8 +1,8 @@
 import { type GuestAddress, joinAddress } from '../../memory/address.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { MemoryView } from '../../memory/memory-view.js';
+import type { HeldChain } from '../held-chain.js';
 import { INDIRECT_MOST, rangeText, tableCopy } from '../indirect-table.js';
-import type { SplitChain } from '../split/chain.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import {
   OWNER_FLAGS,
@@ -40,7 +40,7 @@ export interface PackedRing {
  * @throws VirtqueueError when the driver broke a rule.
  */
 export function walkPackedChain(
-  chain: SplitChain,
+  chain: HeldChain,
   ring: PackedRing,
   first: number,
   flags: number,

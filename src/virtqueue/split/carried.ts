@@ -6,9 +6,9 @@ import type { MemoryView } from '../../memory/memory-view.js';
 import type { Chain } from '../chain.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { passesEvent } from '../event-index.js';
+import { HeldChain } from '../held-chain.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
-import { SplitChain } from './chain.js';
 import {
   AREA_ALIGNMENT,
   availEventOffset,
@@ -51,7 +51,7 @@ interface Segment {
 interface Crossing {
   readonly head: number;
   /** What the device sees: a copy. */
-  readonly chain: SplitChain;
+  readonly chain: HeldChain;
   readonly bytes: Uint8Array;
   readonly readable: number;
   /** Where the device-writable bytes go. */
@@ -59,6 +59,7 @@ interface Crossing {
   /** Bytes that it takes here. */
   readonly cost: number;
   written: number;
+  finished: boolean;
 }
 
 /** A walk came upon an indirect table that is not here. */
@@ -90,6 +91,8 @@ export class CarriedQueue implements Virtqueue {
   #wanted: [Crossing, readonly Segment[]][] = [];
   #ready: Crossing[] = [];
   #done: Crossing[] = [];
+  /** With IN_ORDER: those that were popped and not done with, oldest first. */
+  #order: Crossing[] = [];
   #inFlight = 0;
   #bytes = 0;
 
@@ -169,6 +172,7 @@ export class CarriedQueue implements Virtqueue {
     const crossing = this.#ready.shift();
     if (crossing === undefined) return undefined;
     this.#inFlight += 1;
+    if (this.#options.inOrder === true) this.#order.push(crossing);
     crossing.chain.start();
     return crossing.chain;
   }
@@ -185,7 +189,9 @@ export class CarriedQueue implements Virtqueue {
     crossing.written = chain.written;
     crossing.chain.end();
     this.#inFlight -= 1;
-    this.#done.push(crossing);
+    crossing.finished = true;
+    if (this.#options.inOrder !== true) this.#done.push(crossing);
+    else while (this.#order[0]?.finished === true) this.#done.push(this.#order.shift()!);
   }
 
   /** @returns `false`: an interrupt comes as an event, when the driver has everything. */
@@ -231,6 +237,7 @@ export class CarriedQueue implements Virtqueue {
     this.#crossings.clear();
     this.#ready = [];
     this.#done = [];
+    this.#order = [];
     this.#inFlight = 0;
   }
 
@@ -372,7 +379,7 @@ export class CarriedQueue implements Virtqueue {
       throw new VirtqueueError('HEAD_IN_FLIGHT', '2.7.13.1', text);
     }
     const { memory } = this.#options;
-    const named = new SplitChain(memory, head);
+    const named = new HeldChain(memory, head);
     walkChain(named, memory, table, this.size, this.#options.indirect, (address, length) => {
       if (known?.view === undefined || known.address !== address || known.length !== length) {
         throw new TableWanted(address, length);
@@ -391,9 +398,18 @@ export class CarriedQueue implements Virtqueue {
     const bytes = new Uint8Array(length);
     const copy = new GuestMemory();
     if (length > 0) copy.add({ start: 0 as GuestAddress, view: new MappedView(bytes.buffer) });
-    const chain = new SplitChain(copy, head);
+    const chain = new HeldChain(copy, head);
     chain.lay(readable, named.writable);
-    const crossing = { head, chain, bytes, readable, writable: named.segmentsOf(true), cost, written: 0 };
+    const crossing = {
+      head,
+      chain,
+      bytes,
+      readable,
+      writable: named.segmentsOf(true),
+      cost,
+      written: 0,
+      finished: false,
+    };
     this.#crossings.set(head, crossing);
     this.#wanted.push([crossing, named.segmentsOf(false)]);
     return crossing;

@@ -1,13 +1,13 @@
-import type { GuestAddress } from '../../memory/address.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { isSuspension, MemoryError } from '../../memory/memory-error.js';
 import type { MemoryView } from '../../memory/memory-view.js';
+import { areaView } from '../area.js';
 import type { Chain } from '../chain.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { passesEvent } from '../event-index.js';
+import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
+import { InOrder } from '../in-order.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
-import { SplitChain, type Starving } from './chain.js';
 import {
   AREA_ALIGNMENT,
   availEventOffset,
@@ -25,12 +25,6 @@ import {
 } from './layout.js';
 import { walkChain } from './walk.js';
 
-/** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
-const SEGMENTS_MOST = 1 << 20;
-
-/** Bytes that are kept for a ring whose memory is out of reach for now; a chain with more begins anew. */
-const KEPT_MOST = 16 << 20;
-
 /**
  * The device's end of a split virtqueue (VIRTIO 1.3 §2.7). The driver may be hostile: each field that it can change is read
  * once, checked and then used, and no answer of this class takes more work than the queue size (or 1024 descriptors) allows.
@@ -45,8 +39,8 @@ export class SplitDeviceQueue implements Virtqueue {
   readonly #eventIdx: boolean;
   readonly #usedEvent: number;
   readonly #availEvent: number;
-  /** One for each head index, made when it is first seen. */
-  readonly #chains: (SplitChain | undefined)[];
+  readonly #held: HeldChains;
+  readonly #inOrder: InOrder | undefined;
 
   #table!: MemoryView;
   #avail!: MemoryView;
@@ -55,8 +49,6 @@ export class SplitDeviceQueue implements Virtqueue {
   #usedWords: Int32Array | undefined;
   #generation = -1;
   #closed = false;
-  #suspended: Starving | undefined;
-  #lastStarved: SplitChain | undefined;
   #broken: VirtqueueError | undefined;
 
   /** The available index as last read and checked. */
@@ -69,8 +61,10 @@ export class SplitDeviceQueue implements Virtqueue {
   #published: number;
   /** Where the used index was at the start; `undefined` once it was published from. */
   #startedAt: number | undefined;
-  #inFlight = 0;
-  #segmentsInFlight = 0;
+  /** With IN_ORDER: what goes into one used element, so far. */
+  #batchHead = 0;
+  #batchWritten = 0;
+  #batchCount = 0;
 
   /**
    * The used index goes on from what the ring itself holds, because that is where the driver looks for the next element,
@@ -94,7 +88,8 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#eventIdx = options.eventIdx;
     this.#usedEvent = usedEventOffset(size);
     this.#availEvent = availEventOffset(size);
-    this.#chains = new Array<SplitChain | undefined>(size).fill(undefined);
+    this.#held = new HeldChains(memory, size);
+    this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
     this.#takeViews();
     this.#availIdx = base;
     this.#seenIdx = base;
@@ -109,7 +104,7 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#held.inFlight;
   }
 
   get base(): number {
@@ -132,46 +127,43 @@ export class SplitDeviceQueue implements Virtqueue {
       return undefined;
     }
     if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
-    const chain = this.#chainOf(this.#readAvail());
+    const head = this.#readAvail();
+    this.#checkHead(head);
+    const { spare } = this.#held;
+    spare.head = head;
     try {
-      walkChain(chain, this.#memory, this.#table, this.size, this.#options.indirect);
+      walkChain(spare, this.#memory, this.#table, this.size, this.#options.indirect);
     } catch (error) {
       if (error instanceof VirtqueueError) this.#broken = error;
       throw error;
     }
-    this.#segmentsInFlight += chain.segments;
-    if (this.#segmentsInFlight > SEGMENTS_MOST) {
-      const text = `over ${SEGMENTS_MOST} descriptors are in flight with chain ${chain.head}`;
-      this.#fail('TOO_MANY_SEGMENTS', '2.7.4.2', text);
+    const chain = this.#held.give();
+    if (chain === undefined) {
+      const text = `over ${SEGMENTS_MOST} descriptors are in flight with chain ${head}`;
+      throw this.#break('TOO_MANY_SEGMENTS', '2.7.4.2', text);
     }
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
-    this.#inFlight += 1;
-    chain.start();
-    // Reading the ring may be what memory was taken away in.
-    if (this.#suspended !== undefined) chain.suspend(this.#suspended);
+    this.#inOrder?.taken(head);
     return chain;
   }
 
   owns(chain: Chain): boolean {
-    return this.#chains[chain.head] === chain;
+    return this.#held.owns(chain);
   }
 
   push(chain: Chain): void {
-    const own = this.#chains[chain.head];
-    if (own !== chain || !own.inFlight) {
-      throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
-    }
+    const own = this.#held.check(chain);
+    const { head, written } = own;
     if (this.#usable()) {
-      this.#writeUsed(own.head, own.written);
-      this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+      if (this.#inOrder === undefined) this.#use(head, written, 1);
+      else this.#finish(this.#inOrder, head, written, written === own.writable);
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
-    own.end();
-    this.#inFlight -= 1;
-    this.#segmentsInFlight -= own.segments;
+    this.#held.takeBack(own);
   }
 
   publish(): boolean {
+    if (this.#batchCount > 0 && this.#usable()) this.#useBatch();
     if (this.#nextUsed === this.#published || !this.#usable()) return false;
     const before = this.#published;
     // Sequentially consistent, both: the elements are there before the index (§2.7.8.2), and the driver's wish is read
@@ -203,37 +195,28 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   suspend(): void {
-    this.#suspended = {
-      room: KEPT_MOST,
-      starved: (chain) => {
-        this.#lastStarved = chain;
-      },
-    };
-    for (const chain of this.#chains) if (chain?.inFlight) chain.suspend(this.#suspended);
+    this.#held.suspend();
   }
 
   resume(): void {
-    this.#suspended = undefined;
-    for (const chain of this.#chains) if (chain?.inFlight) chain.resume();
+    this.#held.resume();
   }
 
   isStarved(chain: Chain): boolean {
-    return this.#chains[chain.head]?.starved === true;
+    return this.#held.isStarved(chain);
   }
 
   get lastStarved(): Chain | undefined {
-    return this.#lastStarved?.starved === true ? this.#lastStarved : undefined;
+    return this.#held.lastStarved;
   }
 
   rewind(chain: Chain): void {
-    this.#chains[chain.head]!.start();
+    this.#held.rewind(chain);
   }
 
   close(): void {
     this.#closed = true;
-    for (const chain of this.#chains) if (chain?.inFlight) chain.end();
-    this.#inFlight = 0;
-    this.#segmentsInFlight = 0;
+    this.#held.end();
   }
 
   /**
@@ -253,7 +236,8 @@ export class SplitDeviceQueue implements Virtqueue {
     return words === undefined ? this.#avail.read16(slot) : (words[slot >> 2]! >>> (8 * (slot & 2))) & 0xffff;
   }
 
-  #writeUsed(head: number, written: number): void {
+  /** Writes a used element, after which come those that the driver takes for used with it. */
+  #use(head: number, written: number, count: number): void {
     const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
     const words = this.#usedWords;
     if (words !== undefined) {
@@ -263,11 +247,31 @@ export class SplitDeviceQueue implements Virtqueue {
       this.#used.write32(slot + VIRTQ_USED_ELEM.id, head);
       this.#used.write32(slot + VIRTQ_USED_ELEM.len, written);
     }
+    this.#nextUsed = (this.#nextUsed + count) & 0xffff;
+  }
+
+  /** With IN_ORDER: uses all that no older one keeps back. */
+  #finish(inOrder: InOrder, head: number, written: number, whole: boolean): void {
+    inOrder.finished(head, written, whole);
+    for (let next = inOrder.next; next >= 0; next = inOrder.next) {
+      this.#batchHead = next;
+      this.#batchWritten = inOrder.writtenOf(next);
+      this.#batchCount += 1;
+      const ends = !inOrder.isWhole(next);
+      inOrder.release();
+      // Of those that are skipped the driver believes that they were written completely (§2.7.9).
+      if (ends) this.#useBatch();
+    }
+  }
+
+  #useBatch(): void {
+    this.#use(this.#batchHead, this.#batchWritten, this.#batchCount);
+    this.#batchCount = 0;
   }
 
   /** Whether the rings may be touched; takes their views anew when guest memory changed. */
   #usable(): boolean {
-    if (this.#closed || this.#broken !== undefined || this.#suspended !== undefined) return false;
+    if (this.#closed || this.#broken !== undefined || this.#held.suspended) return false;
     if (this.#generation === this.#memory.generation) return true;
     try {
       this.#takeViews();
@@ -281,31 +285,14 @@ export class SplitDeviceQueue implements Virtqueue {
 
   #takeViews(): void {
     const { size, descriptorArea, driverArea, deviceArea } = this.#options;
-    this.#table = this.#area('descriptor', descriptorArea, descriptorAreaSize(size));
-    this.#avail = this.#area('driver', driverArea, driverAreaSize(size));
-    this.#used = this.#area('device', deviceArea, deviceAreaSize(size));
+    const { descriptor, driver, device } = AREA_ALIGNMENT;
+    const { memory } = this.#options;
+    this.#table = areaView(memory, 'descriptor', descriptorArea, descriptorAreaSize(size), descriptor, '2.7');
+    this.#avail = areaView(memory, 'driver', driverArea, driverAreaSize(size), driver, '2.7');
+    this.#used = areaView(memory, 'device', deviceArea, deviceAreaSize(size), device, '2.7');
     this.#availWords = this.#avail.words;
     this.#usedWords = this.#used.words;
     this.#generation = this.#memory.generation;
-  }
-
-  #area(name: keyof typeof AREA_ALIGNMENT, address: GuestAddress, length: number): MemoryView {
-    const alignment = AREA_ALIGNMENT[name];
-    try {
-      const view = this.#memory.view(address, length);
-      if (address % alignment !== 0) throw new RangeError('address');
-      // A region can itself begin at an odd place: then no atomic access can be had of it, wherever the area lies.
-      view.load16(0);
-      return view;
-    } catch (error) {
-      if (isSuspension(error)) throw error;
-      if (error instanceof MemoryError) {
-        throw new VirtqueueError('AREA_UNMAPPED', '2.7', `${name} area: ${error.message}`);
-      }
-      if (!(error instanceof RangeError)) throw error;
-      const text = `${name} area 0x${address.toString(16)} is not aligned to ${alignment} bytes`;
-      throw new VirtqueueError('AREA_ALIGNMENT', '2.7', text);
-    }
   }
 
   #moreAvailable(): boolean {
@@ -320,31 +307,27 @@ export class SplitDeviceQueue implements Virtqueue {
     const taken = (this.#nextAvail - this.#published) & 0xffff;
     if (ahead > this.size - taken) {
       const text = `available index ${idx} is ${ahead} ahead of ${this.#nextAvail}, with ${taken} of ${this.size} not handed back`;
-      this.#fail('AVAIL_INDEX', '2.7.6', text);
+      throw this.#break('AVAIL_INDEX', '2.7.6', text);
     }
     this.#availIdx = idx;
     return true;
   }
 
-  /** The chain object of a head that the driver named. */
-  #chainOf(head: number): SplitChain {
+  /** A head that the driver named. */
+  #checkHead(head: number): void {
     if (head >= this.size) {
-      this.#fail('HEAD_INDEX', '2.7.6', `head index ${head} is not below the queue size ${this.size}`);
+      const text = `head index ${head} is not below the queue size ${this.size}`;
+      throw this.#break('HEAD_INDEX', '2.7.6', text);
     }
-    let chain = this.#chains[head];
-    if (chain === undefined) {
-      chain = new SplitChain(this.#memory, head);
-      this.#chains[head] = chain;
-    } else if (chain.inFlight) {
+    if (this.#held.isHeld(head) || this.#inOrder?.isWaiting(head) === true) {
       const text = `head index ${head} was made available again before it was used`;
-      this.#fail('HEAD_IN_FLIGHT', '2.7.13.1', text);
+      throw this.#break('HEAD_IN_FLIGHT', '2.7.13.1', text);
     }
-    return chain;
   }
 
   /** Breaks the queue: every later `pop` throws the same error. */
-  #fail(code: string, section: string, text: string): never {
+  #break(code: string, section: string, text: string): VirtqueueError {
     this.#broken = new VirtqueueError(code, section, text);
-    throw this.#broken;
+    return this.#broken;
   }
 }

@@ -4,6 +4,8 @@ import type { MemoryView } from '../../memory/memory-view.js';
 import { bytesIn } from '../bytes-in.js';
 import type { DriverQueue, DriverQueueOptions, UsedChain } from '../driver-queue.js';
 import { passesEvent } from '../event-index.js';
+import { makeAreas } from '../ring-areas.js';
+import { SentChains } from '../sent-chains.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { placeBuffers, writeDescriptor } from './descriptors.js';
 import {
@@ -23,8 +25,6 @@ import {
   VIRTQ_USED_F_NO_NOTIFY,
 } from './layout.js';
 
-/** So that the two sides don't write to the same line of their caches. */
-const AREA_ALIGNMENT = 64;
 /** Descriptors of the indirect table that each head has; longer chains take descriptors of the ring. */
 const INDIRECT_ENTRIES = 16;
 
@@ -44,7 +44,7 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
   readonly deviceArea: GuestAddress;
   readonly base: number;
   readonly #allocator: GuestAllocator;
-  readonly #allocated: readonly GuestBuffer[];
+  readonly #areas: readonly GuestBuffer[];
   readonly #mask: number;
   readonly #eventIdx: boolean;
   readonly #usedEvent: number;
@@ -55,7 +55,7 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
   readonly #used: MemoryView;
   /** An indirect table for each head, one after the other, or `undefined`. */
   readonly #indirect: MemoryView | undefined;
-  readonly #indirectAddress: number = 0;
+  readonly #indirectAddress: number;
 
   /** By descriptor: the next one of its chain, or of the free ones. */
   readonly #next: Uint16Array;
@@ -64,16 +64,7 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
   /** By head: how many descriptors of the ring the chain has, and the last of them. */
   readonly #count: Uint16Array;
   readonly #last: Uint16Array;
-  /** By head: device-writable bytes of the chain. */
-  readonly #writable: Uint32Array;
-  /** By head: the how-manieth chain ever it is, from 1; 0 when it is not in flight. */
-  readonly #serial: Float64Array;
-  readonly #tokens: (Token | undefined)[];
-
-  /** Chains ever added, published and reaped. */
-  #added = 0;
-  #published = 0;
-  #reaped = 0;
+  readonly #sent: SentChains<Token>;
   #nextAvail: number;
   #publishedAvail: number;
   /** The used index as last read. */
@@ -97,41 +88,25 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
     this.#usedEvent = usedEventOffset(size);
     this.#availEvent = availEventOffset(size);
 
-    const allocated: GuestBuffer[] = [];
-    this.#allocated = allocated;
-    const make = (length: number): GuestBuffer => {
-      const area = allocator.alloc(length, AREA_ALIGNMENT);
-      allocated.push(area);
-      memory.write(area.address, new Uint8Array(length));
-      return area;
-    };
-    try {
-      const descriptors = make(descriptorAreaSize(size));
-      const driver = make(driverAreaSize(size));
-      const device = make(deviceAreaSize(size));
-      this.descriptorArea = descriptors.address;
-      this.driverArea = driver.address;
-      this.deviceArea = device.address;
-      this.#table = memory.view(descriptors.address, descriptors.length);
-      this.#avail = memory.view(driver.address, driver.length);
-      this.#used = memory.view(device.address, device.length);
-      if (options.indirect) {
-        const tables = make(size * INDIRECT_ENTRIES * VIRTQ_DESC_SIZE);
-        this.#indirect = memory.view(tables.address, tables.length);
-        this.#indirectAddress = tables.address;
-      }
-    } catch (error) {
-      for (const area of allocated) allocator.free(area);
-      throw error;
-    }
+    const tables = options.indirect ? [size * INDIRECT_ENTRIES * VIRTQ_DESC_SIZE] : [];
+    const lengths = [descriptorAreaSize(size), driverAreaSize(size), deviceAreaSize(size), ...tables];
+    this.#areas = makeAreas(memory, allocator, lengths);
+    const [descriptors, driver, device, indirect] = this.#areas;
+    const view = (area: GuestBuffer): MemoryView => memory.view(area.address, area.length);
+    this.descriptorArea = descriptors!.address;
+    this.driverArea = driver!.address;
+    this.deviceArea = device!.address;
+    this.#table = view(descriptors!);
+    this.#avail = view(driver!);
+    this.#used = view(device!);
+    this.#indirect = indirect && view(indirect);
+    this.#indirectAddress = indirect?.address ?? 0;
 
     this.#next = Uint16Array.from({ length: size }, (_, i) => i + 1);
     this.#free = size;
     this.#count = new Uint16Array(size);
     this.#last = new Uint16Array(size);
-    this.#writable = new Uint32Array(size);
-    this.#serial = new Float64Array(size);
-    this.#tokens = new Array<Token | undefined>(size).fill(undefined);
+    this.#sent = new SentChains(size, options.inOrder === true, '2.7.8');
 
     this.#nextAvail = base;
     this.#publishedAvail = base;
@@ -145,7 +120,7 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
 
   /** Chains that were added and not reaped yet. */
   get inFlight(): number {
-    return this.#added - this.#reaped;
+    return this.#sent.inFlight;
   }
 
   /** Descriptors that are free. */
@@ -189,10 +164,7 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
     this.#firstFree = this.#next[this.#last[head]!]!;
     this.#free -= needed;
     this.#count[head] = needed;
-    this.#writable[head] = room;
-    this.#tokens[head] = token;
-    this.#added += 1;
-    this.#serial[head] = this.#added;
+    this.#sent.add(head, room, token);
 
     this.#avail.write16(VIRTQ_AVAIL.ring + 2 * (this.#nextAvail & this.#mask), head);
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
@@ -208,7 +180,7 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
     if (this.#nextAvail === this.#publishedAvail || this.#stopped) return false;
     const before = this.#publishedAvail;
     this.#publishedAvail = this.#nextAvail;
-    this.#published = this.#added;
+    this.#sent.publish();
     // Sequentially consistent, both: descriptors and entries are there before the index (§2.7.13.3.1), and the device's
     // wish is read after it (§2.7.13.4.1).
     this.#avail.store16(VIRTQ_AVAIL.idx, this.#publishedAvail);
@@ -227,27 +199,14 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
       if (this.#broken !== undefined) throw this.#broken;
       return undefined;
     }
-    if (this.#usedIdx === this.#nextUsed && !this.#moreUsed()) return undefined;
-    const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
-    const head = this.#used.read32(slot + VIRTQ_USED_ELEM.id);
-    const written = this.#used.read32(slot + VIRTQ_USED_ELEM.len);
-    const serial = head < this.size ? this.#serial[head]! : 0;
-    if (serial === 0 || serial > this.#published) {
-      this.#fail('USED_ID', `used id ${head} at index ${this.#nextUsed} is not with the device`);
-    }
-    if (written > this.#writable[head]!) {
-      const text = `used length ${written} of chain ${head} is more than its ${this.#writable[head]} writable bytes`;
-      this.#fail('USED_LEN', text);
-    }
+    const sent = this.#sent;
+    if (sent.next < 0 && !this.#look()) return undefined;
+    const { next: head, written } = sent;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
-    this.#reaped += 1;
-    const token = this.#tokens[head] as Token;
-    this.#tokens[head] = undefined;
-    this.#serial[head] = 0;
     this.#next[this.#last[head]!] = this.#firstFree;
     this.#firstFree = head;
     this.#free += this.#count[head]!;
-    return { token, written };
+    return { token: sent.take(), written };
   }
 
   /** Tells the device that interrupts are not needed for now (a hint: §2.7.7). */
@@ -266,6 +225,7 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
    */
   enableInterrupts(): boolean {
     if (this.#stopped) return this.#broken !== undefined;
+    if (this.#sent.next >= 0) return true;
     if (this.#eventIdx) this.#avail.store16(this.#usedEvent, this.#nextUsed);
     else this.#avail.store16(VIRTQ_AVAIL.flags, 0);
     // After the store: a device that did not see it yet has its index up already (§2.7.14).
@@ -281,13 +241,8 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
     if (this.#detached) return [];
     this.#detached = true;
     this.#broken = undefined;
-    for (const area of this.#allocated) this.#allocator.free(area);
-    const heads = [...this.#serial.keys()].filter((head) => this.#serial[head] !== 0);
-    heads.sort((a, b) => this.#serial[a]! - this.#serial[b]!);
-    const tokens = heads.map((head) => this.#tokens[head] as Token);
-    this.#tokens.fill(undefined);
-    this.#reaped = this.#added;
-    return tokens;
+    for (const area of this.#areas) this.#allocator.free(area);
+    return this.#sent.takeAll();
   }
 
   get #stopped(): boolean {
@@ -299,11 +254,32 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
     if (this.#detached) throw new TypeError('this queue was detached');
   }
 
+  /** Whether the device used something: it is the next of `#sent` then. */
+  #look(): boolean {
+    if (this.#usedIdx === this.#nextUsed && !this.#moreUsed()) return false;
+    const slot = VIRTQ_USED.ring + VIRTQ_USED_ELEM_SIZE * (this.#nextUsed & this.#mask);
+    const head = this.#used.read32(slot + VIRTQ_USED_ELEM.id);
+    const written = this.#used.read32(slot + VIRTQ_USED_ELEM.len);
+    try {
+      this.#sent.name(head, written);
+    } catch (error) {
+      if (error instanceof VirtqueueError) this.#broken = error;
+      throw error;
+    }
+    // With IN_ORDER one element can stand for many, which the index counts.
+    const ahead = (this.#usedIdx - this.#nextUsed) & 0xffff;
+    if (this.#sent.named > ahead) {
+      const text = `used id ${head} is the last of ${this.#sent.named} chains, and the used index counts ${ahead}`;
+      this.#fail('USED_INDEX', text);
+    }
+    return true;
+  }
+
   #moreUsed(): boolean {
     const idx = this.#used.load16(VIRTQ_USED.idx);
     const ahead = (idx - this.#nextUsed) & 0xffff;
     if (ahead === 0) return false;
-    const most = this.#published - this.#reaped;
+    const most = this.#sent.withDevice;
     if (ahead > most) {
       this.#fail(
         'USED_INDEX',

@@ -1,9 +1,9 @@
 import { type GuestAddress, joinAddress } from '../../memory/address.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { MappedView } from '../../memory/mapped-view.js';
 import type { MemoryView } from '../../memory/memory-view.js';
+import type { HeldChain } from '../held-chain.js';
+import { INDIRECT_MOST, rangeText, tableCopy } from '../indirect-table.js';
 import { VirtqueueError } from '../virtqueue-error.js';
-import type { SplitChain } from './chain.js';
 import {
   VIRTQ_DESC,
   VIRTQ_DESC_F_INDIRECT,
@@ -12,11 +12,6 @@ import {
   VIRTQ_DESC_SIZE,
 } from './layout.js';
 
-/**
- * Descriptors that an indirect table may have on a queue that is smaller than that. §2.7.5.3.1 forbids a driver to go
- * beyond the queue size; drivers do all the same, and QEMU and Linux's vhost take 1024.
- */
-const INDIRECT_MOST = 1024;
 /** Bytes of one chain: `used.len` must be able to say it (§2.7.8). One byte less than §2.7.5.2 allows. */
 const CHAIN_BYTES_MOST = 0xffff_ffff;
 
@@ -34,7 +29,7 @@ const one = new Int32Array(DESC_WORDS);
  * @throws VirtqueueError when the driver broke a rule.
  */
 export function walkChain(
-  chain: SplitChain,
+  chain: HeldChain,
   memory: GuestMemory,
   table: MemoryView,
   size: number,
@@ -94,7 +89,7 @@ export function walkChain(
         // What has words is small enough for an integer, which an index had better be.
         if (words !== undefined) start |= 0;
       } else {
-        view = tableAt?.(address, length) ?? copyOf(memory, address, length);
+        view = tableAt?.(address, length) ?? tableCopy(memory, address, length);
         words = view.words;
         start = 0;
       }
@@ -108,7 +103,11 @@ export function walkChain(
     if (length > 0 && !(address >= homeStart && address + length <= homeEnd)) {
       const region = memory.regionOf(address, length);
       if (region === undefined && !memory.covers(address, length)) {
-        fail('BUFFER_UNMAPPED', '2.7.5', `descriptor ${index} of chain ${head}: ${range(address, length)}`);
+        fail(
+          'BUFFER_UNMAPPED',
+          '2.7.5',
+          `descriptor ${index} of chain ${head}: ${rangeText(address, length)}`,
+        );
       }
       if (region === undefined || segments > 0) together = false;
       else {
@@ -172,15 +171,8 @@ function checkTable(
     fail('INDIRECT_LENGTH', '2.7.5.3.1', text);
   }
   if (!memory.covers(address, length)) {
-    fail('INDIRECT_UNMAPPED', '2.7.5.3', `indirect table of chain ${head}: ${range(address, length)}`);
+    fail('INDIRECT_UNMAPPED', '2.7.5.3', `indirect table of chain ${head}: ${rangeText(address, length)}`);
   }
-}
-
-/** An indirect table that lies across regions, or unaligned: odd, but nothing forbids it. */
-function copyOf(memory: GuestMemory, address: GuestAddress, length: number): MemoryView {
-  const bytes = new Uint8Array(length);
-  memory.read(address, bytes);
-  return new MappedView(bytes.buffer);
 }
 
 /** One descriptor of a table that is not there as words. */
@@ -190,11 +182,6 @@ function copyOfOne(table: MemoryView, at: number): Int32Array {
   one[2] = table.read32(at + VIRTQ_DESC.len);
   one[3] = table.read32(at + VIRTQ_DESC.flags);
   return one;
-}
-
-function range(address: GuestAddress, length: number): string {
-  const where = Number.isNaN(address) ? 'an address above 2^53 - 1' : `0x${address.toString(16)}`;
-  return `${where} + ${length} bytes is not guest memory`;
 }
 
 function fail(code: string, section: string, text: string): never {

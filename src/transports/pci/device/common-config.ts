@@ -15,6 +15,8 @@ export interface CommonConfigEvents {
   generation(): number;
   /** Whether the driver may still change what it accepts. */
   featuresOpen(): boolean;
+  /** Whether RING_PACKED was negotiated. */
+  packed(): boolean;
   /** Whether RING_RESET was negotiated. */
   ringReset(): boolean;
   /** The driver enabled a queue that was not. */
@@ -143,7 +145,7 @@ export class CommonConfig {
       image.setUint16(COMMON.queue_msix_vector, VIRTIO_MSI_NO_VECTOR, true);
       return;
     }
-    image.setUint16(COMMON.queue_size, written ? queue.size : queue.visibleSize, true);
+    image.setUint16(COMMON.queue_size, written ? queue.size : queue.visibleSize(this.#events.packed()), true);
     image.setUint16(COMMON.queue_msix_vector, written ? queue.vector : this.#vector(queue.vector), true);
     image.setUint16(COMMON.queue_enable, queue.enabled ? 1 : 0, true);
     image.setUint16(COMMON.queue_notify_off, this.#queueSelect, true);

@@ -13,6 +13,8 @@ export interface FunctionEnvironment {
   readonly print: Print | undefined;
   /** A line about what the driver or the device did wrong. */
   warn(line: string, about?: LogContext): void;
+  /** The ring features that are offered; `RING_FEATURES` unless told. */
+  readonly ringFeatures?: bigint | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
   /** Looks at queues instead of waiting for kicks, if that is wished. */

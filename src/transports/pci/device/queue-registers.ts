@@ -23,12 +23,13 @@ export class QueueRegisters {
   }
 
   /** The size as a driver may see it: what it wrote, if that can be (§4.1.4.3.1). */
-  get visibleSize(): number {
-    return this.sizeValid ? this.size : this.max;
+  visibleSize(packed: boolean): number {
+    return this.isSizeValid(packed) ? this.size : this.max;
   }
 
-  get sizeValid(): boolean {
-    return this.size > 0 && this.size <= this.max && (this.size & (this.size - 1)) === 0;
+  /** @param packed - RING_PACKED was negotiated, and any size will do (§4.1.4.3.2). */
+  isSizeValid(packed: boolean): boolean {
+    return this.size > 0 && this.size <= this.max && (packed || (this.size & (this.size - 1)) === 0);
   }
 
   get descriptorArea(): GuestAddress {

@@ -4,15 +4,10 @@ import { isSuspension, MemoryError } from '../../../memory/memory-error.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
 import { FeatureError } from '../../../virtio/feature-error.js';
-import {
-  VIRTIO_F_EVENT_IDX,
-  VIRTIO_F_INDIRECT_DESC,
-  VIRTIO_F_RING_RESET,
-  VIRTIO_F_VERSION_1,
-} from '../../../virtio/features.js';
+import { VIRTIO_F_RING_PACKED, VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
+import { RingKind } from '../../../virtio/ring-kind.js';
 import type { DeviceQueueOptions } from '../../../virtqueue/device-queue-options.js';
 import { CarriedQueue } from '../../../virtqueue/split/carried.js';
-import { SplitDeviceQueue } from '../../../virtqueue/split/device.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import * as virtio from '../virtio-pci.js';
 import { CommonConfig } from './common-config.js';
@@ -49,6 +44,7 @@ export class VirtioRegisters {
   /** Queues whose kick the host has still to perform. */
   readonly #kicked = new Set<number>();
   #status = 0;
+  #kind = new RingKind(0n);
   #ringReset = false;
   /** Whether the function is a bus master, and whether the driver wants it to be. */
   #master = false;
@@ -74,6 +70,7 @@ export class VirtioRegisters {
       warn: (line, about) => environment.warn(line, about),
       monitor: environment.monitor,
       poll: environment.poll,
+      ringFeatures: environment.ringFeatures,
     });
     this.#runner.suspend();
     this.#kicks = device.queues.map((_, index) => () => {
@@ -81,7 +78,8 @@ export class VirtioRegisters {
       this.#kick(index);
     });
     this.#common = new CommonConfig(device.queues, {
-      offered: () => this.#runner.offered | VIRTIO_F_RING_RESET,
+      offered: () => this.#offered,
+      packed: () => this.#kind.packed,
       vectors,
       // A driver polls for 0 after a reset (§4.1.4.3.2), so an idle device must not show it before it is done either.
       readStatus: () => (this.#resetting ? this.#status || virtio.VIRTIO_CONFIG_S_ACKNOWLEDGE : this.#status),
@@ -160,6 +158,7 @@ export class VirtioRegisters {
     this.#ports.interrupts.reset();
     this.#unplaced.clear();
     this.#status = 0;
+    this.#kind = new RingKind(0n);
     this.#ringReset = false;
     this.#resetting = false;
   }
@@ -240,6 +239,12 @@ export class VirtioRegisters {
     });
   }
 
+  /** Packed rings are served in memory that is shared only: nothing carries them. */
+  get #offered(): bigint {
+    const offered = this.#runner.offered | VIRTIO_F_RING_RESET;
+    return this.#ports.host.distant?.() === undefined ? offered : offered & ~VIRTIO_F_RING_PACKED;
+  }
+
   /** Whether the device can work with what the driver accepts (§3.1.1 step 5); says why when it can't. */
   #acceptFeatures(): boolean {
     const features = this.#common.driverFeatures;
@@ -248,6 +253,7 @@ export class VirtioRegisters {
       return false;
     }
     try {
+      if ((features & ~this.#offered) !== 0n) throw new FeatureError(features, this.#offered);
       this.#runner.accept(features & ~VIRTIO_F_RING_RESET);
     } catch (error) {
       if (!(error instanceof FeatureError)) throw error;
@@ -255,6 +261,7 @@ export class VirtioRegisters {
       return false;
     }
     this.#ringReset = (features & VIRTIO_F_RING_RESET) !== 0n;
+    this.#kind = new RingKind(features);
     return true;
   }
 
@@ -286,26 +293,20 @@ export class VirtioRegisters {
 
   #placeRing(index: number): void {
     const queue = this.#common.queues[index]!;
-    const features = this.#runner.features;
+    const kind = this.#kind;
     try {
-      if (!queue.sizeValid) {
-        const text = `queue size ${queue.size} is no power of two in 1..${queue.max}`;
+      if (!queue.isSizeValid(kind.packed)) {
+        const text = `queue size ${queue.size} is ${kind.packed ? 'not' : 'no power of two'} in 1..${queue.max}`;
         throw new VirtqueueError('QUEUE_SIZE', '4.1.4.3.2', text);
       }
-      const ring = {
-        memory: this.#ports.memory,
-        size: queue.size,
-        descriptorArea: queue.descriptorArea,
-        driverArea: queue.driverArea,
-        deviceArea: queue.deviceArea,
-        base: 0,
-        eventIdx: (features & VIRTIO_F_EVENT_IDX) !== 0n,
-        indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-      };
+      const ring = kind.optionsOf(this.#ports.memory, queue);
       const distant = this.#ports.host.distant?.();
+      if (distant !== undefined && kind.packed) {
+        throw new VirtqueueError('RING_DISTANT', '2.8', 'a packed ring has to lie in memory that is shared');
+      }
       this.#runner.startQueue(
         index,
-        distant === undefined ? new SplitDeviceQueue(ring) : this.#carry(index, ring, distant),
+        distant === undefined ? kind.deviceQueue(ring) : this.#carry(index, ring, distant),
       );
     } catch (error) {
       if (isSuspension(error)) {

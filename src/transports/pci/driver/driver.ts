@@ -1,5 +1,6 @@
 import type { GuestMemory } from '../../../memory/guest-memory.js';
 import { type DriverTransport, type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
+import { RingKind } from '../../../virtio/ring-kind.js';
 import * as pci from '../pci-registers.js';
 import * as virtio from '../virtio-pci.js';
 import { CommonRegisters } from './common-registers.js';
@@ -47,6 +48,7 @@ class PciDriver implements DriverTransport {
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
   #closed = false;
+  #kind = new RingKind(0n);
 
   constructor(platform: PciPlatform, memory: GuestMemory, found: ProbedFunction) {
     this.name = platform.name;
@@ -105,6 +107,7 @@ class PciDriver implements DriverTransport {
   }
 
   async acceptFeatures(features: bigint): Promise<void> {
+    this.#kind = new RingKind(features);
     for (let window = 0; window < virtio.FEATURE_WINDOWS; window++) {
       const word = Number((features >> BigInt(32 * window)) & 0xffff_ffffn);
       // An older device has no window for the upper ones.
@@ -125,14 +128,14 @@ class PciDriver implements DriverTransport {
     if (index >= this.#queues) return 0;
     await this.#common.write('queue_select', 2, index);
     const size = await this.#common.read('queue_size', 2);
-    if ((size & (size - 1)) !== 0 || size > 0x8000) {
+    if (size !== 0 && !this.#kind.isSize(size)) {
       throw new TransportError('PROTOCOL', `queue ${index} has ${size} descriptors (VIRTIO §2.7)`);
     }
     return size;
   }
 
   async startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void> {
-    if (base !== 0) throw new RangeError('a ring starts from 0 over PCI');
+    if (base !== this.#kind.freshBase) throw new RangeError('a ring starts from its beginning over PCI');
     await this.#common.write('queue_select', 2, index);
     if ((await this.#common.read('queue_enable', 2)) !== 0) {
       throw new TransportError('PROTOCOL', `queue ${index} is enabled already (VIRTIO §4.1.4.3.1)`);

@@ -1,4 +1,5 @@
 import type { GuestAddress } from '../../../memory/address.js';
+import type { DistantMemory } from '../../../memory/distant-memory.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
@@ -7,6 +8,16 @@ import type { PciOptions } from '../device/pci-host.js';
 import { VirtioPciFunction } from '../device/virtio-function.js';
 import * as pci from '../pci-registers.js';
 import * as virtio from '../virtio-pci.js';
+
+/** What a bench may be told beside what the function is. */
+export interface FunctionBenchOptions {
+  /** The polite driver has a packed ring. */
+  readonly packed?: boolean;
+  /** What the device offers. */
+  readonly ringFeatures?: bigint;
+  /** Memory that can only be asked for. */
+  readonly distant?: DistantMemory;
+}
 
 /** A function on the bench: its registers by name, a fake clock, and all that it does to its host to be looked at. */
 export class FunctionBench {
@@ -28,8 +39,13 @@ export class FunctionBench {
   readonly #work: (() => void)[] = [];
 
   /** The function decodes memory and I/O and masters the bus from the start. */
-  constructor(device: VirtioDevice, options: PciOptions = {}, size = 8) {
-    this.driver = new PoliteDriver({ size, eventIdx: false, indirect: false });
+  constructor(
+    device: VirtioDevice,
+    options: PciOptions = {},
+    size = 8,
+    { packed = false, ringFeatures, distant }: FunctionBenchOptions = {},
+  ) {
+    this.driver = new PoliteDriver({ size, packed, eventIdx: false, indirect: false });
     this.function = new VirtioPciFunction(
       device,
       this.driver.memory,
@@ -38,6 +54,7 @@ export class FunctionBench {
         defer: (callback) => void this.#deferred.push(callback),
         print: (line) => void this.lines.push(line),
         warn: (line) => void this.warnings.push(line),
+        ringFeatures,
       },
       {
         raise: (vector) => void this.raised.push(vector),
@@ -49,6 +66,7 @@ export class FunctionBench {
           this.#work.push(work);
           if (!this.held) this.perform();
         },
+        ...(distant !== undefined && { distant: () => distant }),
       },
       options,
     );

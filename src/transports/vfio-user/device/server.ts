@@ -103,6 +103,7 @@ class ServerSession implements Session {
         },
         monitor: environment.monitor,
         poll: environment.poll,
+        ringFeatures: environment.ringFeatures,
       },
       {
         raise: (vector) => this.#irqs.raise(vector),

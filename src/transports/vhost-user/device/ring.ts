@@ -1,10 +1,5 @@
 import type { RingPlace } from '../../../virtio/driver-transport.js';
-import {
-  descriptorAreaSize,
-  deviceAreaSize,
-  driverAreaSize,
-  isQueueSize,
-} from '../../../virtqueue/split/layout.js';
+import type { RingKind } from '../../../virtio/ring-kind.js';
 import type { EventPort } from '../../ports.js';
 import type { VringAddress } from '../payloads.js';
 import type { MemoryTable } from './memory-table.js';
@@ -16,8 +11,8 @@ export class Ring {
   /** Descriptors; 0 until told. */
   size = 0;
   addresses: VringAddress | undefined;
-  /** The next available index to serve from, 0..65535. */
-  base = 0;
+  /** Where to serve from, as `Virtqueue.base` says it: where a fresh ring starts unless told. */
+  base: number | undefined;
   /** From SET_VRING_KICK to GET_VRING_BASE. */
   started = false;
   enabled = false;
@@ -39,7 +34,7 @@ export class Ring {
 
   /** @throws Refusal when the front-end did not tell all about it. */
   checkConfigured(table: MemoryTable): void {
-    if (!isQueueSize(this.size)) throw new Refusal(`ring ${this.index} was given no size`);
+    if (this.size === 0) throw new Refusal(`ring ${this.index} was given no size`);
     if (this.addresses === undefined) throw new Refusal(`ring ${this.index} was given no addresses`);
     if (table.memory.regions.length === 0) throw new Refusal('there is no memory');
   }
@@ -49,14 +44,15 @@ export class Ring {
    *
    * @throws Refusal when the front-end did not tell, or they are not there.
    */
-  place(table: MemoryTable): RingPlace {
+  place(table: MemoryTable, kind: RingKind): RingPlace {
     this.checkConfigured(table);
     const { size, addresses } = this as { size: number; addresses: VringAddress };
+    const bytes = kind.areaSizes(size);
     return {
       size,
-      descriptorArea: table.translate(addresses.descriptor, descriptorAreaSize(size)),
-      driverArea: table.translate(addresses.available, driverAreaSize(size)),
-      deviceArea: table.translate(addresses.used, deviceAreaSize(size)),
+      descriptorArea: table.translate(addresses.descriptor, bytes.descriptor),
+      driverArea: table.translate(addresses.available, bytes.driver),
+      deviceArea: table.translate(addresses.used, bytes.device),
     };
   }
 
@@ -75,9 +71,9 @@ export class Ring {
   }
 
   /** Whether it can't be the ring that was stopped before: it is another driver's, or the same driver's after a reset. */
-  isFresh(table: MemoryTable): boolean {
+  isFresh(table: MemoryTable, kind: RingKind): boolean {
     if (this.#place === undefined || this.#stoppedAt === undefined) return false;
-    return this.base !== this.#stoppedAt || !this.#isInPlace(this.#place, table);
+    return this.base !== this.#stoppedAt || !this.#isInPlace(this.#place, table, kind);
   }
 
   /** Forgets where it ran, and what its driver set up. Its call and error events stay: front-ends hand them over once. */
@@ -85,7 +81,7 @@ export class Ring {
     this.started = false;
     this.enabled = false;
     this.live = false;
-    this.base = 0;
+    this.base = undefined;
     this.#place = undefined;
     this.#stoppedAt = undefined;
     this.kick?.close();
@@ -98,9 +94,9 @@ export class Ring {
     this.err?.close();
   }
 
-  #isInPlace(before: RingPlace, table: MemoryTable): boolean {
+  #isInPlace(before: RingPlace, table: MemoryTable, kind: RingKind): boolean {
     try {
-      const now = this.place(table);
+      const now = this.place(table, kind);
       return (
         now.size === before.size &&
         now.descriptorArea === before.descriptorArea &&

@@ -1,9 +1,8 @@
 import type { Alarm } from '../../../virtio/clock.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
-import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from '../../../virtio/features.js';
-import { SplitDeviceQueue } from '../../../virtqueue/split/device.js';
-import { isQueueSize, MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
+import { RingKind } from '../../../virtio/ring-kind.js';
+import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
@@ -39,6 +38,7 @@ export class VhostDevice {
   readonly #environment: Environment;
   readonly #events: VhostDeviceEvents;
   #features = 0n;
+  #kind = new RingKind(0n);
   #featuresRefused = false;
   #draining: Alarm | undefined;
   #polling: Alarm | undefined;
@@ -60,6 +60,7 @@ export class VhostDevice {
       warn: environment.warn,
       monitor: environment.monitor,
       poll: environment.poll,
+      ringFeatures: environment.ringFeatures,
     });
   }
 
@@ -104,6 +105,7 @@ export class VhostDevice {
     this.#runner.accept(features);
     this.#featuresRefused = false;
     this.#features = features;
+    this.#kind = new RingKind(features);
     if ((bits & F_PROTOCOL_FEATURES) !== 0n) return;
     for (const ring of this.#rings) ring.enabled = true;
     for (const ring of this.#rings) this.#update(ring);
@@ -113,10 +115,11 @@ export class VhostDevice {
   setSize(index: number, size: number): void {
     const ring = this.#ring(index);
     const { name, sizeLimit: most = MAX_QUEUE_SIZE } = this.#runner.device.queues[index]!;
-    if (!isQueueSize(size) || size > most) {
-      throw new Refusal(
-        `ring ${index} (${name}) has a power of two of descriptors, at most ${most}, not ${size}`,
-      );
+    if (!this.#kind.isSize(size) || size > most) {
+      const text = this.#kind.packed
+        ? `1 to ${most} descriptors`
+        : `a power of two of descriptors, at most ${most}`;
+      throw new Refusal(`ring ${index} (${name}) has ${text}, not ${size}`);
     }
     if (ring.live && ring.size !== size)
       throw new Refusal(`ring ${index} runs with ${ring.size} descriptors`);
@@ -137,8 +140,10 @@ export class VhostDevice {
   setBase(index: number, base: number): void {
     const ring = this.#ring(index);
     if (ring.live) throw new Refusal(`ring ${index} runs`);
-    if (base > 0xffff) throw new Refusal(`ring ${index} can't start from ${base}, more than 16 bits`);
-    ring.base = base;
+    if (base > 0xffff && !this.#kind.packed) {
+      throw new Refusal(`ring ${index} can't start from ${base}, more than 16 bits`);
+    }
+    ring.base = this.#kind.packed ? wholeBase(base) : base;
   }
 
   /** SET_VRING_KICK: the ring starts. Without an event it is polled. */
@@ -188,7 +193,7 @@ export class VhostDevice {
     ring.kick?.close();
     ring.kick = undefined;
     if (!ring.live) {
-      stopped(ring.base);
+      stopped(ring.base ?? this.#kind.freshBase);
       return;
     }
     const alarm = this.#environment.clock.alarm(() => {
@@ -201,9 +206,10 @@ export class VhostDevice {
       if (this.#draining !== alarm) return;
       this.#draining = undefined;
       alarm.close();
-      ring.stopped(this.#runner.stopQueue(index) ?? ring.base);
+      const base = this.#runner.stopQueue(index) ?? ring.base ?? this.#kind.freshBase;
+      ring.stopped(base);
       if (!this.#rings.some((other) => other.live)) this.#runner.pause();
-      stopped(ring.base);
+      stopped(base);
     };
     this.#draining = alarm;
     alarm.set(this.#environment.clock.now() + DRAIN_TIMEOUT);
@@ -296,19 +302,13 @@ export class VhostDevice {
       throw error;
     }
     const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
-    if (suspended && this.#rings.some((other) => other.started && other.isFresh(this.table))) {
+    if (suspended && this.#rings.some((other) => other.started && other.isFresh(this.table, this.#kind))) {
       this.#runner.reset();
       this.#runner.accept(this.#features);
     }
     try {
-      const place = ring.place(this.table);
-      const queue = new SplitDeviceQueue({
-        memory: this.table.memory,
-        ...place,
-        base: ring.base,
-        eventIdx: (this.#features & VIRTIO_F_EVENT_IDX) !== 0n,
-        indirect: (this.#features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-      });
+      const place = ring.place(this.table, this.#kind);
+      const queue = this.#kind.deviceQueue(this.#kind.optionsOf(this.table.memory, place, ring.base));
       this.#runner.startQueue(ring.index, queue);
       ring.ran(place);
     } catch (error) {
@@ -326,4 +326,12 @@ export class VhostDevice {
     });
     this.#polling.set(this.#environment.clock.now() + POLL_INTERVAL);
   }
+}
+
+/**
+ * The places of a packed ring that a front-end names. Some name the next available one only, and leave the 16 bits above zero: a used one
+ * that could not be at the same time, or only with a whole ring in flight, which nobody could ever go on from.
+ */
+function wholeBase(base: number): number {
+  return base > 0x7fff && base <= 0xffff ? (base | (base << 16)) >>> 0 : base;
 }

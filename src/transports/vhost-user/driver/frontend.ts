@@ -2,6 +2,7 @@ import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { Clock } from '../../../virtio/clock.js';
 import { type DriverTransport, type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
+import { VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
 import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
 import { CONFIG, F_PROTOCOL_FEATURES, MAX_CONFIG_SIZE, PROTOCOL_F, REQUEST } from '../messages.js';
 import * as payloads from '../payloads.js';
@@ -59,6 +60,8 @@ export class VhostUserFrontend implements DriverTransport {
   readonly #queues = new Map<number, Queue>();
   #hasMemory = false;
   #configGeneration = 0;
+  /** RING_PACKED was accepted. */
+  #packed = false;
   #configChanged: () => void = () => {};
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
@@ -121,6 +124,7 @@ export class VhostUserFrontend implements DriverTransport {
 
   async acceptFeatures(features: bigint): Promise<void> {
     await this.#peer.greet();
+    this.#packed = (features & VIRTIO_F_RING_PACKED) !== 0n;
     const bits = features | (this.#peer.features & F_PROTOCOL_FEATURES);
     await this.#peer.command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
     if (this.#peer.has(PROTOCOL_F.STATUS)) {
@@ -197,7 +201,7 @@ export class VhostUserFrontend implements DriverTransport {
   /**
    * Stops a queue after the device finished what is in flight; `startQueue` and `start` let it go on.
    *
-   * @returns the base to start it from, 0..65535.
+   * @returns the base to start it from.
    */
   async stopQueue(index: number): Promise<number> {
     const queue = this.#queues.get(index);
@@ -212,7 +216,8 @@ export class VhostUserFrontend implements DriverTransport {
     if (reply.byteLength === 0) {
       throw new TransportError('REFUSED', `the back-end does not stop queue ${index}`);
     }
-    queue.base = payloads.decodeVringState(reply).num & 0xffff;
+    const { num } = payloads.decodeVringState(reply);
+    queue.base = this.#packed ? num : num & 0xffff;
     return queue.base;
   }
 

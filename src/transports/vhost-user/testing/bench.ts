@@ -3,6 +3,8 @@ import { GuestAllocator } from '../../../memory/guest-allocator.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
+import type { DriverQueue } from '../../../virtqueue/driver-queue.js';
+import { PackedDriverQueue } from '../../../virtqueue/packed/driver.js';
 import { SplitDriverQueue } from '../../../virtqueue/split/driver.js';
 import type { EventPort, Mapping } from '../../ports.js';
 import type { Session } from '../../session.js';
@@ -19,7 +21,7 @@ export const MEMORY_SIZE: number = 1 << 20;
 
 /** What differs from a ring that starts for the first time. */
 export interface RingOptions {
-  /** 0 unless told. */
+  /** Where the ring begins unless told. */
   readonly base?: number;
 }
 
@@ -38,7 +40,8 @@ export class Bench {
   readonly #mapping: Mapping;
   readonly #events: EventPort[] = [];
 
-  constructor(device: VirtioDevice) {
+  /** @param ringFeatures - what the device offers. */
+  constructor(device: VirtioDevice, ringFeatures?: bigint) {
     const { channel, fd } = this.os.createChannel();
     this.frontend = new RawFrontend(channel, this.os);
     const { fd: memoryFd, mapping } = this.os.createMemory('bench', MEMORY_SIZE);
@@ -51,6 +54,7 @@ export class Bench {
       defer: this.os.defer,
       print: () => {},
       warn: (line: string) => void this.warnings.push(line),
+      ringFeatures,
     };
     this.session = serveVhostUser(this.os.adoptChannel(fd), device, environment, (error) => {
       this.ended = { error };
@@ -83,14 +87,19 @@ export class Bench {
 
   /** A ring in the bench's memory, with events of its own. */
   ring(index: number, size = 8, base = 0): BenchRing {
-    const queue = new SplitDriverQueue<number>({
-      memory: this.memory,
-      allocator: this.allocator,
-      size,
-      base,
-      eventIdx: false,
-      indirect: false,
-    });
+    return this.#ring(index, new SplitDriverQueue<number>({ ...this.#options(size), base }));
+  }
+
+  /** A packed ring, likewise. */
+  packedRing(index: number, size: number): BenchRing {
+    return this.#ring(index, new PackedDriverQueue<number>(this.#options(size)));
+  }
+
+  #options(size: number) {
+    return { memory: this.memory, allocator: this.allocator, size, eventIdx: false, indirect: false };
+  }
+
+  #ring(index: number, queue: DriverQueue<number>): BenchRing {
     const ring = new BenchRing(this, index, queue);
     this.#events.push(ring.kick, ring.call, ring.err);
     return ring;
@@ -109,13 +118,13 @@ export class Bench {
 /** One ring of a bench, the driver's and the front-end's half of it. */
 export class BenchRing {
   readonly index: number;
-  readonly queue: SplitDriverQueue<number>;
+  readonly queue: DriverQueue<number>;
   readonly kick: FakeEvent;
   readonly call: FakeEvent;
   readonly err: FakeEvent;
   readonly #bench: Bench;
 
-  constructor(bench: Bench, index: number, queue: SplitDriverQueue<number>) {
+  constructor(bench: Bench, index: number, queue: DriverQueue<number>) {
     this.#bench = bench;
     this.index = index;
     this.queue = queue;

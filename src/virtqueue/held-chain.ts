@@ -1,8 +1,8 @@
-import type { GuestAddress } from '../../memory/address.js';
-import type { GuestMemory } from '../../memory/guest-memory.js';
-import { isSuspension, MemoryError } from '../../memory/memory-error.js';
-import type { MemoryView } from '../../memory/memory-view.js';
-import type { Chain } from '../chain.js';
+import type { GuestAddress } from '../memory/address.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import { isSuspension, MemoryError } from '../memory/memory-error.js';
+import type { MemoryView } from '../memory/memory-view.js';
+import type { Chain } from './chain.js';
 
 /** Segments that a chain has room for from the start, and (below) keeps room for between two uses. */
 const FEW = 4;
@@ -13,7 +13,7 @@ export interface Starving {
   /** Bytes that may still be kept, for all chains together. */
   room: number;
   /** Hears of a chain that can't go on. */
-  starved(chain: SplitChain): void;
+  starved(chain: HeldChain): void;
 }
 
 /** What is to be written when memory can be reached again, and where: a segment, and a byte in it. */
@@ -24,10 +24,10 @@ interface LateWrite {
 }
 
 /**
- * A chain of a split virtqueue. There is one object per head index, used again and again: `fill`, `start` and
+ * A chain that a device can hold, of a ring of any layout. Its object is used again and again: `fill`, `start` and
  * `end` are the queue's; the device sees it as a `Chain` only.
  */
-export class SplitChain implements Chain {
+export class HeldChain implements Chain {
   head: number;
   readonly #memory: GuestMemory;
   /** Where its segments are, for `walkChain` to fill. */

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import type { GuestAddress } from '../../memory/address.js';
-import { MappedView } from '../../memory/mapped-view.js';
-import { MemoryError } from '../../memory/memory-error.js';
-import type { MemoryView } from '../../memory/memory-view.js';
-import { PoliteDriver } from '../testing/polite-driver.js';
-import { SplitDeviceQueue } from './device.js';
+import type { GuestAddress } from '../memory/address.js';
+import { MappedView } from '../memory/mapped-view.js';
+import { MemoryError } from '../memory/memory-error.js';
+import type { MemoryView } from '../memory/memory-view.js';
+import { SplitDeviceQueue } from './split/device.js';
+import { PoliteDriver } from './testing/polite-driver.js';
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
 
