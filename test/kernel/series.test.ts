@@ -52,6 +52,9 @@ async function boot(tree: string, folder: string): Promise<readonly string[]> {
       files: [
         { path: '/test/virtio_misc.sh', content: { source: path.join(tree, SELFTESTS, 'virtio_misc.sh') } },
       ],
+      // KUnit comes before there is a sign of life.
+      bootTimeout: 900_000,
+      silence: 900_000,
       timeout: 900_000,
       onConsole: (line) => console.push(line),
     }).finished;
