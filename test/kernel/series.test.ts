@@ -16,7 +16,7 @@ import { findLinuxSource, type SourceVersion, unpackLinuxSource } from '../../sr
 import { progressTo } from '../../src/vm/progress.js';
 import { findQemu } from '../../src/vm/qemu.js';
 import { run } from '../../src/vm/run.js';
-import { SPLAT } from './debug-guest.js';
+import { CHECKED, SPLAT } from './debug-guest.js';
 
 // guest/linux as patches: they apply, pass checkpatch, build with W=1, and pass their own tests in the kernel that they made.
 
@@ -56,7 +56,10 @@ async function boot(tree: string, folder: string): Promise<readonly string[]> {
       bootTimeout: 900_000,
       silence: 900_000,
       timeout: 900_000,
-      onConsole: (line) => console.push(line),
+      onConsole: (line) => {
+        console.push(line);
+        CHECKED.onConsole(line);
+      },
     }).finished;
     assert.equal(exitCode, 0, console.join('\n'));
   } finally {
