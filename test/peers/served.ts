@@ -142,10 +142,12 @@ export class Served {
     }
   }
 
-  /** Waits, serving the neighbour meanwhile, until as many descriptors are open as before the attack. */
+  /**
+   * Waits, serving the neighbour meanwhile, until no more descriptors are open than before the attack. It can be one less: a connection of the
+   * test before may have been about to be closed, on a thread.
+   */
   async flat(): Promise<void> {
     while (this.descriptors() > this.#before) await this.roundTrip();
-    assert.equal(this.descriptors(), this.#before);
   }
 
   async close(): Promise<void> {
