@@ -7,6 +7,8 @@ import { Loopback } from './transports/loopback/loopback.js';
 import type { Channel } from './transports/ports.js';
 import { openVfioUser, type VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user/driver/frontend.js';
+import type { Abortable } from './virtio/abortable.js';
+import { aFunction, checkOptions } from './virtio/check-options.js';
 import type { VirtioDevice } from './virtio/device.js';
 import type { DriverTransport } from './virtio/driver-transport.js';
 import { EventLoopClock } from './virtio/event-loop-clock.js';
@@ -33,8 +35,9 @@ async function dial(
  */
 export async function connectVhostUser(
   path: string,
-  options: FrontendOptions = {},
+  { signal, ...options }: FrontendOptions & Abortable = {},
 ): Promise<DriverTransport> {
+  signal?.throwIfAborted();
   const { channel, environment } = await dial(path);
   return new VhostUserFrontend(channel, environment, options);
 }
@@ -48,6 +51,7 @@ export async function connectVfioUser(
   path: string,
   options: VfioUserClientOptions = {},
 ): Promise<DriverTransport> {
+  options.signal?.throwIfAborted();
   const { channel, environment } = await dial(path);
   return openVfioUser(channel, environment, options);
 }
@@ -73,6 +77,11 @@ export interface LoopbackOptions {
  * @param device - what makes it, such as `virtioMisc()`, or the device itself.
  */
 export function loopback(device: MakeDevice | VirtioDevice, options: LoopbackOptions = {}): DriverTransport {
+  checkOptions(options, 'loopback', {
+    memorySize: (value) => (typeof value === 'number' ? undefined : 'a number of bytes'),
+    print: (value) => (value === false || typeof value === 'function' ? undefined : 'a function or false'),
+    warn: aFunction,
+  });
   const warn = options.warn ?? toStderr;
   const write = (line: string, about: LogContext): void => warn(line, about);
   const failures = new FailureLines(processLimiter(write), write);

@@ -1,6 +1,7 @@
 // The package's public entry point.
 
 export { connectVfioUser, connectVhostUser, type LoopbackOptions, loopback } from './connect.js';
+export type { ServedConnection } from './connections.js';
 export { type MiscOptions, virtioMisc } from './devices/misc/device.js';
 export { MiscDriver, type Timer, type TimerCallback, type TimerTimes } from './devices/misc/driver.js';
 export { MiscError, type MiscErrorCode } from './devices/misc/misc-error.js';
@@ -16,6 +17,7 @@ export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 export type { FrontendOptions } from './transports/vhost-user/driver/frontend.js';
 export { ProtocolError, type ProtocolErrorCode } from './transports/vhost-user/protocol-error.js';
+export type { Abortable } from './virtio/abortable.js';
 export { array } from './virtio/array.js';
 export { BufferQueue } from './virtio/buffer-queue.js';
 export type { ChainQueue, Device, DeviceQueues, Running } from './virtio/chain-queue.js';

@@ -1,4 +1,5 @@
 import { toStderr, toStdout } from './bounded-stream.js';
+import { Connections, type ServedConnection } from './connections.js';
 import { FailureLines } from './device-file/failure-lines.js';
 import { type LineLimiter, ONCE } from './lines/line-limiter.js';
 import { processLimiter } from './lines/process-limiter.js';
@@ -9,6 +10,8 @@ import type { Channel } from './transports/ports.js';
 import type { Environment, Session, StartSession } from './transports/session.js';
 import { vfioUser } from './transports/vfio-user/device/server.js';
 import { serveVhostUser } from './transports/vhost-user/device/backend.js';
+import type { Abortable } from './virtio/abortable.js';
+import { aFunction, anything, aSignal, checkOptions, type OptionRule } from './virtio/check-options.js';
 import type { VirtioDevice } from './virtio/device.js';
 import type { LogContext } from './virtio/log-context.js';
 import { checkMakes, type MakeDevice, madeDevice } from './virtio/make-device.js';
@@ -55,6 +58,8 @@ export interface ServeOptions {
   warn?(line: string, about?: LogContext & Partial<Connection>): void;
   /** Who looks on while this device is run for this connection. */
   monitor?(device: VirtioDevice, connection: Connection): Monitor | undefined;
+  /** Closes the server. */
+  readonly signal?: AbortSignal;
   /** A front-end came. */
   connected?(socket: string, connection: Connection): void;
   /** It went; `error` says how it broke the protocol, if it did. The next one may come. */
@@ -89,8 +94,15 @@ export interface Server {
   replace(make: MakeDevice): Replacement[];
   /** Resolves after `close`, or when all its front-ends left and no other can come: it was given connections, and no socket to listen at. */
   readonly finished: Promise<void>;
+  /**
+   * Those that come from now on, one after the other: `for await (const { socket, gone } of server.connections())`. Ends when the server is
+   * closed; with a signal, throws its reason when that is aborted.
+   */
+  connections(options?: Abortable): AsyncIterableIterator<ServedConnection>;
   /** Ends its connections and removes its sockets. Safe to call twice. */
   close(): void;
+  /** `await using server = await serve(...)`: closes it. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
@@ -102,6 +114,8 @@ export interface Server {
  */
 export async function serve(make: MakeDevice, options: ServeOptions): Promise<Server> {
   checkMakes(make, 'serve');
+  checkOptions(options, 'serve', OPTIONS);
+  options.signal?.throwIfAborted();
   const places: [place: string | number, transport: Transport, start: StartSession][] = [];
   if (options.vhostUser !== undefined) places.push([options.vhostUser, 'vhost-user', serveVhostUser]);
   if (options.vfioUser !== undefined) {
@@ -116,23 +130,52 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
   if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
   const os = await linuxOs();
   const sockets: ServedSocket[] = [];
+  const connections = new Connections();
   const close = (): void => {
+    options.signal?.removeEventListener('abort', close);
+    connections.close();
     for (const socket of sockets.splice(0)) socket.close();
     os.close();
   };
   try {
-    let connections = 0;
-    const number = (): number => ++connections;
+    let last = 0;
+    const number = (): number => ++last;
     for (const [place, transport, start] of places) {
-      sockets.push(new ServedSocket(os, place, transport, start, make, number, options));
+      sockets.push(new ServedSocket(os, place, transport, start, make, number, connections, options));
     }
   } catch (error) {
     close();
     throw error;
   }
   const finished = Promise.all(sockets.map((socket) => socket.finished)).then(() => {});
-  return { close, finished, replace: (next) => replaceAll(sockets, next) };
+  options.signal?.addEventListener('abort', close, { once: true });
+  return {
+    close,
+    finished,
+    replace: (next) => replaceAll(sockets, next),
+    connections: ({ signal } = {}) => connections.read(signal),
+    async [Symbol.asyncDispose]() {
+      close();
+      await finished;
+    },
+  };
 }
+
+const OPTIONS: Readonly<Record<keyof ServeOptions, OptionRule>> = {
+  vhostUser: (value) =>
+    typeof value === 'string' || typeof value === 'number' ? undefined : 'a path or a descriptor',
+  vfioUser: (value) => (typeof value === 'string' ? undefined : 'a path'),
+  vectors: (value) => (typeof value === 'number' ? undefined : 'a number'),
+  maxMemory: (value) => (typeof value === 'number' ? undefined : 'a number of bytes'),
+  poll: anything,
+  features: anything,
+  print: (value) => (value === false || typeof value === 'function' ? undefined : 'a function or false'),
+  warn: aFunction,
+  monitor: aFunction,
+  signal: aSignal,
+  connected: aFunction,
+  gone: aFunction,
+};
 
 function replaceAll(sockets: readonly ServedSocket[], make: MakeDevice): Replacement[] {
   checkMakes(make, 'replace');
@@ -151,6 +194,7 @@ class ServedSocket {
   readonly #transport: Transport;
   readonly #start: StartSession;
   readonly #number: () => number;
+  readonly #connections: Connections;
   readonly #environment: Environment;
   readonly #options: ServeOptions;
   /** One for the socket: who connects again and again starts no new count. */
@@ -174,6 +218,7 @@ class ServedSocket {
     start: StartSession,
     make: MakeDevice,
     number: () => number,
+    connections: Connections,
     options: ServeOptions,
   ) {
     const environment: Environment = {
@@ -190,6 +235,7 @@ class ServedSocket {
     this.#transport = transport;
     this.#start = start;
     this.#number = number;
+    this.#connections = connections;
     this.#environment = environment;
     this.#options = options;
     const warn = options.warn ?? toStderr;
@@ -228,6 +274,7 @@ class ServedSocket {
       transport: this.#transport,
     };
     this.#options.connected?.(this.#name, connection);
+    this.#connections.came(connection);
     const monitor = this.#options.monitor?.(device, connection);
     const environment: Environment = {
       ...this.#environment,
@@ -240,6 +287,7 @@ class ServedSocket {
     this.#session = this.#start(channel, device, environment, (error) => {
       this.#session = undefined;
       this.#options.gone?.(this.#name, error, connection);
+      this.#connections.went(connection, error);
       this.#listener?.resume();
       if (this.#listener === undefined) this.#finish();
     });

@@ -30,13 +30,18 @@ const KINDS: readonly (DeviceKind & { readonly summary: string })[] = [
     name: 'test',
     summary: 'virtio-test (id 45): answers requests, or pushes config changes',
     options: ['variant', 'first', 'every'],
-    make: (options) => virtioTest(options)(),
+    make: ({ variant, first, every }) =>
+      virtioTest({
+        ...(variant !== undefined && { variant }),
+        ...(first !== undefined && { first }),
+        ...(every !== undefined && { every }),
+      })(),
   },
   {
     name: 'misc',
     summary: 'virtio-misc (id 70): timers for the guest',
     options: ['maxTimers'],
-    make: (options) => virtioMisc(options)(),
+    make: ({ maxTimers }) => virtioMisc(maxTimers === undefined ? {} : { maxTimers })(),
   },
 ];
 

@@ -1,6 +1,7 @@
 import type { GuestAllocator } from '../memory/guest-allocator.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { DriverQueue } from '../virtqueue/driver-queue.js';
+import { type Abortable, abortable } from './abortable.js';
 import { TransportError } from './driver-transport.js';
 import { type Exchange, Exchanges, type Taker } from './exchange.js';
 import { Fifo } from './fifo.js';
@@ -65,15 +66,18 @@ export class BufferQueue {
    *
    * @param request - copied before this returns.
    * @param room - bytes for the answer; 0 when there is none.
+   * @param options - with a signal, the wait ends when that is aborted; the request stays with the device, and its answer is nobody's.
    * @returns what the device wrote: `room` bytes or less.
    */
-  request(request: Uint8Array, room: number): Promise<Uint8Array> {
-    return new Promise((resolve, reject) => {
+  request(request: Uint8Array, room: number, options?: Abortable): Promise<Uint8Array> {
+    if (options?.signal?.aborted === true) return Promise.reject(options.signal.reason);
+    const answered = new Promise<Uint8Array>((resolve, reject) => {
       this.#submit(request, request.length, room, {
         answered: (answer, length) => resolve(answer.slice(0, length)),
         failed: reject,
       });
     });
+    return options === undefined ? answered : abortable(answered, options.signal);
   }
 
   /**
@@ -81,8 +85,9 @@ export class BufferQueue {
    *
    * @throws what the values can't be encoded for; TransportError `PROTOCOL` when the device wrote less than a whole answer.
    */
-  call<Q, R>(request: Layout<Q>, values: Partial<Q>, response: Layout<R>): Promise<R> {
-    return new Promise((resolve, reject) => {
+  call<Q, R>(request: Layout<Q>, values: Partial<Q>, response: Layout<R>, options?: Abortable): Promise<R> {
+    if (options?.signal?.aborted === true) return Promise.reject(options.signal.reason);
+    const answered = new Promise<R>((resolve, reject) => {
       // What this throws rejects.
       const size = request.sizeOf(values as Q);
       const bytes = this.#scratchOf(size);
@@ -90,6 +95,7 @@ export class BufferQueue {
       else bytes.set(request.encode(values as Q));
       this.#submit(bytes, size, response.most, new Call(response, resolve, reject));
     });
+    return options === undefined ? answered : abortable(answered, options.signal);
   }
 
   /**

@@ -1,3 +1,4 @@
+import { known } from './check-options.js';
 import { described } from './described.js';
 import { isDeviceFeature } from './features.js';
 import { didYouMean } from './nearest.js';
@@ -164,12 +165,5 @@ function functions(given: Readonly<Record<string, unknown>>, keys: readonly stri
   for (const key of keys) {
     if (given[key] !== undefined && typeof given[key] !== 'function')
       throw new TypeError(`${where} has ${described(given[key])} for ${key}: take a function`);
-  }
-}
-
-/** @throws TypeError for a key that is not among these. */
-export function known(given: object, keys: readonly string[], where: string): void {
-  for (const key of Object.keys(given)) {
-    if (!keys.includes(key)) throw new TypeError(`${where} has an unknown '${key}'${didYouMean(key, keys)}`);
   }
 }

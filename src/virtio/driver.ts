@@ -1,12 +1,14 @@
 import { GuestAllocator } from '../memory/guest-allocator.js';
+import { type Abortable, abortable } from './abortable.js';
 import { BufferQueue } from './buffer-queue.js';
+import { anything, aSignal, checkOptions, type OptionRule } from './check-options.js';
 import { type DriverTransport, TransportError } from './driver-transport.js';
 import { ALL_RING_FEATURES, VIRTIO_F_VERSION_1 } from './features.js';
 import { type RingFeatures, ringFeatureBits } from './ring-features.js';
 import { RingKind } from './ring-kind.js';
 
 /** What a driver wants of its device. */
-export interface DriverOptions {
+export interface DriverOptions extends Abortable {
   /** The virtio device id that it drives. Where the transport does not tell, it is taken on trust. */
   readonly id: number;
   /** The device-type feature bits that it understands. */
@@ -32,6 +34,8 @@ export interface Driver {
   onConfigChange(changed: () => void): void;
   /** Resets the device, if it is still there, and lets it go; what is outstanding rejects. Safe to call twice. */
   close(): Promise<void>;
+  /** `await using driver = await openDriver(...)`: closes it. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** A device that never stops changing its configuration is not read for ever. */
@@ -40,11 +44,17 @@ const CONFIG_TRIES = 100;
 /**
  * Takes a device into use: reset, features, queues, ready (VIRTIO 1.3 §3.1.1).
  *
- * @throws TransportError when there is another device or a queue less, or it refuses; the transport is closed then.
+ * @throws TypeError for options that can't be meant; TransportError when there is another device or a queue less, or it refuses; the signal's
+ *   reason. The transport is closed then.
  */
 export async function openDriver(transport: DriverTransport, options: DriverOptions): Promise<Driver> {
   try {
-    return await open(transport, options);
+    checkOptions(options, 'openDriver', OPTIONS);
+    for (const name of ['id', 'features', 'queues'] as const) {
+      if (options[name] === undefined)
+        throw new TypeError(`openDriver is not told ${name}: it takes { id, features, queues }`);
+    }
+    return await abortable(open(transport, options), options.signal);
   } catch (error) {
     try {
       await transport.giveUp();
@@ -57,6 +67,18 @@ export async function openDriver(transport: DriverTransport, options: DriverOpti
     throw error;
   }
 }
+
+const aNumber: OptionRule = (value) => (Number.isInteger(value) ? undefined : 'a whole number');
+const aMask: OptionRule = (value) => (typeof value === 'bigint' ? undefined : 'a bigint, such as 0n');
+
+const OPTIONS: Readonly<Record<keyof DriverOptions, OptionRule>> = {
+  id: aNumber,
+  features: aMask,
+  queues: aNumber,
+  queueSize: aNumber,
+  ringFeatures: anything,
+  signal: aSignal,
+};
 
 async function open(transport: DriverTransport, options: DriverOptions): Promise<Driver> {
   const { id, queues: count, queueSize = 128, ringFeatures = ALL_RING_FEATURES } = options;
@@ -137,6 +159,10 @@ class OpenDriver implements Driver {
 
   onConfigChange(changed: () => void): void {
     this.#transport.onConfigChange(changed);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async close(): Promise<void> {

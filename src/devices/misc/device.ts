@@ -1,3 +1,4 @@
+import { anything, checkOptions } from '../../virtio/check-options.js';
 import type { Alarm } from '../../virtio/clock.js';
 import { ConfigSpace } from '../../virtio/config-space.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../virtio/device.js';
@@ -17,9 +18,11 @@ export interface MiscOptions {
  * virtio-misc: the guest sets timers, the device notifies it when they expire; never early, once each, in deadline order.
  *
  * @returns makes the device, for each front-end anew.
- * @throws RangeError for a number of timers that can't be.
+ * @throws TypeError for options that nobody knows; RangeError for a number of timers that can't be.
  */
-export function virtioMisc({ maxTimers = 65_536 }: MiscOptions = {}): MakeDevice {
+export function virtioMisc(options: MiscOptions = {}): MakeDevice {
+  checkOptions(options, 'virtioMisc', { maxTimers: anything });
+  const { maxTimers = 65_536 } = options;
   if (!Number.isInteger(maxTimers) || maxTimers < 1 || maxTimers > 0xffff_ffff) {
     throw new RangeError(`maxTimers is a whole number from 1 to 4294967295, not ${maxTimers}`);
   }

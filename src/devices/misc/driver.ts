@@ -1,4 +1,7 @@
+import type { Abortable } from '../../virtio/abortable.js';
 import type { BufferQueue } from '../../virtio/buffer-queue.js';
+import { aSignal, checkOptions } from '../../virtio/check-options.js';
+import { described } from '../../virtio/described.js';
 import { type Driver, openDriver } from '../../virtio/driver.js';
 import type { DriverTransport } from '../../virtio/driver-transport.js';
 import { le64 } from '../../virtio/struct.js';
@@ -26,6 +29,8 @@ export interface Timer {
    * @returns whether the timer still was to expire.
    */
   cancel(): Promise<boolean>;
+  /** `await using timer = await driver.setTimer(...)`: cancels it. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 interface ArmedTimer {
@@ -50,10 +55,12 @@ export class MiscDriver {
   /**
    * Negotiates with the device and makes it ready (VIRTIO 1.3 §3.1).
    *
+   * @param options - with a signal, the wait ends when that is aborted, and the transport is closed.
    * @throws TransportError when there is another device, or it refuses.
    */
-  static async open(transport: DriverTransport): Promise<MiscDriver> {
+  static async open(transport: DriverTransport, options: Abortable = {}): Promise<MiscDriver> {
     const driver = await openDriver(transport, {
+      ...options,
       id: wire.VIRTIO_ID_MISC,
       features: wire.VIRTIO_MISC_F_CANCEL | wire.VIRTIO_MISC_F_PERIODIC | wire.VIRTIO_MISC_F_NSEC,
       queues: 2,
@@ -84,14 +91,16 @@ export class MiscDriver {
    * Sets a timer: `func(context)` is called once, `delay` ms from now or a little later, never earlier.
    *
    * @param delay - whole ms, 0 to 2^32 - 1.
-   * @throws RangeError for another delay; MiscError when the device refuses; TransportError when it is lost.
+   * @param options - with a signal, the timer is cancelled when that is aborted.
+   * @throws RangeError for another delay; TypeError for a `func` that is no function; MiscError when the device refuses; TransportError when it is lost.
    */
-  async setTimer<C>(delay: number, func: TimerCallback<C>, context: C): Promise<Timer> {
+  async setTimer<C>(delay: number, func: TimerCallback<C>, context: C, options?: Abortable): Promise<Timer> {
+    checkCallback('setTimer', func, options);
     if (!Number.isInteger(delay) || delay < 0 || delay > MOST_MS) {
       throw new RangeError(`a delay is a whole number of ms from 0 to ${MOST_MS}, not ${delay}`);
     }
     const { type, delay_ms, request_id, size } = wire.SET_TIMER;
-    return this.#set(false, func, context, size, (request, id) => {
+    return this.#set(false, func, context, size, options?.signal, (request, id) => {
       request.setUint32(type, wire.VIRTIO_MISC_SET_TIMER, true);
       request.setUint32(delay_ms, delay, true);
       request.setUint32(request_id, id, true);
@@ -107,7 +116,9 @@ export class MiscDriver {
     { delay, interval = 0 }: TimerTimes,
     func: TimerCallback<C>,
     context: C,
+    options?: Abortable,
   ): Promise<Timer> {
+    checkCallback('startTimer', func, options);
     for (const time of [delay, interval]) {
       if (!Number.isInteger(time) || time < 0 || time >= 2 ** 64) {
         throw new RangeError(`a time is a whole number of ns from 0 to 2^64 - 1, not ${time}`);
@@ -116,7 +127,7 @@ export class MiscDriver {
     const needed = wire.VIRTIO_MISC_F_NSEC | (interval > 0 ? wire.VIRTIO_MISC_F_PERIODIC : 0n);
     if ((this.#driver.features & needed) !== needed) throw new MiscError('UNSUPPORTED');
     const { type, request_id, delay_ns, interval_ns, size } = wire.SET_TIMER_NS;
-    return this.#set(interval > 0, func, context, size, (request, id) => {
+    return this.#set(interval > 0, func, context, size, options?.signal, (request, id) => {
       request.setUint32(type, wire.VIRTIO_MISC_SET_TIMER_NS, true);
       request.setUint32(request_id, id, true);
       le64.write(request, delay_ns, delay);
@@ -126,9 +137,9 @@ export class MiscDriver {
 
   /**
    * The expirations of a timer as they come: `for await (const expirations of driver.expirations({...}))`. Leaving the loop
-   * cancels the timer. Ends by itself after the one expiry of a timer without interval.
+   * cancels the timer. Ends by itself after the one expiry of a timer without interval; with a signal, throws its reason when that is aborted.
    */
-  async *expirations(times: TimerTimes): AsyncGenerator<number, void, void> {
+  async *expirations(times: TimerTimes, { signal }: Abortable = {}): AsyncGenerator<number, void, void> {
     let ready = 0;
     let failure: Error | undefined;
     let wake: () => void = () => {};
@@ -140,11 +151,15 @@ export class MiscDriver {
       ready += expirations;
       wake();
     };
+    signal?.throwIfAborted();
     const timer = await this.startTimer(times, count, undefined);
+    const abort = (): void => wake();
+    signal?.addEventListener('abort', abort, { once: true });
     try {
       for (;;) {
         while (ready === 0) {
           if (failure !== undefined) throw failure;
+          signal?.throwIfAborted();
           await new Promise<void>((resolve) => {
             wake = resolve;
           });
@@ -155,6 +170,7 @@ export class MiscDriver {
         if ((times.interval ?? 0) === 0) return;
       }
     } finally {
+      signal?.removeEventListener('abort', abort);
       if (failure === undefined) await timer.cancel();
     }
   }
@@ -165,25 +181,53 @@ export class MiscDriver {
     await this.#driver.close();
   }
 
+  /** `await using driver = await MiscDriver.open(...)`: closes it. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   async #set<C>(
     periodic: boolean,
     func: TimerCallback<C>,
     context: C,
     size: number,
+    signal: AbortSignal | undefined,
     fill: (request: DataView, id: number) => void,
   ): Promise<Timer> {
+    signal?.throwIfAborted();
     const id = this.#freeId();
     const request = new Uint8Array(size);
     fill(new DataView(request.buffer), id);
     // Before the request goes out: with no delay the expiry may come in before the answer.
-    this.#timers.set(id, { periodic, expired: (expirations) => func(context, expirations) });
+    // What it fails with, if the device is lost, is told by `failure`.
+    const abort = (): void => void this.#cancel(id).catch(() => {});
+    const expired = (expirations: number): void => {
+      if (!periodic) signal?.removeEventListener('abort', abort);
+      func(context, expirations);
+    };
+    this.#timers.set(id, { periodic, expired });
     try {
       await this.#request(request);
     } catch (error) {
       this.#timers.delete(id);
       throw error;
     }
-    return { id, cancel: () => this.#cancel(id) };
+    const cancel = (): Promise<boolean> => {
+      signal?.removeEventListener('abort', abort);
+      return this.#cancel(id);
+    };
+    if (signal?.aborted === true) {
+      await cancel();
+      throw signal.reason;
+    }
+    if (this.#timers.has(id)) signal?.addEventListener('abort', abort, { once: true });
+    return {
+      id,
+      cancel,
+      async [Symbol.asyncDispose]() {
+        await cancel();
+      },
+    };
   }
 
   async #cancel(id: number): Promise<boolean> {
@@ -238,4 +282,11 @@ export class MiscDriver {
     this.#nextId = (id + 1) >>> 0;
     return id;
   }
+}
+
+/** @throws TypeError */
+function checkCallback(where: string, func: unknown, options: Abortable | undefined): void {
+  if (typeof func !== 'function')
+    throw new TypeError(`${where} takes a function to call, not ${described(func)}`);
+  if (options !== undefined) checkOptions(options, where, { signal: aSignal });
 }

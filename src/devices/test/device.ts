@@ -1,3 +1,4 @@
+import { aTime, checkOptions } from '../../virtio/check-options.js';
 import { defineDevice } from '../../virtio/define-device.js';
 import type { DeviceDefinition } from '../../virtio/device-definition.js';
 import type { MakeDevice } from '../../virtio/make-device.js';
@@ -29,12 +30,11 @@ const common = {
  * virtio-test: the smallest honest device, and the one to copy. It prints what it gets, letter for letter as its design has it.
  *
  * @returns makes the device, for each front-end anew.
+ * @throws TypeError or RangeError for options that can't be meant.
  */
-export function virtioTest({
-  variant = 'echo',
-  first = 30_000,
-  every = 1_000,
-}: TestOptions = {}): MakeDevice {
+export function virtioTest(options: TestOptions = {}): MakeDevice {
+  checkOptions(options, 'virtioTest', { variant: ['echo', 'events'], first: aTime, every: aTime });
+  const { variant = 'echo', first = 30_000, every = 1_000 } = options;
   return defineDevice(variant === 'echo' ? echo : () => events(first * 1e6, every * 1e6));
 }
 

@@ -1,4 +1,6 @@
+import type { Abortable } from '../../virtio/abortable.js';
 import type { BufferQueue } from '../../virtio/buffer-queue.js';
+import { described } from '../../virtio/described.js';
 import { type Driver, openDriver } from '../../virtio/driver.js';
 import { type DriverTransport, TransportError } from '../../virtio/driver-transport.js';
 import {
@@ -27,11 +29,12 @@ export class TestDriver {
   /**
    * Negotiates with the device and makes it ready (VIRTIO 1.3 §3.1).
    *
+   * @param options - with a signal, the wait ends when that is aborted, and the transport is closed.
    * @throws TransportError when there is another device, or it refuses.
    */
-  static async open(transport: DriverTransport): Promise<TestDriver> {
+  static async open(transport: DriverTransport, options: Abortable = {}): Promise<TestDriver> {
     const features = CAN_PRINT | EVENTS;
-    const driver = await openDriver(transport, { id: VIRTIO_ID_TEST, features, queues: 1 });
+    const driver = await openDriver(transport, { ...options, id: VIRTIO_ID_TEST, features, queues: 1 });
     if ((driver.features & CAN_PRINT) === 0n) {
       await driver.close();
       throw new TransportError(
@@ -56,10 +59,12 @@ export class TestDriver {
   /**
    * `echo`: makes one request. Many may be under way at once.
    *
-   * @throws TransportError when the device is lost, or its answer is shorter than a response (`PROTOCOL`).
+   * @throws TypeError for a request with fields that are missing, unknown or of another type; TransportError when the device is lost, or its answer is shorter than a response (`PROTOCOL`).
    */
-  request(request: TestRequest): Promise<TestResponse> {
-    return this.#queue.call(Request, request, Response);
+  request(request: TestRequest, options?: Abortable): Promise<TestResponse> {
+    const problem = Request.problem(request);
+    if (problem !== undefined) return Promise.reject(new TypeError(`a request can't be sent: ${problem}`));
+    return this.#queue.call(Request, request, Response, options);
   }
 
   /** What the program `virtio N` does: type N, arguments N + 1 to N + 3, each of 8 bits. */
@@ -76,6 +81,8 @@ export class TestDriver {
 
   /** `events`: calls back with each config change, and answers it with a counter that starts at 1. */
   onConfigChange(changed: (count: number) => void): void {
+    if (typeof changed !== 'function')
+      throw new TypeError(`onConfigChange takes a function, not ${described(changed)}`);
     this.#driver.onConfigChange(() => {
       this.#count += 1;
       const count = this.#count;
@@ -99,5 +106,10 @@ export class TestDriver {
   /** Resets the device and lets it go. Safe to call twice. */
   async close(): Promise<void> {
     await this.#driver.close();
+  }
+
+  /** `await using driver = await TestDriver.open(...)`: closes it. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 }

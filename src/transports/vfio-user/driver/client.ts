@@ -2,6 +2,7 @@ import type { GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import { MappedView } from '../../../memory/mapped-view.js';
 import { MemoryError } from '../../../memory/memory-error.js';
+import { type Abortable, abortable } from '../../../virtio/abortable.js';
 import type { Clock } from '../../../virtio/clock.js';
 import { type DriverTransport, TransportError } from '../../../virtio/driver-transport.js';
 import { openPciDriver, type PciDriverOptions } from '../../pci/driver/driver.js';
@@ -20,7 +21,7 @@ export interface ClientEnvironment {
   readonly clock: Clock;
 }
 
-export interface VfioUserClientOptions extends PciDriverOptions {
+export interface VfioUserClientOptions extends PciDriverOptions, Abortable {
   /** Bytes of memory for rings and buffers, a multiple of 4096. 16 MiB unless told. */
   readonly memorySize?: number;
   /** Whether the device maps the memory, or reaches it by messages, which needs no descriptors and is slow. Default `true`. */
@@ -34,18 +35,18 @@ const MEMORY_START = 0x1_0000_0000 as GuestAddress;
  * Takes into use a virtio device that a vfio-user server has, ours or another's, as a VMM and its guest's kernel together would.
  *
  * @param channel - connected to the server; closed when this fails.
- * @throws TransportError
+ * @throws TransportError; or the reason of the signal, when that is aborted first.
  */
 export async function openVfioUser(
   channel: Channel,
   environment: ClientEnvironment,
   options: VfioUserClientOptions = {},
 ): Promise<DriverTransport> {
-  const { memorySize = 16 << 20, shareMemory = true, ...driver } = options;
+  const { memorySize = 16 << 20, shareMemory = true, signal, ...driver } = options;
   const client = new VfioUserClient(channel, environment, memorySize, shareMemory);
+  const opened = client.connect().then(() => openPciDriver(client, client.memory, driver));
   try {
-    await client.connect();
-    return await openPciDriver(client, client.memory, driver);
+    return await abortable(opened, signal);
   } catch (error) {
     client.close();
     throw error;
