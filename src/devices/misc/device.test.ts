@@ -218,6 +218,11 @@ test('an answer is 4 bytes, whatever room there is, at once and in order', () =>
     [EXISTS, 0, 0, 0],
     [OK, 0, 0, 0],
   ]);
+  // Carried out, though there is no room to say so.
+  controlq.send([new Uint8Array(Uint32Array.of(wire.VIRTIO_MISC_SET_TIMER, 60_000, 4).buffer)], [3]);
+  bench.kick(wire.CONTROLQ);
+  assert.equal(controlq.receive()!.bytes.length, 0);
+  assert.equal(bench.set(4, 1), EXISTS);
 });
 
 test('a cancellation that is answered OK is the last of that timer; what is reserved is ignored', () => {
@@ -237,4 +242,24 @@ test('a cancellation that is answered OK is the last of that timer; what is rese
   for (const id of [1, 2, 3, 4]) {
     assert.equal(bench.send(wire.VIRTIO_MISC_CANCEL_TIMER, 0, id), wire.STATUS.NOT_FOUND);
   }
+});
+
+test('a driver after a reset finds no timer of the one before, armed, expired or with an interval', () => {
+  const bench = new MiscBench();
+  bench.set(1, 1);
+  bench.set(2, 60);
+  bench.every(3, MS);
+  bench.advance(2 * MS);
+  bench.reset();
+  bench.start();
+  bench.postBuffers(8);
+  bench.advance(100 * MS);
+  assert.deepEqual(bench.notified(), []);
+  for (const id of [1, 2, 3]) assert.equal(bench.set(id, 1), OK);
+  bench.advance(MS);
+  assert.deepEqual(bench.notified(), [
+    [1, 1],
+    [2, 1],
+    [3, 1],
+  ]);
 });
