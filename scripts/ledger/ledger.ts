@@ -72,10 +72,17 @@ function prefixes(id: string): string[] {
 
 function find(test: string, titles: readonly Title[], wrong: (what: string) => void): Title[] {
   const [file, title] = [test.slice(0, test.indexOf(': ')), test.slice(test.indexOf(': ') + 2)];
-  const found = titles.filter((each) => each.file === file && each.title.startsWith(title));
+  const called = titles.filter((each) => each.title.startsWith(title));
+  const found = called.filter((each) => each.file === file);
   const exact = found.filter((each) => each.title === title);
   if (exact.length === 1) return exact;
-  if (found.length !== 1) wrong(`${found.length === 0 ? 'no test' : 'several tests'} in ${file}: ${title}`);
+  if (found.length === 0) {
+    const elsewhere = new Set(called.map((each) => each.file));
+    const hint = elsewhere.size === 0 ? '' : ` (but in ${[...elsewhere].join(', ')})`;
+    wrong(`no test in ${file}: ${title}${hint}`);
+  } else if (found.length > 1) {
+    wrong(`several tests in ${file}: ${title}`);
+  }
   return found;
 }
 

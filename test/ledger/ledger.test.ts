@@ -169,6 +169,11 @@ test('a rule without a test, a test that is not there, a tag that names nothing,
     '2.7.5.1-d1: no test in a/b: it writes',
     '2.7.5.1-d1: has no test, and no reason why it needs none',
   ]);
+  const moved = { file: 'c', title: 'it writes nothing' };
+  assert.equal(
+    makeLedger([chapter], [moved, ...titles.slice(1)]).mistakes[0],
+    '2.7.5.1-d1: no test in a/b: it writes (but in c)',
+  );
   assert.deepEqual(makeLedger([chapter], [title('it writes here'), ...titles]).mistakes, [
     '2.7.5.1-d1: several tests in a/b: it writes',
   ]);
