@@ -92,6 +92,8 @@ export interface Server {
    * @throws what `make` throws; nothing is changed then.
    */
   replace(make: MakeDevice): Replacement[];
+  /** The devices that front-ends have now, for asking them things (`controls`). */
+  readonly devices: readonly VirtioDevice[];
   /** Resolves after `close`, or when all its front-ends left and no other can come: it was given connections, and no socket to listen at. */
   readonly finished: Promise<void>;
   /**
@@ -154,6 +156,9 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
     finished,
     replace: (next) => replaceAll(sockets, next),
     connections: ({ signal } = {}) => connections.read(signal),
+    get devices() {
+      return sockets.flatMap(({ device }) => device ?? []);
+    },
     async [Symbol.asyncDispose]() {
       close();
       await finished;
@@ -205,6 +210,7 @@ class ServedSocket {
   /** For the next front-end. */
   make: MakeDevice;
   #session: Session | undefined;
+  #device: VirtioDevice | undefined;
   #finish: () => void = () => {};
   /** Resolves when the only front-end there is left. */
   readonly finished: Promise<void> = new Promise((resolve) => {
@@ -284,6 +290,7 @@ class ServedSocket {
       },
       monitor,
     };
+    this.#device = device;
     this.#session = this.#start(channel, device, environment, (error) => {
       this.#session = undefined;
       this.#options.gone?.(this.#name, error, connection);
@@ -291,6 +298,11 @@ class ServedSocket {
       this.#listener?.resume();
       if (this.#listener === undefined) this.#finish();
     });
+  }
+
+  /** The device of its front-end. */
+  get device(): VirtioDevice | undefined {
+    return this.#session && this.#device;
   }
 
   /** Whether it has a front-end. */
@@ -302,6 +314,7 @@ class ServedSocket {
     if (device === undefined || this.#session === undefined) return undefined;
     try {
       this.#session.replace(device);
+      this.#device = device;
       return { socket: this.#name };
     } catch (error) {
       return { socket: this.#name, error: error instanceof Error ? error : new Error(String(error)) };

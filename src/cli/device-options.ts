@@ -68,12 +68,17 @@ export function addDeviceOptions(command: Command): Command {
 }
 
 /** @throws UsageError when there is no such device, or an option is for none of these; DeviceFileError for a file that is none. */
-export async function findDevices(names: readonly string[], options: DeviceOptions): Promise<DeviceKind[]> {
+export async function findDevices(
+  wanted: readonly WantedDevice[],
+  options: DeviceOptions,
+): Promise<DeviceKind[]> {
   const kinds: DeviceKind[] = [];
-  for (const name of names) kinds.push(await findKind(name));
+  for (const { name, set } of wanted) kinds.push(await findKind(name, set));
   for (const key of Object.keys(OPTIONS) as (keyof DeviceOptions)[]) {
     if (options[key] !== undefined && !kinds.some((kind) => kind.options.includes(key))) {
-      throw new UsageError(`${OPTIONS[key].long} is not an option of the device '${names.join(', ')}'`);
+      throw new UsageError(
+        `${OPTIONS[key].long} is not an option of the device '${wanted.map(({ name }) => name).join(', ')}'`,
+      );
     }
   }
   if ((options.first !== undefined || options.every !== undefined) && options.variant !== 'events') {
@@ -83,18 +88,51 @@ export async function findDevices(names: readonly string[], options: DeviceOptio
 }
 
 /** `findDevices` for one. */
-export async function findDevice(name: string, options: DeviceOptions): Promise<DeviceKind> {
-  return (await findDevices([name], options))[0]!;
+export async function findDevice(
+  name: string,
+  options: DeviceOptions & { readonly set?: Settings },
+): Promise<DeviceKind> {
+  return (await findDevices([{ name, set: options.set ?? {} }], options))[0]!;
 }
 
-async function findKind(name: string): Promise<DeviceKind> {
+/** `--set`: what a device's own options are to be, as it is written. */
+export type Settings = Readonly<Record<string, string>>;
+
+/** A device as it was asked for. */
+export interface WantedDevice {
+  readonly name: string;
+  readonly set: Settings;
+}
+
+/** `--set`, for the commands that have one device. */
+export function setOption(): Option {
+  return new Option(
+    '--set <name=value>',
+    'an option that a device of your own declares; may be given several times',
+  ).argParser((text: string, before: Settings = {}) => ({ ...before, ...setting(text) }));
+}
+
+/** One `name=value`. */
+export function setting(text: string): Settings {
+  const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('write a name and a value, such as disk=./a.img.');
+  return { [name]: value! };
+}
+
+async function findKind(name: string, set: Settings): Promise<DeviceKind> {
   if (isDeviceFile(name)) {
-    const file = new DeviceFile(name);
+    const file = new DeviceFile(name, set);
     const make = await file.load();
     return { name, options: [], make: () => make(), file };
   }
   const kind = KINDS.find((k) => k.name === name || `virtio-${k.name}` === name);
-  if (kind !== undefined) return kind;
+  if (kind !== undefined) {
+    const [option] = Object.keys(set);
+    if (option === undefined) return kind;
+    throw new UsageError(
+      `--set is for devices of your own: an option of '${name}' is written as --help has it, not --set ${option}=`,
+    );
+  }
   const names = KINDS.map((k) => k.name).join(', ');
   throw new UsageError(
     `there is no device '${name}': take one of ${names}, or a file such as ./my-device.ts`,

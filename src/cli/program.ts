@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { DeviceFileError } from '../device-file/device-file-error.js';
 import { printable } from '../lines/printable.js';
+import { ctlCommand } from './ctl.js';
 import { doctorCommand } from './doctor.js';
 import { initCommand } from './init.js';
 import { qemuArgsCommand } from './qemu-args-command.js';
@@ -21,7 +22,14 @@ export async function runProgram(): Promise<void> {
     .showSuggestionAfterError()
     .showHelpAfterError('(--help says more)')
     .exitOverride();
-  for (const command of [initCommand(), serveCommand(), vmCommand(), qemuArgsCommand(), doctorCommand()]) {
+  for (const command of [
+    initCommand(),
+    serveCommand(),
+    vmCommand(),
+    qemuArgsCommand(),
+    ctlCommand(),
+    doctorCommand(),
+  ]) {
     program.addCommand(command.copyInheritedSettings(program));
   }
 

@@ -1,11 +1,19 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { MACHINES, type Machine } from '../vm/boot-options.js';
-import { addDeviceOptions, DEVICE_LIST, type DeviceOptions, findDevice } from './device-options.js';
+import {
+  addDeviceOptions,
+  DEVICE_LIST,
+  type DeviceOptions,
+  findDevice,
+  type Settings,
+  setOption,
+} from './device-options.js';
 import { deviceArgs, memoryArgs, shellQuote } from './qemu-args.js';
 import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
+  readonly set?: Settings;
   readonly vhostUser?: string;
   readonly vfioUser?: string;
   readonly memory: string;
@@ -22,6 +30,7 @@ export function qemuArgsCommand(): Command {
     .argument('<device>', 'which device, or its file')
     .option('--vhost-user <socket>', 'the socket that it is served on over vhost-user')
     .option('--vfio-user <socket>', 'the socket that it is served on over vfio-user')
+    .addOption(setOption())
     .option('--memory <size>', 'guest memory, as QEMU writes it', '256M')
     .addOption(
       new Option(

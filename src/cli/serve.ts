@@ -6,11 +6,14 @@ import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import type { RingFeatures } from '../virtio/ring-features.js';
 import { attendFile, typeCheckOption } from './attend-file.js';
 import { capabilities } from './capabilities.js';
+import { controlOption, openControls } from './control-places.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
   type DeviceOptions,
   findDevice,
+  type Settings,
+  setOption,
   vectorsOption,
 } from './device-options.js';
 import { featuresOption } from './features-option.js';
@@ -25,6 +28,7 @@ import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
+  readonly set?: Settings;
   readonly vhostUser?: string;
   readonly vfioUser?: string;
   readonly socketPath?: string;
@@ -32,6 +36,7 @@ interface Options extends DeviceOptions {
   readonly printCapabilities?: boolean;
   readonly vectors?: number;
   readonly maxMemory?: number;
+  readonly control?: readonly string[];
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
   readonly features?: RingFeatures;
@@ -60,12 +65,14 @@ export function serveCommand(): Command {
       ).argParser(descriptor),
     )
     .option('--print-capabilities', 'print what the device is, as JSON, and stop')
+    .addOption(setOption())
     .addOption(vectorsOption())
     .addOption(maxMemoryOption())
     .option('--no-watch', "do not reload a device's file when it is saved")
     .addOption(typeCheckOption())
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .addOption(metricsOption())
+    .addOption(controlOption())
     .addOption(pollOption())
     .addOption(featuresOption())
     .option('--quiet', 'do not show what the device prints')
@@ -133,11 +140,16 @@ async function run(name: string, options: Options): Promise<void> {
       typeCheck: options.typeCheck,
       reloaded: (result) => metrics?.reloaded(result),
     });
+  const controls = await openControls(options.control, [server]).catch((error: unknown) => {
+    server.close();
+    throw error;
+  });
   for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${kind.make(options).name}`);
   if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
   const signal = await Promise.race([stopped, server.finished]);
   log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
   leaveFile?.();
+  controls.close();
   server.close();
   page?.close();
   for (const limiter of [comings, troubles, traces]) limiter.flush();

@@ -13,20 +13,26 @@ import type { RingFeatures } from '../virtio/ring-features.js';
 import { bestAccel } from '../vm/accel.js';
 import { bootGuest } from '../vm/boot.js';
 import { MACHINES, type Machine } from '../vm/boot-options.js';
-import { KERNEL_NAMES } from '../vm/find-kernel.js';
+import { Cache } from '../vm/cache.js';
+import { findKernel, KERNEL_NAMES } from '../vm/find-kernel.js';
 import { prepareGuest } from '../vm/image.js';
+import { checkFirst } from '../vm/inspect.js';
 import { progressTo } from '../vm/progress.js';
 import { findQemu } from '../vm/qemu.js';
+import { stockDrivers } from '../vm/stock-drivers.js';
 import { DEFAULT_KERNEL } from '../vm/stock-kernel.js';
 import { VmError } from '../vm/vm-error.js';
 import { attendFile, typeCheckOption } from './attend-file.js';
+import { type Controls, controlOption, openControls } from './control-places.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
   type DeviceKind,
   type DeviceOptions,
   findDevices,
+  setting,
   vectorsOption,
+  type WantedDevice,
 } from './device-options.js';
 import { duration, TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
@@ -43,7 +49,9 @@ import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
-  readonly device: readonly string[];
+  readonly device?: readonly WantedDevice[];
+  readonly listDrivers?: boolean;
+  readonly control?: readonly string[];
   readonly exec?: string;
   readonly module: readonly string[];
   readonly tool: readonly string[];
@@ -69,6 +77,8 @@ const ROOM = 1 << 26;
 
 /** `virtio-misc vm`: a guest with devices, and a command in it. */
 export function vmCommand(): Command {
+  // Which --set is for which device is told by their order.
+  const devices: WantedDevice[] = [];
   const command = new Command('vm')
     .summary('boot a guest with a device, for a command or a shell in it')
     .description(
@@ -76,13 +86,30 @@ export function vmCommand(): Command {
     )
     .addHelpText('after', `\n${TIME_HELP}`)
     .addOption(
-      new Option('--device <name>', 'which device, or its file; may be given several times')
-        .argParser(oneMore)
-        .makeOptionMandatory(),
+      new Option('--device <name>', 'which device, or its file; may be given several times').argParser(
+        (name: string) => {
+          devices.push({ name, set: {} });
+          return devices;
+        },
+      ),
+    )
+    .addOption(
+      new Option(
+        '--set <name=value>',
+        'an option that a device of your own declares: of the last one before it; may be given several times',
+      ).argParser((text: string) => {
+        const last = devices.pop();
+        if (last === undefined)
+          throw new InvalidArgumentError('write it behind the --device that it is for.');
+        devices.push({ ...last, set: { ...last.set, ...setting(text) } });
+      }),
     )
     .option('--exec <command>', 'the shell command to run in the guest; a shell for you unless told')
     .addOption(
-      new Option('--module <file.c>', 'a kernel module to build and load; may be given several times')
+      new Option(
+        '--module <file.c|name>',
+        'a kernel module to build and load, or one that comes with the kernel; may be given several times',
+      )
         .argParser(oneMore)
         .default([], 'none'),
     )
@@ -109,6 +136,7 @@ export function vmCommand(): Command {
         .default('q35'),
     )
     .option('--kernel <name>', `the guest's kernel: ${KERNEL_NAMES.join(', ')}, or a path`, DEFAULT_KERNEL)
+    .option('--list-drivers', 'list the modules that come with the kernel, and stop')
     .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
     .addOption(typeCheckOption())
@@ -117,6 +145,7 @@ export function vmCommand(): Command {
       new Option('--timeout <time>', 'end a command, or a shell, that takes longer').argParser(duration),
     )
     .addOption(metricsOption())
+    .addOption(controlOption())
     .option('--verbose', "show the kernel's boot messages too")
     .addOption(pollOption())
     .addOption(featuresOption())
@@ -132,6 +161,13 @@ interface Attachment {
 }
 
 async function run(options: Options): Promise<void> {
+  if (options.listDrivers) return listDrivers(options.kernel);
+  if (options.device === undefined)
+    throw new UsageError('say which device: --device test, or a file such as ./my-device.ts');
+  if (options.exec === undefined && options.control?.includes('-'))
+    throw new UsageError(
+      '--control - reads standard input, which is the keyboard of the shell: name a socket, or take --exec',
+    );
   if (options.exec === undefined && !process.stdin.isTTY)
     throw new UsageError(
       'say what to run in the guest: --exec COMMAND; a shell needs a terminal, and standard input is none',
@@ -193,6 +229,7 @@ async function runGuest(
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
   const servers: Server[] = [];
   const leaveFiles: (() => void)[] = [];
+  let controls: Controls | undefined;
   // What the guest printed before it touched a device comes before what the device prints.
   let drainConsole = (): void => {};
   const printed = printTo(stdout, () => drainConsole());
@@ -229,14 +266,17 @@ async function runGuest(
       }
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);
     }
+    controls = await openControls(options.control, servers);
     if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
     const progress = progressTo(process.stderr);
-    const [qemu, image] = await Promise.all([
+    await checkFirst();
+    const [qemu, image] = await together(signal, (signal) => [
       findQemu({ progress, signal }),
       prepareGuest({
         progress,
         signal,
-        modules: options.module,
+        modules: options.module.filter(isSource),
+        drivers: options.module.filter((name) => !isSource(name)),
         tools: options.tool,
         kernel: options.kernel,
       }),
@@ -255,7 +295,7 @@ async function runGuest(
             onConsole: (line) => stdout.write(`${process.stdout.isTTY ? shown(line) : line}\n`),
           }
         : { shell: seat.terminal.shell }),
-      load: options.module.map((file) => basename(file, '.c')),
+      load: options.module.map((file) => (isSource(file) ? basename(file, '.c') : file)),
       devices: args,
       accel,
       machine: options.machine,
@@ -282,6 +322,7 @@ async function runGuest(
     seat?.terminal.end();
     for (const leave of leaveFiles) leave();
     for (const server of servers) server.close();
+    controls?.close();
     page?.close();
     traces.flush();
     rmSync(folder, { recursive: true, force: true });
@@ -302,6 +343,40 @@ function shown(line: string): string {
     .split(harmless)
     .map((piece) => (harmless.test(piece) ? piece : printable(piece)))
     .join('');
+}
+
+/** Both, or the first failure: the other is stopped then, and has removed what it left half done. */
+async function together<A, B>(
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => [Promise<A>, Promise<B>],
+): Promise<[A, B]> {
+  const stop = new AbortController();
+  setMaxListeners(0, stop.signal);
+  const both = work(AbortSignal.any([signal, stop.signal]));
+  try {
+    return await Promise.all(both);
+  } catch (error) {
+    stop.abort();
+    await Promise.allSettled(both);
+    throw error;
+  }
+}
+
+/** Whether a module is somebody's own code; the name of one that comes with the kernel is a word. */
+function isSource(module: string): boolean {
+  return /[./]/.test(module);
+}
+
+async function listDrivers(kernel: string): Promise<void> {
+  const progress = progressTo(process.stderr);
+  const drivers = await stockDrivers(await findKernel(Cache.ofUser(), progress, undefined, kernel));
+  if (drivers.size === 0) throw new UsageError(`the kernel '${kernel}' comes with no modules`);
+  for (const { modinfo } of drivers.values()) {
+    const ids = modinfo.aliases.flatMap((alias) => /^virtio:d0*([0-9A-F]+)v/.exec(alias)?.[1] ?? []);
+    const devices = ids.map((id) => Number.parseInt(id, 16)).join(', ');
+    const what = printable(modinfo.description.split('\n')[0]!);
+    console.log(`${modinfo.name.padEnd(32)} ${what}${devices && ` (virtio id ${devices})`}`);
+  }
 }
 
 function oneMore(value: string, before: readonly string[] = []): string[] {

@@ -2,6 +2,7 @@ import { realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isDevice, type MakeDevice } from '../virtio/make-device.js';
+import { makeTold } from '../virtio/with-options.js';
 import { codeFrame } from './code-frame.js';
 import { DeviceFileError } from './device-file-error.js';
 import { explainError } from './explain-error.js';
@@ -21,10 +22,14 @@ export class DeviceFile {
   readonly path: string;
   /** What its loads read, with the hash of each file; `undefined` for what was not there. */
   readonly files: Map<string, string | undefined> = new Map();
+  readonly #options: Readonly<Record<string, string>>;
   #load = '';
 
-  /** @throws DeviceFileError when there is no such file, or it is of another kind. */
-  constructor(path: string) {
+  /**
+   * @param options - of the device, as a person said them.
+   * @throws DeviceFileError when there is no such file, or it is of another kind.
+   */
+  constructor(path: string, options: Readonly<Record<string, string>> = {}) {
     if (!isDeviceFile(path)) {
       throw new DeviceFileError(`${path}: a device file is a .ts, .mts, .js or .mjs file`);
     }
@@ -32,6 +37,7 @@ export class DeviceFile {
     if (found === undefined) throw new DeviceFileError(`there is no file ${path}`);
     if (!found.isFile()) throw new DeviceFileError(`${path} is no file`);
     this.path = realpathSync(resolve(path));
+    this.#options = options;
   }
 
   /**
@@ -57,7 +63,7 @@ export class DeviceFile {
       throw this.#failed(error);
     }
     noteFiles();
-    const make = exported.default;
+    let make = exported.default;
     if (make === undefined) {
       throw new DeviceFileError(
         `${this.path} has no default export: write 'export default defineDevice({...})'`,
@@ -66,7 +72,8 @@ export class DeviceFile {
     if (typeof make !== 'function') throw new DeviceFileError(`${this.path}: ${NO_DEVICE}`);
     let device: unknown;
     try {
-      device = make();
+      make = makeTold(make as MakeDevice, this.#options);
+      device = (make as MakeDevice)();
     } catch (error) {
       throw this.#failed(error);
     }

@@ -11,6 +11,7 @@ const DEFINITION = [
   'config',
   'queues',
   'checkAnswers',
+  'controls',
   'activate',
   'configWritten',
   'reset',
@@ -54,6 +55,7 @@ export function checkDefinition(definition: unknown): void {
   checkConfig(given.config, where);
   if (given.checkAnswers !== undefined && typeof given.checkAnswers !== 'boolean')
     throw new TypeError(`${where} has ${described(given.checkAnswers)} for checkAnswers: take true or false`);
+  checkControls(given.controls, where);
   if (!Array.isArray(given.queues)) {
     const what =
       given.queues === undefined ? 'has no queues' : `has ${described(given.queues)} for its queues`;
@@ -94,6 +96,18 @@ function checkConfig(given: unknown, where: string): void {
   for (const name of [...Object.keys(values), ...writable.map(String)]) {
     if (!names.includes(name))
       throw new RangeError(`the configuration space has no field ${name}${didYouMean(name, names)}`);
+  }
+}
+
+function checkControls(given: unknown, where: string): void {
+  if (given === undefined) return;
+  for (const [name, control] of Object.entries(object(given, `${where}: controls`, 'controls by name'))) {
+    const place = `${where}: control ${name}`;
+    if (!/^[a-z][\w-]*$/i.test(name)) throw new RangeError(`${place} has no word for its name`);
+    const parts = object(control, place, 'what control(help, parameters, run) returns');
+    known(parts, ['help', 'parameters', 'run'], place);
+    if (typeof parts.run !== 'function' || typeof parts.help !== 'string' || parts.parameters === undefined)
+      throw new TypeError(`${place}: take what control(help, parameters, run) returns`);
   }
 }
 

@@ -3,6 +3,7 @@ import type { Chain } from '../virtqueue/chain.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { ChainQueue, DeviceQueues, Running } from './chain-queue.js';
 import { ConfigSpace } from './config-space.js';
+import { type ControlInfo, controlInfos, readWords } from './control.js';
 import type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './device.js';
 import type { DeviceDefinition, QueueGroup } from './device-definition.js';
 import { didYouMean } from './nearest.js';
@@ -102,6 +103,31 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
 
   restore(state: unknown): void {
     this.#definition.restore?.(state);
+  }
+
+  get controls(): readonly ControlInfo[] {
+    return controlInfos(this.#definition.controls ?? {});
+  }
+
+  async control(name: string, words: readonly string[]): Promise<unknown> {
+    const { controls = {} } = this.#definition;
+    if (!Object.hasOwn(controls, name))
+      throw new RangeError(`${this.name} has no control '${name}'${didYouMean(name, Object.keys(controls))}`);
+    const { parameters, run } = controls[name]!;
+    const said = readWords(parameters, words);
+    if (this.#running === undefined) throw new RangeError('no driver has the device yet');
+    const { queues } = this.#running;
+    // What the runner does for calls of its own. The driver may have to answer before a promise settles.
+    const flush = (): void => {
+      for (const queue of queues) queue.flush();
+    };
+    try {
+      const done = run(said, this.#running);
+      flush();
+      return await done;
+    } finally {
+      flush();
+    }
   }
 
   replaced(): void {

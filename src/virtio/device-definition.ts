@@ -1,4 +1,5 @@
 import type { ChainQueue, Running } from './chain-queue.js';
+import type { Control } from './control.js';
 import type { Fields, Struct, Values } from './struct.js';
 
 /**
@@ -38,6 +39,8 @@ export interface DeviceDefinition<
    * another type is named. It is, unless told: that costs some nanoseconds for each answer.
    */
   readonly checkAnswers?: boolean;
+  /** What a person may ask of the device while a driver has it, by name (`virtio-misc ctl`); see `control`. */
+  readonly controls?: Readonly<Record<string, Control<NoInfer<C>, NoInfer<A>>>>;
   /** The driver is ready. */
   activate?(device: Running<C, A>): void;
   /** The driver wrote to the configuration space. It may before it is ready (§3.1.1): of the device, only `config` is there then. */

@@ -1,6 +1,7 @@
 import type { Chain } from '../virtqueue/chain.js';
 import type { Clock } from './clock.js';
 import type { ConfigSpace } from './config-space.js';
+import type { ControlInfo } from './control.js';
 import type { Layout } from './layout.js';
 import type { LogContext } from './log-context.js';
 
@@ -62,6 +63,15 @@ export interface VirtioDevice {
   restore?(state: unknown): void;
   /** Another device has this one's place. Chains that are pushed now come back before the other one is served. */
   replaced?(): void;
+  /** What a person may ask of it while it runs. */
+  readonly controls?: readonly ControlInfo[];
+  /**
+   * Does what a person asks.
+   *
+   * @param words - values in the order of `usage`, or `name=value`.
+   * @returns what is to be shown: a text, or anything that JSON has. Rejects with what is to be said instead.
+   */
+  control?(name: string, words: readonly string[]): Promise<unknown>;
   /** Gives back what it holds, after the last `reset`, or when another has its place. */
   close?(): void;
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { readAptSources } from './apt-sources.js';
 import { unpack } from './deb.js';
@@ -29,6 +30,9 @@ const NETWORK_SETTING =
 
 /** Parallel downloads: enough to keep a line busy, few enough to be polite to the mirror. */
 const STREAMS = 3;
+
+/** Comes with apt. */
+const HELPER = '/usr/lib/apt/apt-helper';
 
 /**
  * A private apt: sources, lists and downloads in a folder of its own, as an ordinary user, and an empty dpkg status, so that
@@ -61,6 +65,8 @@ export class Apt {
     try {
       const apt = new Apt(folder, signal);
       await apt.#configure(uri, suites, keyrings);
+      const why = await apt.#whyUnreachable(uri, suites.at(-1)!);
+      if (why !== undefined) throw new VmError('DOWNLOAD', `Debian's archive can't be reached: ${why}`);
       try {
         await apt.#update();
       } catch (error) {
@@ -102,6 +108,39 @@ export class Apt {
 
   #fetch(packages: readonly ExactPackage[], folder: string): Promise<string> {
     return this.#apt('apt-get', ['download', '--quiet', ...packages], folder);
+  }
+
+  /** Whether Debian's archive answers, as the machine's apt reaches it; if not, one line says why. Leaves nothing. */
+  static async whyUnreachable(): Promise<string | undefined> {
+    const folder = await mkdtemp(path.join(tmpdir(), 'virtio-misc-apt-'));
+    try {
+      const { uri, suite, keyrings } = await findArchive();
+      const apt = new Apt(folder, undefined);
+      await apt.#configure(uri, [suite], keyrings);
+      return await apt.#whyUnreachable(uri, suite);
+    } catch (error) {
+      return (error as Error).message.split('\n')[0];
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** Looked at first, because `update` tries for minutes and says why in a page of lines. */
+  async #whyUnreachable(uri: string, suite: string): Promise<string | undefined> {
+    if (!existsSync(HELPER)) return undefined;
+    const patience = ['http', 'https'].flatMap((way) => ['-o', `Acquire::${way}::Timeout=10`]);
+    const file = path.join(this.#folder, 'release');
+    const url = `${uri.replace(/\/$/, '')}/dists/${suite}/Release`;
+    try {
+      await this.#apt(HELPER, [...patience, '-o', 'Acquire::Retries=0', 'download-file', url, file]);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof VmError && error.code === 'DOWNLOAD')) throw error;
+      const said = /^E: Failed to fetch \S+ +(.+)$/m.exec(error.message)?.[1];
+      return (said ?? error.message.split('\n').at(-1)!).trim();
+    } finally {
+      await rm(file, { force: true });
+    }
   }
 
   async #newestKeyring(): Promise<string[]> {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdir, mkdtemp, readdir, rename, rm, stat, statfs, utimes } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { withLock } from './lock.js';
@@ -62,11 +63,10 @@ export class Cache {
       );
     }
     await mkdir(this.folder, { recursive: true }).catch((error: Error) => {
-      throw new VmError(
-        'HOST',
-        `can't make the cache folder: ${error.message} (VIRTIO_MISC_CACHE names another)`,
-      );
+      throw new VmError('HOST', `can't make the cache folder: ${error.message}; ${ELSEWHERE}`);
     });
+    const unusable = await whyUnusable(this.folder);
+    if (unusable) throw new VmError('HOST', `${unusable}; ${ELSEWHERE}`);
     await withLock(
       path.join(this.folder, `${name}.lock`),
       async () => {
@@ -80,8 +80,11 @@ export class Cache {
           await utimes(draft, now, now);
           await rename(draft, entry);
         } catch (error) {
+          // What the programs say that ran out of room says it in a page of lines.
+          const full =
+            error instanceof VmError && error.code === 'ABORTED' ? undefined : await whyFull(this.folder);
           await rm(draft, { recursive: true, force: true });
-          throw error;
+          throw full === undefined ? error : new VmError('HOST', `${full}; ${ELSEWHERE}`, { cause: error });
         }
       },
       signal,
@@ -98,6 +101,32 @@ export class Cache {
       if (unused || found.startsWith(draftOf(name)))
         await rm(whole, { recursive: true, force: true, maxRetries: 3 });
     }
+  }
+}
+
+const ELSEWHERE = 'VIRTIO_MISC_CACHE names another folder for what is fetched and built';
+
+/** Bytes without which a build is taken to have failed for want of room. */
+const LEFT = 4e6;
+
+/** Whether there is no room left, in one line. */
+async function whyFull(folder: string): Promise<string | undefined> {
+  const { bavail, bsize, ffree, files } = await statfs(folder);
+  if (bavail * bsize >= LEFT && (files === 0 || ffree > 0)) return undefined;
+  return `there was no room left in ${folder}`;
+}
+
+/** Why nothing can be written to a folder that is there; in one line. */
+export async function whyUnusable(folder: string): Promise<string | undefined> {
+  try {
+    await access(folder, constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (error) {
+    const why =
+      (error as NodeJS.ErrnoException).code === 'EROFS'
+        ? 'its file system is read-only'
+        : 'this user may not';
+    return `nothing can be written to ${folder}: ${why}`;
   }
 }
 

@@ -8,6 +8,7 @@ import { makeInitramfs } from './initramfs.js';
 import type { KernelNeeds } from './kernel.js';
 import { buildGuestCode, type GuestCodeOptions } from './modules.js';
 import { type Progress, silent } from './progress.js';
+import { stockDrivers, withNeeded } from './stock-drivers.js';
 
 /** What `bootGuest` boots. The files are in the cache and stay there while they are used. */
 export interface GuestImage {
@@ -27,6 +28,8 @@ export interface PrepareOptions extends GuestCodeOptions {
   readonly signal?: AbortSignal | undefined;
   /** A name or a path, see `findKernel`; Debian 12's when absent. */
   readonly kernel?: string | undefined;
+  /** More of the modules that come with the kernel, by name. What they need comes with them. */
+  readonly drivers?: readonly string[];
 }
 
 /**
@@ -40,19 +43,22 @@ export async function prepareGuest({
   progress = silent,
   signal,
   kernel: which,
+  drivers = [],
   ...code
 }: PrepareOptions = {}): Promise<GuestImage> {
   const kernel = await findKernel(cache, progress, signal, which);
+  // Before the compiler has its turn: a name that is wrong is told at once.
+  const more = drivers.length > 0 ? withNeeded(await stockDrivers(kernel), drivers, kernel.release) : [];
   const built = await buildGuestCode(kernel, code, { cache, progress, signal });
   const buildLog = await readFile(built.log, 'utf8');
   const init = createHash('sha256')
     .update(GUEST_INIT + GUEST_FSTAB)
     .digest('hex');
-  const recipe = { kernel: kernel.id, built: path.basename(path.dirname(built.log)), init, version: 3 };
+  const recipe = { kernel: kernel.id, built: path.basename(path.dirname(built.log)), init, more, version: 3 };
   const folder = await cache.entry(
     'image',
     recipe,
-    async (draft) => writeFile(path.join(draft, 'initramfs'), await makeInitramfs(kernel, built)),
+    async (draft) => writeFile(path.join(draft, 'initramfs'), await makeInitramfs(kernel, built, more)),
     signal,
   );
   return {

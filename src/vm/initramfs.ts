@@ -22,7 +22,11 @@ export interface GuestFile {
 }
 
 /** The guest's whole file system: busybox, our init, stock modules, built modules and programs. Not compressed: that costs more than it saves. */
-export async function makeInitramfs(kernel: Kernel, code: GuestCode | undefined): Promise<Buffer> {
+export async function makeInitramfs(
+  kernel: Kernel,
+  code: GuestCode | undefined,
+  more: readonly string[] = [],
+): Promise<Buffer> {
   const file = async (from: string, to: string): Promise<CpioEntry> => ({
     path: to,
     content: await readFile(from),
@@ -46,7 +50,9 @@ export async function makeInitramfs(kernel: Kernel, code: GuestCode | undefined)
   for (const name of ['sbin', 'usr']) entries.push({ path: name, link: name === 'usr' ? '.' : 'bin' });
 
   const own = code ? await filesIn(code.modules) : [];
-  const stock = kernel.modules ? await filesIn(kernel.modules) : [];
+  const usual = kernel.modules ? await filesIn(kernel.modules) : [];
+  const named = new Set(usual.map((file) => path.basename(file)));
+  const stock = [...usual, ...more.filter((file) => !named.has(path.basename(file)))];
   entries.push(...(await moduleEntries(kernel.release, stock, own)));
   for (const program of code ? await filesIn(code.programs) : []) {
     const name = path.basename(program);

@@ -26,7 +26,7 @@ test('on a machine that can fetch everything, all is well before anything is fet
     );
     assert.deepEqual(
       findings.map(({ what }) => what),
-      ['node', 'qemu', 'apt', 'guest kernel', 'gcc and make', 'cache'],
+      ['node', 'qemu', 'guest kernel', 'gcc and make', 'processor', "Debian's archive", 'cache'],
     );
     for (const { what, ok, detail } of findings) assert.ok(ok, `${what}: ${detail}`);
     assert.deepEqual(await readdir(folder), []);
@@ -41,7 +41,7 @@ test('on a machine without anything, each thing that is missing comes with what 
     const cache = new Cache(path.join(folder, 'cache'));
     await withEnv({ VIRTIO_MISC_QEMU: '', PATH: folder }, async () => {
       for (const { what, ok, hint } of await inspect(cache)) {
-        assert.equal(ok, what === 'node' || what === 'cache', what);
+        assert.equal(ok, ['node', 'processor', 'cache'].includes(what), what);
         assert.equal(hint !== undefined, !ok, what);
       }
       await assert.rejects(findQemu({ cache }), {

@@ -8,6 +8,8 @@ export interface Kernel {
   readonly vmlinux: string;
   /** Folder of the kernel's own modules that a guest of ours can use, when it has any. */
   readonly modules?: string;
+  /** Finds or fetches the folder of all modules that come with it, unpacked; absent for a kernel that comes with none. */
+  allModules?(): Promise<string>;
   /** The folder to give to `make -C`. */
   readonly headers: string;
   /** A static busybox. */

@@ -5,6 +5,8 @@ export interface Modinfo {
   readonly depends: readonly string[];
   /** Patterns of the devices it drives, such as `virtio:d0000002Dv*`. */
   readonly aliases: readonly string[];
+  /** One line for people; may be empty. */
+  readonly description: string;
 }
 
 /**
@@ -20,7 +22,12 @@ export function readModinfo(module: Buffer): Modinfo {
     .map((field) => [field.slice(0, field.indexOf('=')), field.slice(field.indexOf('=') + 1)] as const);
   const all = (key: string): string[] => fields.filter(([name]) => name === key).map(([, value]) => value);
   const depends = (all('depends')[0] ?? '').split(',').filter((name) => name !== '');
-  return { name: all('name')[0] ?? '', depends, aliases: all('alias') };
+  return {
+    name: all('name')[0] ?? '',
+    depends,
+    aliases: all('alias'),
+    description: all('description')[0] ?? '',
+  };
 }
 
 function findSection(elf: Buffer, name: string): Buffer {
@@ -42,15 +49,17 @@ function findSection(elf: Buffer, name: string): Buffer {
   throw new RangeError(`no section ${name}`);
 }
 
+type Tabled = Pick<Modinfo, 'name' | 'depends' | 'aliases'>;
+
 /**
  * The tables that modprobe reads, for modules that all lie in one folder.
  *
  * @throws RangeError when a module needs one that is not among them.
  */
-export function moduleTables(modules: readonly Modinfo[]): { dep: string; alias: string } {
+export function moduleTables(modules: readonly Tabled[]): { dep: string; alias: string } {
   const byName = new Map(modules.map((module) => [module.name, module]));
   /** Those to load before `module`, the first to load last, as depmod has them. */
-  const needs = (module: Modinfo, found: string[] = []): string[] => {
+  const needs = (module: Tabled, found: string[] = []): string[] => {
     for (const name of module.depends) {
       const needed = byName.get(name);
       if (!needed) throw new RangeError(`module ${module.name} needs ${name}, which the guest does not have`);

@@ -71,9 +71,23 @@ async function installedKernel(
     id: path.basename(folder),
     vmlinux: path.join(folder, 'vmlinux'),
     modules: path.join(folder, 'modules'),
+    ...(installed && { allModules: () => copyAll(installed, path.basename(folder), context) }),
     headers: build,
     busybox,
   };
+}
+
+/** All of an installed kernel's modules, unpacked. */
+async function copyAll(installed: string, kernel: string, context: UnpackContext): Promise<string> {
+  return context.cache.entry(
+    'drivers',
+    { kernel, version: 1 },
+    async (draft) => {
+      await cp(path.join(installed, 'kernel'), draft, { recursive: true });
+      await unpackModules(draft, context);
+    },
+    context.signal,
+  );
 }
 
 async function copyModules(from: string, to: string): Promise<void> {

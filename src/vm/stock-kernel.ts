@@ -91,6 +91,7 @@ export async function findStockKernel(name: string, context: UnpackContext): Pro
     id: path.basename(folder),
     vmlinux: path.join(folder, 'vmlinux'),
     modules: path.join(folder, 'usr/lib/modules', release, 'kernel'),
+    allModules: () => fetchModules(stock, release, path.basename(folder), context),
     headers: path.join(folder, 'usr/src', `linux-headers-${release}`),
     busybox: path.join(folder, 'usr/bin/busybox'),
   };
@@ -132,6 +133,46 @@ async function provision(prefix: string, stock: Stock, context: UnpackContext): 
     name.startsWith('linux-kbuild-'),
   );
   await wrapPrograms(prefix, path.join(prefix, 'usr/lib', kbuild!));
+}
+
+/** All that the kernel's package has, of which a guest usually needs a hundredth. */
+async function fetchModules(
+  stock: Stock,
+  release: string,
+  kernel: string,
+  context: UnpackContext,
+): Promise<string> {
+  const { cache, progress, signal } = context;
+  const fetch = (draft: string): Promise<void> =>
+    Apt.use(
+      draft,
+      [stock.suite],
+      async (apt) => {
+        const closure = await apt.closure(packages(stock), stock.suite);
+        const debs = await apt.download(
+          closure.filter((exact) => /^linux-(image|binary|modules)-\d/.test(exact)),
+        );
+        // The older packages have them in /lib.
+        const anyOf = ['./lib/modules/*/kernel/*', './usr/lib/modules/*/kernel/*'];
+        await layOutPrefix(draft);
+        for (const deb of debs) await unpack(deb, draft, { anyOf, signal });
+        const found = await readdir(path.join(draft, 'usr/lib/modules'));
+        if (!found.includes(release))
+          throw new VmError(
+            'DOWNLOAD',
+            `Debian has Linux ${found} now and the guest's is ${release}: remove ${path.join(cache.folder, kernel)} to have the newer one`,
+          );
+        await unpackModules(path.join(draft, 'usr/lib/modules', release), context);
+      },
+      signal,
+    );
+  const folder = await cache.entry(
+    'drivers',
+    { kernel, version: 1 },
+    (draft) => progress.step(`Fetching all modules of Linux ${release}`, () => fetch(draft)),
+    signal,
+  );
+  return path.join(folder, 'usr/lib/modules', release, 'kernel');
 }
 
 /** Where the packages have put the kernel: newer ones keep it beside its modules. */

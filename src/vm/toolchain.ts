@@ -91,6 +91,11 @@ export async function findToolchain(
   };
 }
 
+/** Where `findToolchain` would have put the usual compiler, when it has. */
+export function provisionedToolchain(cache: Cache): Promise<string | undefined> {
+  return cache.find('toolchain', recipeOf(GCC));
+}
+
 /** Why the machine's own compiler is of no use; undefined when it is fine. */
 export async function whyNotTheMachines(gcc: number = GCC): Promise<string | undefined> {
   const folder = await mkdtemp(path.join(tmpdir(), 'virtio-misc-cc-'));

@@ -45,6 +45,8 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ],
   ['vm --device misc --transport vhost-user --exec true', /QEMU aborts on vhost-user devices with id 70/],
   ['vm --device test', /say what to run in the guest: --exec COMMAND; a shell needs a terminal/],
+  ['vm --exec true', /say which device: --device test, or a file such as/],
+  ['vm --set a=b --device test --exec true', /write it behind the --device that it is for/],
   ['vm --device test --exec true --timeout soon', /write a time such as 500ms, 3s or 1m/],
   ['vm --device test --exec true --timeout 5', /write a time such as 500ms, 3s or 1m/],
   ['vm --device test --exec true --metrics none', /write a port from 0 to 65535/],
@@ -63,7 +65,7 @@ for (const [args, says] of WRONG) {
   });
 }
 
-for (const command of ['', 'init', 'serve', 'vm', 'qemu-args', 'doctor']) {
+for (const command of ['', 'init', 'serve', 'vm', 'qemu-args', 'ctl', 'doctor']) {
   test(`virtio-misc ${command} --help`, async () => {
     const { code, lines } = await virtioMisc(...command.split(' ').filter(Boolean), '--help');
     assert.equal(code, 0);

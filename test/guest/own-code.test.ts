@@ -95,3 +95,30 @@ test('a file that is not there is named', async () => {
   assert.equal(code, 1);
   assert.match(stderr, /virtio-misc: there is no file none\.c$/m);
 });
+
+test('--module takes modules of the kernel by name too, and loads what they need; --list-drivers lists them', async () => {
+  const { code, lines, stderr } = await virtioMisc(
+    ...[
+      'vm',
+      '--device',
+      'test',
+      '--module',
+      'virtio_scsi',
+      '--module',
+      'virtiofs',
+      '--module',
+      write('answer_driver.c', DRIVER),
+    ],
+    ...['--exec', 'cut -d" " -f1 /proc/modules'],
+  );
+  assert.equal(code, 0, stderr);
+  for (const name of ['virtio_scsi', 'scsi_mod', 'virtiofs', 'fuse', 'answer_driver'])
+    assert.ok(lines.includes(name), lines.join(' '));
+  const listed = await virtioMisc('vm', '--list-drivers');
+  assert.equal(listed.code, 0, listed.stderr);
+  assert.ok(listed.lines.some((line) => /^virtio_scsi +Virtio SCSI HBA driver \(virtio id 8\)$/.test(line)));
+  assert.ok(listed.lines.some((line) => /^virtio_balloon .*\(virtio id 5\)$/.test(line)));
+  const none = await virtioMisc('vm', '--device', 'test', '--module', 'virtio_scsy', '--exec', 'true');
+  assert.equal(none.code, 1);
+  assert.match(none.stderr, /has no module 'virtio_scsy': vm --list-drivers lists those that it has/);
+});

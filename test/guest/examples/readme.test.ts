@@ -17,6 +17,7 @@ const PRINTED: Readonly<Record<string, RegExp>> = {
   // The first key of the sentence goes down.
   'input.ts': / 0001 0023 0001 0000/,
   'net.ts': /^[1-9]\d* came back$/m,
+  'balloon.ts': /^asked for 64 MiB\n(.*\n)*\{.*"free":\d+/m,
 };
 
 test('the commands in examples/README.md do what it says', async (t) => {
