@@ -37,6 +37,8 @@ function canChangeSize(buffer: ArrayBufferLike): boolean {
   return resizable === true || growable === true;
 }
 
+// Small integers all through, and no index but one for each side: these loops are a third of what a small request costs.
+
 /** Copies `length` bytes. */
 export function copyWords(
   from: DataView,
@@ -45,16 +47,30 @@ export function copyWords(
   toStart: number,
   length: number,
 ): void {
-  const [at, into] = [fromStart | 0, toStart | 0];
-  let i = 0;
-  for (; i + 16 <= length; i += 16) {
-    to.setInt32(into + i, from.getInt32(at + i, true), true);
-    to.setInt32(into + i + 4, from.getInt32(at + i + 4, true), true);
-    to.setInt32(into + i + 8, from.getInt32(at + i + 8, true), true);
-    to.setInt32(into + i + 12, from.getInt32(at + i + 12, true), true);
+  let at = fromStart | 0;
+  let into = toStart | 0;
+  let left = length | 0;
+  while (left >= 16) {
+    to.setInt32(into, from.getInt32(at, true), true);
+    to.setInt32(into + 4, from.getInt32(at + 4, true), true);
+    to.setInt32(into + 8, from.getInt32(at + 8, true), true);
+    to.setInt32(into + 12, from.getInt32(at + 12, true), true);
+    at = (at + 16) | 0;
+    into = (into + 16) | 0;
+    left = (left - 16) | 0;
   }
-  for (; i + 4 <= length; i += 4) to.setInt32(into + i, from.getInt32(at + i, true), true);
-  for (; i < length; i++) to.setUint8(into + i, from.getUint8(at + i));
+  while (left >= 4) {
+    to.setInt32(into, from.getInt32(at, true), true);
+    at = (at + 4) | 0;
+    into = (into + 4) | 0;
+    left = (left - 4) | 0;
+  }
+  while (left > 0) {
+    to.setUint8(into, from.getUint8(at));
+    at = (at + 1) | 0;
+    into = (into + 1) | 0;
+    left = (left - 1) | 0;
+  }
 }
 
 /** Copies `length` bytes out of memory into an array that there are no words of. */
@@ -65,16 +81,25 @@ export function copyWordsOut(
   toStart: number,
   length: number,
 ): void {
-  const [at, into] = [fromStart | 0, toStart | 0];
-  let i = 0;
-  for (; i + 4 <= length; i += 4) {
-    const word = from.getInt32(at + i, true);
-    to[into + i] = word;
-    to[into + i + 1] = word >>> 8;
-    to[into + i + 2] = word >>> 16;
-    to[into + i + 3] = word >>> 24;
+  let at = fromStart | 0;
+  let into = toStart | 0;
+  let left = length | 0;
+  while (left >= 4) {
+    const word = from.getInt32(at, true);
+    to[into] = word;
+    to[into + 1] = word >>> 8;
+    to[into + 2] = word >>> 16;
+    to[into + 3] = word >>> 24;
+    at = (at + 4) | 0;
+    into = (into + 4) | 0;
+    left = (left - 4) | 0;
   }
-  for (; i < length; i++) to[into + i] = from.getUint8(at + i);
+  while (left > 0) {
+    to[into] = from.getUint8(at);
+    at = (at + 1) | 0;
+    into = (into + 1) | 0;
+    left = (left - 1) | 0;
+  }
 }
 
 /** Copies `length` bytes into memory from an array that there are no words of. */
@@ -85,12 +110,20 @@ export function copyWordsIn(
   fromStart: number,
   length: number,
 ): void {
-  const [into, at] = [toStart | 0, fromStart | 0];
-  let i = 0;
-  for (; i + 4 <= length; i += 4) {
-    const word =
-      from[at + i]! | (from[at + i + 1]! << 8) | (from[at + i + 2]! << 16) | (from[at + i + 3]! << 24);
-    to.setInt32(into + i, word, true);
+  let at = fromStart | 0;
+  let into = toStart | 0;
+  let left = length | 0;
+  while (left >= 4) {
+    const word = from[at]! | (from[at + 1]! << 8) | (from[at + 2]! << 16) | (from[at + 3]! << 24);
+    to.setInt32(into, word, true);
+    at = (at + 4) | 0;
+    into = (into + 4) | 0;
+    left = (left - 4) | 0;
   }
-  for (; i < length; i++) to.setUint8(into + i, from[at + i]!);
+  while (left > 0) {
+    to.setUint8(into, from[at]!);
+    at = (at + 1) | 0;
+    into = (into + 1) | 0;
+    left = (left - 1) | 0;
+  }
 }

@@ -355,11 +355,12 @@ export class DeviceRunner {
    */
   #serve(queue: QueueRunner, most?: number): void {
     if (this.#busy) {
-      this.#ports.defer(() => this.#serve(queue));
+      this.#serveLater(queue);
       return;
     }
+    const queues = this.#queues;
     this.#turnEnds = undefined;
-    for (const each of this.#queues) each.open(most);
+    for (let i = 0; i < queues.length; i++) queues[i]!.open(most);
     for (let calls = 1; ; calls++) {
       this.#busy = true;
       this.#events.serving = undefined;
@@ -374,14 +375,21 @@ export class DeviceRunner {
       this.#busy = false;
       const brisk = queue.brisk && calls < CALLS_MOST;
       let again = false;
-      for (const each of this.#queues) {
-        if (!each.settle(brisk && each === queue)) continue;
-        if (each === queue && brisk) again = true;
-        else this.#kickLater(each.index);
+      for (let i = 0; i < queues.length; i++) {
+        const each = queues[i]!;
+        const next = brisk && each === queue;
+        if (!each.settle(next)) continue;
+        if (next) again = true;
+        else this.#kickLater(i);
       }
       if (!again) return;
-      for (const each of this.#queues) each.reopen();
+      for (let i = 0; i < queues.length; i++) queues[i]!.reopen();
     }
+  }
+
+  // A function in `#serve` itself would be an object for each call of it.
+  #serveLater(queue: QueueRunner): void {
+    this.#ports.defer(() => this.#serve(queue));
   }
 
   /** Looks at a queue without having been told to. @returns how many chains were taken. */
