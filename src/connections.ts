@@ -1,4 +1,10 @@
-import type { Connection } from './serve.js';
+/** One front-end's connection, from `connected` to `gone`. */
+export interface Connection {
+  /** 1, 2, 3... within one server. */
+  readonly connection: number;
+  readonly socket: string;
+  readonly transport: 'vhost-user' | 'vfio-user';
+}
 
 /** One front-end's connection, as `Server.connections` has it. */
 export interface ServedConnection extends Connection {

@@ -1,7 +1,7 @@
 // The package's public entry point.
 
 export { connectVfioUser, connectVhostUser, type LoopbackOptions, loopback } from './connect.js';
-export type { ServedConnection } from './connections.js';
+export type { Connection, ServedConnection } from './connections.js';
 export { type MiscOptions, virtioMisc } from './devices/misc/device.js';
 export { MiscDriver, type Timer, type TimerCallback, type TimerTimes } from './devices/misc/driver.js';
 export { MiscError, type MiscErrorCode } from './devices/misc/misc-error.js';
@@ -12,7 +12,7 @@ export type { GuestAddress } from './memory/address.js';
 export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
 export { MemoryError, type MemoryErrorCode } from './memory/memory-error.js';
 export type { MemoryView } from './memory/memory-view.js';
-export { type Connection, type Replacement, type ServeOptions, type Server, serve } from './serve.js';
+export { type Replacement, type ServeOptions, type Server, serve } from './serve.js';
 export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 export type { FrontendOptions } from './transports/vhost-user/driver/frontend.js';
@@ -23,7 +23,8 @@ export { BufferQueue } from './virtio/buffer-queue.js';
 export type { ChainQueue, Device, DeviceQueues, Running } from './virtio/chain-queue.js';
 export type { Alarm, Clock } from './virtio/clock.js';
 export { ConfigSpace } from './virtio/config-space.js';
-export { type Control, type ControlInfo, control } from './virtio/control.js';
+export { type Control, control } from './virtio/control.js';
+export type { ControlInfo } from './virtio/control-info.js';
 export { defineDevice } from './virtio/define-device.js';
 export type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './virtio/device.js';
 export type { DeviceDefinition, QueueGroup } from './virtio/device-definition.js';

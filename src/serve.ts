@@ -1,5 +1,5 @@
 import { toStderr, toStdout } from './bounded-stream.js';
-import { Connections, type ServedConnection } from './connections.js';
+import { type Connection, Connections, type ServedConnection } from './connections.js';
 import { FailureLines } from './device-file/failure-lines.js';
 import { type LineLimiter, ONCE } from './lines/line-limiter.js';
 import { processLimiter } from './lines/process-limiter.js';
@@ -19,14 +19,6 @@ import type { Monitor, Print } from './virtio/monitor.js';
 import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
 import { type RingFeatures, ringFeatureBits } from './virtio/ring-features.js';
-
-/** One front-end's connection, from `connected` to `gone`. */
-export interface Connection {
-  /** 1, 2, 3... within one server. */
-  readonly connection: number;
-  readonly socket: string;
-  readonly transport: 'vhost-user' | 'vfio-user';
-}
 
 /** Where a device is served, and who hears of it. */
 export interface ServeOptions {

@@ -1,7 +1,7 @@
 import { type Logger, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
+import type { Connection } from '../connections.js';
 import { printable } from '../lines/printable.js';
-import type { Connection } from '../serve.js';
 import type { LogContext } from '../virtio/log-context.js';
 import type { Output } from './output.js';
 

@@ -2,7 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { Connection } from '../serve.js';
+import type { Connection } from '../connections.js';
 import type { DeviceQueue, VirtioDevice } from '../virtio/device.js';
 import type { Monitor } from '../virtio/monitor.js';
 import type { ReloadResult } from './live-reload.js';

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Connection } from '../connections.js';
 import { processLimiter } from '../lines/process-limiter.js';
-import { type Connection, serve } from '../serve.js';
+import { serve } from '../serve.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import type { RingFeatures } from '../virtio/ring-features.js';
 import { attendFile, typeCheckOption } from './attend-file.js';

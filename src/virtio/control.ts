@@ -1,4 +1,5 @@
 import type { Running } from './chain-queue.js';
+import type { ControlInfo } from './control-info.js';
 import type { Fields } from './field.js';
 import { type Parameters, readParameters, type Said } from './parameter.js';
 
@@ -10,14 +11,6 @@ export interface Control<C extends Fields = Fields, A extends string = string> {
   readonly parameters: Parameters;
   /** Does it. What it returns is shown to whoever asked: a text, or anything that JSON has. Throws to refuse. */
   run(said: Readonly<Record<string, unknown>>, device: Running<C, A>): unknown;
-}
-
-/** What is known of a control from outside. */
-export interface ControlInfo {
-  readonly name: string;
-  readonly help: string;
-  /** As it is written, such as `target <size>`. */
-  readonly usage: string;
 }
 
 /**

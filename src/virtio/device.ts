@@ -1,7 +1,7 @@
 import type { Chain } from '../virtqueue/chain.js';
 import type { Clock } from './clock.js';
 import type { ConfigSpace } from './config-space.js';
-import type { ControlInfo } from './control.js';
+import type { ControlInfo } from './control-info.js';
 import type { Layout } from './layout.js';
 import type { LogContext } from './log-context.js';
 
