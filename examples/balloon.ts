@@ -1,7 +1,7 @@
 import {
   type Chain,
   control,
-  type DeviceHost,
+  type DeviceQueue,
   defineDevice,
   le16,
   le32,
@@ -9,6 +9,8 @@ import {
   type MakeDevice,
   parameter,
   struct,
+  structQueue,
+  tail,
   withOptions,
 } from 'virtio-misc';
 
@@ -17,8 +19,10 @@ const PAGE = 4096;
 const MIB = 2 ** 20;
 
 const Config = struct({ num_pages: le32, actual: le32 });
-/** One of the guest's statistics (§5.5.6.4), packed: le16 tag, le64 value. */
-const Stat = struct({ tag: le16, value: le64 });
+/** Numbers of pages that go into the balloon or come out of it: Linux sends up to 256 at a time. */
+const Pages = struct({ pfns: tail(le32, 1024) });
+/** The guest's statistics (§5.5.6.4), packed: each le16 tag, le64 value. */
+const Stats = struct({ stats: tail(struct({ tag: le16, value: le64 }), 64) });
 const STATS = [
   'swapped in',
   'swapped out',
@@ -29,6 +33,12 @@ const STATS = [
   'available',
   'disk caches',
 ] as const;
+
+/** What edited code goes on with. */
+interface Saved {
+  readonly held: Chain | undefined;
+  readonly waiting: ((stats: Record<string, number>) => void)[];
+}
 
 /**
  * virtio-balloon (§5.5): the guest hands pages over that it will not use, as many as it is asked for. What is done with them is the host's
@@ -42,15 +52,9 @@ export function balloon(target: number): MakeDevice {
     let held: Chain | undefined;
     let waiting: ((stats: Record<string, number>) => void)[] = [];
 
-    const hand = ({ queues }: DeviceHost): void => {
-      if (held !== undefined) queues[2]!.push(held);
+    const hand = (statsq: DeviceQueue): void => {
+      if (held !== undefined) statsq.push(held);
       held = undefined;
-    };
-    /** Page numbers, le32 each, that go into the balloon or come out of it. */
-    const counted = (chain: Chain): number => {
-      const bytes = new Uint8Array(chain.readable);
-      chain.read(bytes);
-      return Math.floor(bytes.length / 4);
     };
     return {
       id: 5,
@@ -58,28 +62,35 @@ export function balloon(target: number): MakeDevice {
       features: { STATS_VQ: 1 },
       config: { struct: Config, initial: { num_pages: Math.floor(target / PAGE) }, writable: ['actual'] },
       queues: [
-        {
+        structQueue({
           name: 'inflateq',
-          handle: (chain, { print }) => print(`the guest gave ${counted(chain)} pages`),
-        },
-        {
+          request: Pages,
+          handle({ pfns }, { print }) {
+            print(() => `the guest gave ${pfns.length} pages`);
+          },
+        }),
+        structQueue({
           name: 'deflateq',
-          handle: (chain, { print }) => print(`the guest took ${counted(chain)} pages back`),
-        },
+          request: Pages,
+          handle({ pfns }, { print }) {
+            print(() => `the guest took ${pfns.length} pages back`);
+          },
+        }),
         {
           name: 'statsq',
           posted(_, queue) {
-            held = queue.pop();
-            if (held === undefined || waiting.length === 0) return;
-            const bytes = new Uint8Array(held.readable);
-            held.read(bytes);
-            const stats: Record<string, number> = {};
-            for (let at = 0; at + Stat.size <= bytes.length; at += Stat.size) {
-              const { tag, value } = Stat.decode(bytes.subarray(at, at + Stat.size));
-              const name = STATS[tag];
-              if (name !== undefined) stats[name] = Number(value);
+            // The driver has one; whoever posts more gets those before the last back.
+            for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
+              hand(queue);
+              held = chain;
+              if (waiting.length === 0) continue;
+              const stats = read(chain);
+              for (const tell of waiting.splice(0)) tell(stats);
             }
-            for (const tell of waiting.splice(0)) tell(stats);
+          },
+          // The guest is shut down, or paused, and waits for all of its buffers.
+          stopping(_, queue) {
+            hand(queue);
           },
         },
       ],
@@ -97,20 +108,36 @@ export function balloon(target: number): MakeDevice {
           asked: Number(config.num_pages) * PAGE,
           given: Number(config.actual) * PAGE,
         })),
-        stats: control("say what the guest's memory is used for", {}, (_, device) => {
+        stats: control("say what the guest's memory is used for", {}, (_, { queues }) => {
           if (held === undefined) throw new Error('the guest posted no buffer for its statistics');
           return new Promise((tell) => {
             waiting.push(tell);
-            hand(device);
+            hand(queues[2]!);
           });
         }),
+      },
+      activate({ queues }) {
+        // Kept by the code before an edit.
+        if (held !== undefined) queues.statsq.adopt(held);
       },
       reset() {
         held = undefined;
         waiting = [];
       },
+      save: (): Saved => ({ held, waiting }),
+      restore(state) {
+        ({ held, waiting } = state as Saved);
+      },
     };
   });
+}
+
+/** By their names; a driver may send more than there is to know. */
+function read(chain: Chain): Record<string, number> {
+  const bytes = new Uint8Array(Math.min(chain.readable, Stats.most));
+  chain.read(bytes);
+  const named = Stats.decode(bytes).stats.map(({ tag, value }) => [STATS[tag], value] as const);
+  return Object.fromEntries(named.filter(([name]) => name !== undefined));
 }
 
 const device: MakeDevice = withOptions(

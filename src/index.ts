@@ -62,7 +62,7 @@ export {
 } from './virtio/struct.js';
 export { type RequestQueue, type Response, type StructQueue, structQueue } from './virtio/struct-queue.js';
 export { tail } from './virtio/tail.js';
-export { DeviceBench } from './virtio/testing/device-bench.js';
+export { type BenchOptions, DeviceBench } from './virtio/testing/device-bench.js';
 export { FakeClock } from './virtio/testing/fake-clock.js';
 export { type Arms, Union, type UnionValues, union } from './virtio/union.js';
 export { type MakeWithOptions, withOptions } from './virtio/with-options.js';

@@ -4,10 +4,9 @@ import type { Layout } from './layout.js';
 import type { MakeDevice } from './make-device.js';
 import type { Fields, Values } from './struct.js';
 
-/** A device's queues, in order, and by their names: `queues[0]`, `queues.requestq`. */
-export type DeviceQueues<N extends string = string> = readonly DeviceQueue[] & {
-  readonly [K in N]: DeviceQueue;
-};
+/** A device's queues, in order, and by those of their names that are known: `queues[0]`, `queues.requestq`. */
+export type DeviceQueues<N extends string = string> = readonly DeviceQueue[] &
+  ([string] extends [N] ? unknown : { readonly [K in N]: DeviceQueue });
 
 /** What a device's handlers reach: its driver, its configuration space, its clock. */
 export interface Running<C extends Fields, N extends string = string> extends DeviceHost {

@@ -6,9 +6,9 @@ export interface Field<T> {
   readonly most?: number | undefined;
   /** An open one goes on to the end of the view. */
   read(view: DataView, offset: number): T;
-  write(view: DataView, offset: number, value: T): void;
+  write(view: DataView, offset: number, value: NoInfer<T>): void;
   /** Of an open field: the bytes of a value. */
-  sizeOf?(value: T): number;
+  sizeOf?(value: NoInfer<T>): number;
 }
 
 /** Fields by name, in the order in which they lie, without padding. */

@@ -42,7 +42,7 @@ type Handler<C extends Fields> = NonNullable<ChainQueue<C>['handle']>;
 
 /**
  * Makes a queue of one with requests of one shape; its handler is typed from the structs. Written within `defineDevice`, a handler that
- * uses the configuration space names the device's type: `handle({ n }, device: Device<typeof Config>)`.
+ * uses the configuration space, or queues by their names, names the device's type: `handle({ n }, device: Device<typeof Config, 'eventq'>)`.
  */
 export function structQueue<
   C extends Fields,
