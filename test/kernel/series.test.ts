@@ -88,10 +88,11 @@ for (const version of ['6.12', 'newest'] as const satisfies readonly SourceVersi
       }
       const make = await kernelMake(tree, context);
       await configureKernel(tree, make, ['guest', 'series']);
+      const checks = findProgram('sparse') ? ['C=2'] : [];
       let said = '';
       await progress.step(`Building Linux ${version} with the series`, async (say) => {
         await make(['prepare']);
-        await make(['W=1', 'drivers/misc/virtio_misc/'], (line) => {
+        await make(['W=1', ...checks, 'drivers/misc/virtio_misc/', 'samples/virtio_misc/'], (line) => {
           said += `${line}\n`;
         });
         await compileKernel(make, say, '-series');
