@@ -7,7 +7,7 @@ test('timers that are set keep what is left of them through suspend and hibernat
     `${SUSPEND}
      hibernate() { echo devices >/sys/power/pm_test && echo shutdown >/sys/power/disk && echo disk >/sys/power/state; }
      misc-timer 9000 4000 20000 & timers=$!
-     misc-timer-stress --processes 2 --timers 500 --min-ms 1000 --max-ms 15000 & stress=$!
+     misc-timer-stress --any-order --grace-ms 300000 --processes 2 --timers 500 --min-ms 1000 --max-ms 15000 & stress=$!
      sleep 1; suspend && sleep 1 && hibernate && sleep 1 && suspend || exit
      wait $timers && wait $stress || exit
      ${NO_LEAKS}`,

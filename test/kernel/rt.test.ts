@@ -9,7 +9,7 @@ test("PREEMPT_RT: the modules' own tests, each context, a stress, the driver bou
     `uname -v
      modprobe virtio_misc_selftest && rmmod virtio_misc_selftest && modprobe virtio_misc_demo &&
      modprobe vmisc_contexts_test && rmmod vmisc_contexts_test &&
-     misc-timer-stress --processes 4 --timers 2000 --max-ms 2000 --cancel-third &&
+     misc-timer-stress --grace-ms 300000 --processes 4 --timers 2000 --max-ms 2000 --cancel-third &&
      echo virtio0 >/sys/bus/virtio/drivers/virtio_misc/unbind &&
      echo virtio0 >/sys/bus/virtio/drivers/virtio_misc/bind && misc-timer 20 || exit
      ${NO_LEAKS}

@@ -17,8 +17,8 @@ test(`${MINUTES} min of timers, modules that come and go, suspends, resets`, {
     `${SUSPEND}
      end=$(($(cut -d. -f1 /proc/uptime) + ${MINUTES} * 60)); round=0
      while [ $(cut -d. -f1 /proc/uptime) -lt $end ]; do
-       misc-timer-stress --processes 4 --timers 4000 --max-ms 3000 --cancel-third || exit
-       misc-timer-stress --processes 2 --timers 1000 --min-ms 500 --max-ms 6000 >/tmp/slept & stress=$!
+       misc-timer-stress --grace-ms 300000 --processes 4 --timers 4000 --max-ms 3000 --cancel-third || exit
+       misc-timer-stress --any-order --grace-ms 300000 --processes 2 --timers 1000 --min-ms 500 --max-ms 6000 >/tmp/slept & stress=$!
        modprobe vmisc_slow_test && suspend && rmmod vmisc_slow_test || exit
        wait $stress; status=$?; sed 's/; latest/; slept; latest/' /tmp/slept; [ $status = 0 ] || exit $status
        modprobe vmisc_contexts_test && rmmod vmisc_contexts_test || exit

@@ -6,7 +6,7 @@ test("the modules' own tests, each context, a stress, a fault in read(): no spla
   const { exitCode, all, console } = await debugGuest(
     `modprobe virtio_misc_selftest && rmmod virtio_misc_selftest && modprobe virtio_misc_demo &&
      modprobe vmisc_contexts_test && rmmod vmisc_contexts_test && misc-timer-read fault &&
-     misc-timer-stress --processes 4 --timers 2000 --max-ms 2000 --cancel-third &&
+     misc-timer-stress --grace-ms 300000 --processes 4 --timers 2000 --max-ms 2000 --cancel-third &&
      rmmod virtio_misc_demo && rmmod virtio_misc && modprobe virtio_misc && misc-timer 20 || exit
      ${NO_LEAKS}`,
   );
@@ -51,7 +51,7 @@ test('the driver is unbound, unloaded and loaded while programs and modules set,
     `cd /sys/bus/virtio/drivers
      for i in 1 2 3; do
        misc-timer-stress --arm 500 --delay-ms 600000 >/tmp/armed & armed=$!
-       misc-timer-stress --processes 4 --timers 4000 --max-ms 3000 --cancel-third >/dev/null 2>&1 & stress=$!
+       misc-timer-stress --grace-ms 300000 --processes 4 --timers 4000 --max-ms 3000 --cancel-third >/dev/null 2>&1 & stress=$!
        modprobe vmisc_slow_test && modprobe virtio_misc_demo || exit
        until grep -q armed /tmp/armed; do sleep 0.1; done
        echo virtio0 >virtio_misc/unbind

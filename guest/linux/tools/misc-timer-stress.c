@@ -61,6 +61,7 @@ static uint64_t max_ns = 5000 * NS_PER_MS;
 static uint64_t grace_ns = 10000 * NS_PER_MS;
 static bool cancel_third;
 static bool whole_ms;
+static bool any_order;
 
 static uint64_t now_ns(void)
 {
@@ -284,7 +285,8 @@ static void run(unsigned int process, unsigned int num)
 	/* What must not come, would come now */
 	usleep(100000);
 	read_events(fd, timers, num, order, &num_read);
-	check_order(timers, order, num_read);
+	if (!any_order)
+		check_order(timers, order, num_read);
 
 	for (i = 0; i < num; i++) {
 		count(&counters->expired, timers[i].expired > 0);
@@ -340,6 +342,8 @@ static void print_usage(FILE *out)
 		"  --max-ms MS      longest delay, default 5000\n"
 		"  --whole-ms       no fractions: a device without NSEC rounds them up\n"
 		"  --cancel-third   cancel each third timer, at a random time\n"
+		"  --any-order      when the system sleeps meanwhile: all are set again then, and\n"
+		"                   close ones may swap\n"
 		"  --grace-ms MS    how late a timer may be before it is lost, default 10000\n"
 		"  --device PATH    default " DEFAULT_DEVICE "\n"
 		"or:    misc-timer-stress --arm N [--delay-ms MS] [--exit]\n"
@@ -388,8 +392,8 @@ static bool report(unsigned int num_timers)
 
 int main(int argc, char *argv[])
 {
-	enum { PROCESSES, TIMERS, MIN, MAX, WHOLE, THIRD, GRACE, DEVICE, ARM,
-	       DELAY, EXIT, HELP };
+	enum { PROCESSES, TIMERS, MIN, MAX, WHOLE, THIRD, ANY, GRACE, DEVICE,
+	       ARM, DELAY, EXIT, HELP };
 	static const struct option options[] = {
 		{ "processes", required_argument, NULL, PROCESSES },
 		{ "timers", required_argument, NULL, TIMERS },
@@ -397,6 +401,7 @@ int main(int argc, char *argv[])
 		{ "max-ms", required_argument, NULL, MAX },
 		{ "whole-ms", no_argument, NULL, WHOLE },
 		{ "cancel-third", no_argument, NULL, THIRD },
+		{ "any-order", no_argument, NULL, ANY },
 		{ "grace-ms", required_argument, NULL, GRACE },
 		{ "device", required_argument, NULL, DEVICE },
 		{ "arm", required_argument, NULL, ARM },
@@ -431,6 +436,9 @@ int main(int argc, char *argv[])
 			break;
 		case THIRD:
 			cancel_third = true;
+			break;
+		case ANY:
+			any_order = true;
 			break;
 		case GRACE:
 			grace_ns = parse(name, optarg, 0, UINT32_MAX) * NS_PER_MS;
