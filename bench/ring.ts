@@ -1,5 +1,7 @@
 import type { GuestBuffer } from '../src/memory/guest-allocator.js';
+import { PackedDeviceQueue } from '../src/virtqueue/packed/device.js';
 import { SplitDeviceQueue } from '../src/virtqueue/split/device.js';
+import { PackedRingWriter } from '../src/virtqueue/testing/packed-ring-writer.js';
 import { PoliteDriver } from '../src/virtqueue/testing/polite-driver.js';
 import { RingWriter } from '../src/virtqueue/testing/ring-writer.js';
 import { alternate } from './harness/alternate.js';
@@ -15,6 +17,8 @@ const AT_ONCE = 500;
 
 const SHAPES = ['1', '3', 'indirect'] as const;
 type Shape = (typeof SHAPES)[number];
+const LAYOUTS = ['split', 'packed'] as const;
+type Layout = (typeof LAYOUTS)[number];
 
 /** Handles `BATCH` chains. */
 type Round = () => void;
@@ -26,29 +30,29 @@ export const ring: Bench = async (context) => {
   const rows: Cell[][] = [];
   for (const shape of SHAPES) {
     context.progress(`ring: ${shape}`);
-    const alone = deviceAlone(shape);
-    const both = bothEnds(shape);
-    await measure(alone, 2 * span);
-    await measure(both, 2 * span);
+    const rounds = LAYOUTS.flatMap((layout) => [deviceAlone[layout](shape), bothEnds(layout, shape)]);
+    for (const round of rounds) await measure(round, 2 * span);
     const samples = await alternate(context.rounds, [
-      async () => Number(await context.run([yardstick, shape, String(span)])),
-      () => measure(alone, span),
-      () => measure(both, span),
+      ...LAYOUTS.map(
+        (layout) => async () => Number(await context.run([yardstick, layout, shape, String(span)])),
+      ),
+      ...rounds.map((round) => () => measure(round, span)),
     ]);
-    const rounds: readonly (Round | undefined)[] = [undefined, alone, both];
-    ["C, the device's end", "split, the device's end", 'split, both ends'].forEach((name, i) => {
-      const own = samples[i]!;
-      const against = i === 1 ? ratio(own, samples[0]!) : undefined;
-      rows.push([name, shape, figure(own), against, rounds[i] && allocated(rounds[i])]);
+    LAYOUTS.forEach((layout, i) => {
+      const [c, alone, both] = [samples[i]!, samples[2 + 2 * i]!, samples[3 + 2 * i]!];
+      rows.push([`C, ${layout}, the device's end`, shape, figure(c), undefined, undefined]);
+      const garbage = rounds.slice(2 * i, 2 * i + 2).map(allocated);
+      rows.push([`${layout}, the device's end`, shape, figure(alone), ratio(alone, c), garbage[0]]);
+      rows.push([`${layout}, both ends`, shape, figure(both), undefined, garbage[1]]);
     });
   }
   return [
     {
-      title: 'ring: chains through a split virtqueue, popped, checked and pushed',
+      title: 'ring: chains through a virtqueue, popped, checked and pushed',
       columns: ['ring', 'descriptors', 'chains/s', 'ratio to C', 'bytes allocated'],
       rows,
       notes: [
-        'Of CPU time. The driver that belongs to "the device\'s end" only moves the index; C publishes each chain with a sequentially consistent store.',
+        'Of CPU time. The driver that belongs to "the device\'s end" only moves the index, or writes again what a device overwrites of a packed ring; C publishes each chain with a sequentially consistent store.',
       ],
     },
   ];
@@ -74,7 +78,9 @@ function allocated(round: Round): number | undefined {
 }
 
 /** Chains that never change are made available again and again. */
-function deviceAlone(shape: Shape): Round {
+const deviceAlone = { split: splitAlone, packed: packedAlone } as const;
+
+function splitAlone(shape: Shape): Round {
   const indirect = shape === 'indirect';
   const driver = new PoliteDriver({ size: SIZE, indirect });
   const writer = new RingWriter(driver.device);
@@ -103,10 +109,50 @@ function deviceAlone(shape: Shape): Round {
   };
 }
 
+/** A ring that a batch fills, so that the same chains come to the same places. */
+function packedAlone(shape: Shape): Round {
+  const indirect = shape === 'indirect';
+  const step = shape === '3' ? 3 : 1;
+  const driver = new PoliteDriver({ size: BATCH * step, indirect, packed: true });
+  const { descriptorArea, memory } = driver.device;
+  const writer = new PackedRingWriter(driver.device);
+  const page = driver.allocator.alloc(4096).address as number;
+  const three = [
+    { address: page, length: 16 },
+    { address: page + 64, length: 512, flags: 2 },
+    { address: page + 1024, length: 1, flags: 2 },
+  ];
+  for (let n = 0; n < BATCH; n++) {
+    if (!indirect) three.slice(0, step).forEach((d, i) => void writer.descriptor(step * n + i, d));
+    else {
+      const address = driver.allocator.alloc(48).address;
+      writer.tableAt(address, three);
+      writer.descriptor(n, { address });
+    }
+  }
+  const device = new PackedDeviceQueue(driver.device);
+  const words = memory.view(descriptorArea, 16 * BATCH * step).words!;
+  const first = indirect ? 4 : step > 1 ? 1 : 0;
+  let wrap = true;
+  return () => {
+    const owner = wrap ? 0x80 : 0x8000;
+    wrap = !wrap;
+    for (let n = BATCH - 1; n >= 0; n--) {
+      const at = 4 * step * n;
+      for (let i = 1; i < step; i++) words[at + 4 * i + 3] = ((owner | 2 | (i + 1 < step ? 1 : 0)) << 16) | n;
+      words[at + 2] = indirect ? 48 : 16;
+      words[at + 3] = ((owner | first) << 16) | n;
+    }
+    for (let chain = device.pop(); chain !== undefined; chain = device.pop()) device.push(chain);
+    device.publish();
+  };
+}
+
 /** A driver that adds and reaps, and asks to be told of as little as it can. */
-function bothEnds(shape: Shape): Round {
-  const driver = new PoliteDriver({ size: SIZE, indirect: shape === 'indirect', eventIdx: true });
-  const device = new SplitDeviceQueue(driver.device);
+function bothEnds(layout: Layout, shape: Shape): Round {
+  const packed = layout === 'packed';
+  const driver = new PoliteDriver({ size: SIZE, indirect: shape === 'indirect', eventIdx: true, packed });
+  const device = packed ? new PackedDeviceQueue(driver.device) : new SplitDeviceQueue(driver.device);
   const { queue } = driver;
   const readable: GuestBuffer[] = [driver.allocator.alloc(16)];
   const writable: GuestBuffer[] =

@@ -33,9 +33,18 @@ export class HeldChains {
     return this.#suspended !== undefined;
   }
 
-  /** One that nobody holds, to be filled with what the driver made available next. Its head may be found last. */
-  get spare(): HeldChain {
-    return this.#spare;
+  /**
+   * One that nobody holds, to be filled with what the driver made available next.
+   *
+   * @param head - which it will be, as far as is known before it is read to its end.
+   */
+  pick(head: number): HeldChain {
+    if (!(head < this.#chains.length)) return this.#spare;
+    const chain = this.#chains[head];
+    if (chain !== undefined) return chain.inFlight ? this.#spare : chain;
+    const made = new HeldChain(this.#memory, head);
+    this.#chains[head] = made;
+    return made;
   }
 
   /** Whether the device holds the chain of this head. */
@@ -44,23 +53,33 @@ export class HeldChains {
   }
 
   /**
-   * Gives the device the spare one, which has a head and segments now.
+   * Gives the device one that was picked and filled.
    *
-   * @returns `undefined` when it would hold more segments than can be.
+   * @param head - which it is: nobody holds that one.
+   * @returns `false` when the device would hold more segments than can be.
    */
-  give(): HeldChain | undefined {
-    const chain = this.#spare;
+  give(chain: HeldChain, head: number): boolean {
     const segments = this.#segments + chain.segments;
-    if (segments > SEGMENTS_MOST) return undefined;
-    const { head } = chain;
-    this.#spare = this.#chains[head] ?? new HeldChain(this.#memory, head);
-    this.#chains[head] = chain;
+    if (segments > SEGMENTS_MOST) return false;
+    if (this.#chains[head] !== chain) this.#exchange(chain, head);
     this.#segments = segments;
     this.#inFlight += 1;
     chain.start();
     // Reading the ring may be what memory was taken away in.
     if (this.#suspended !== undefined) chain.suspend(this.#suspended);
-    return chain;
+    return true;
+  }
+
+  /** It was taken for another. */
+  #exchange(chain: HeldChain, head: number): void {
+    const other = this.#chains[head] ?? new HeldChain(this.#memory, head);
+    if (chain === this.#spare) this.#spare = other;
+    else {
+      other.head = chain.head;
+      this.#chains[chain.head] = other;
+    }
+    chain.head = head;
+    this.#chains[head] = chain;
   }
 
   owns(chain: Chain): boolean {

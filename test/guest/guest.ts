@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { deviceArgs, type TransportName } from '../../src/cli/qemu-args.js';
 import { serve } from '../../src/serve.js';
 import type { VirtioDevice } from '../../src/virtio/device.js';
+import type { RingFeatures } from '../../src/virtio/ring-features.js';
 import { bootGuest } from '../../src/vm/boot.js';
 import type { BootOptions } from '../../src/vm/boot-options.js';
 import { prepareGuest } from '../../src/vm/image.js';
@@ -28,6 +29,8 @@ export type GuestOptions = Partial<
 > & {
   readonly vectors?: number;
   readonly poll?: boolean | number;
+  /** The ring features that the guest is offered, where it is not what it is offered unless told. */
+  readonly features?: RingFeatures;
   /** A name or a path, as `vm --kernel` takes them; that of VIRTIO_MISC_KERNEL when absent. */
   readonly kernel?: string | undefined;
   /** More kernel modules: C files. What the compiler says of them must be nothing. */
@@ -69,7 +72,7 @@ export async function runGuest(
   make: () => VirtioDevice,
   transport: TransportName,
   exec: string | readonly string[],
-  { vectors, poll, ...options }: GuestOptions = {},
+  { vectors, poll, features, ...options }: GuestOptions = {},
 ): Promise<GuestOutcome> {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
@@ -79,6 +82,7 @@ export async function runGuest(
     ...(transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket }),
     ...(vectors !== undefined && { vectors }),
     ...(poll !== undefined && { poll }),
+    ...(features !== undefined && { features }),
     print: (line) => device.push(line),
     warn: (line) => warnings.push(line),
   });

@@ -388,10 +388,10 @@ test('2.8.13: each field that the driver can change is read once, and what was c
     popping = false;
     assert.deepEqual([chain.head, chain.readable, chain.writable], [2, 7, 6]);
     assert.deepEqual([...chain.readRest()], [0, 1, 2, 10, 11, 12, 13]);
-    // The flags of the first come alone, and once more with its id, where they are not looked at.
-    const flags = driver.device.descriptorArea - plain!.start + 14;
-    assert.deepEqual([...reads.subarray(flags, flags + 2)], [2, 2]);
-    reads.fill(1, flags, flags + 2);
+    // The flags of the first come alone, then its id; where more comes with them it is not looked at.
+    const id = driver.device.descriptorArea - plain!.start + 12;
+    assert.ok(Math.max(...reads.subarray(id, id + 4)) <= 2);
+    reads.fill(1, id, id + 4);
     assert.equal(Math.max(...new Set(reads)), 1, 'no other byte is read twice');
     const descriptors = tableAt === undefined ? 3 : 4;
     assert.equal(

@@ -93,9 +93,9 @@ for (const byWords of [false, true]) {
     device.publish();
     assert.deepEqual(log, [
       'write len 0',
-      'write id 0',
       'write len 1',
       'write id and flags 1',
+      'write id 0',
       'store flags 0',
       'load flags',
       'load desc',

@@ -1,7 +1,9 @@
+import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import { areaView } from '../area.js';
 import type { Chain } from '../chain.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
+import type { HeldChain } from '../held-chain.js';
 import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
 import { InOrder } from '../in-order.js';
 import type { Virtqueue } from '../virtqueue.js';
@@ -32,6 +34,7 @@ import { type PackedRing, walkPackedChain } from './walk.js';
 export class PackedDeviceQueue implements Virtqueue {
   readonly size: number;
   readonly #options: DeviceQueueOptions;
+  readonly #memory: GuestMemory;
   readonly #held: HeldChains;
   /** By buffer id: how many descriptors of the ring its chain takes. */
   readonly #counts: Uint16Array;
@@ -57,9 +60,9 @@ export class PackedDeviceQueue implements Virtqueue {
   readonly #shown: Place;
   /** Descriptors that were used since. */
   #unshown = 0;
-  /** The first of those, in bytes, with flags that are kept back until the rest is there; none below 0. */
+  /** Where the first of those is, whose id and flags are kept back until the rest is there; none below 0. */
   #heldBackAt = -1;
-  #heldBackFlags = 0;
+  #heldBack = 0;
   /** Descriptors that are with the device, as the driver sees it. */
   #taken: number;
   /** With IN_ORDER: what goes into one used descriptor, so far. */
@@ -92,6 +95,7 @@ export class PackedDeviceQueue implements Virtqueue {
     }
     this.size = size;
     this.#options = options;
+    this.#memory = memory;
     this.#available = availableFlags(this.#next.wrap);
     this.#usedFlags = usedFlags(this.#used.wrap);
     this.#shown = new Place(size, base >>> 16);
@@ -112,7 +116,7 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   get waiting(): boolean {
-    return this.#usable() && this.#isAvailable(this.#nextFlags());
+    return this.#usable() && this.#isAvailable(this.#look());
   }
 
   get remote(): boolean {
@@ -124,16 +128,18 @@ export class PackedDeviceQueue implements Virtqueue {
       if (this.#broken !== undefined) throw this.#broken;
       return undefined;
     }
-    const flags = this.#nextFlags();
+    const flags = this.#look();
     if (!this.#isAvailable(flags)) return undefined;
-    const count = this.#walk(flags);
-    const { head } = this.#held.spare;
+    const id = this.#readId();
+    const chain = this.#held.pick(id);
+    const idAndCount = this.#walk(chain, (flags << 16) | id);
+    const head = idAndCount & 0xffff;
+    const count = idAndCount >>> 16;
     if (this.#held.isHeld(head) || this.#inOrder?.isWaiting(head) === true) {
       const text = `buffer id ${head} was made available again before it was used`;
       throw this.#break('BUFFER_IN_FLIGHT', '2.8.21.1', text);
     }
-    const chain = this.#held.give();
-    if (chain === undefined) {
+    if (!this.#held.give(chain, head)) {
       const text = `over ${SEGMENTS_MOST} descriptors are in flight with buffer ${head}`;
       throw this.#break('TOO_MANY_SEGMENTS', '2.8.17', text);
     }
@@ -167,8 +173,7 @@ export class PackedDeviceQueue implements Virtqueue {
     if (shown === 0) return false;
     // Sequentially consistent: what the driver does not look at before this one is there (§2.8.2), and its wish is read after it, or a driver
     // that asks for an interrupt at this moment would get none.
-    this.#ring.store16(this.#heldBackAt + PVIRTQ_DESC.flags, this.#heldBackFlags);
-    this.#heldBackAt = -1;
+    this.#showFirst();
     this.#taken -= shown;
     this.#unshown = 0;
     const wish = wishOf(this.#driverEvent, this.#options.eventIdx);
@@ -186,7 +191,7 @@ export class PackedDeviceQueue implements Virtqueue {
     if (!this.#usable()) return this.#broken !== undefined;
     this.#wish.enable(this.#deviceEvent, this.#next);
     // After the store: a driver that did not see it yet has made the descriptor available already (§2.8.21.3.1).
-    return this.#isAvailable(this.#nextFlags());
+    return this.#isAvailable(this.#look());
   }
 
   suspend(): void {
@@ -214,7 +219,8 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#held.end();
   }
 
-  #nextFlags(): number {
+  /** The flags of the next descriptor: nothing else of it is read before these. */
+  #look(): number {
     return this.#ring.load16(PVIRTQ_DESC_SIZE * this.#next.offset + PVIRTQ_DESC.flags);
   }
 
@@ -222,15 +228,23 @@ export class PackedDeviceQueue implements Virtqueue {
     return (flags & OWNER_FLAGS) === this.#available;
   }
 
-  /** Fills the spare chain. @returns the descriptors of the ring that it takes. */
-  #walk(flags: number): number {
+  /** The id of the next descriptor. */
+  #readId(): number {
+    const { offset } = this.#next;
+    const words = this.#words;
+    if (words !== undefined) return words[DESC_WORDS * offset + ID_AND_FLAGS]! & 0xffff;
+    return this.#ring.read16(PVIRTQ_DESC_SIZE * offset + PVIRTQ_DESC.id);
+  }
+
+  /** Fills a chain. @returns its id, and above 16 bits the descriptors of the ring that it takes. */
+  #walk(chain: HeldChain, idAndFlags: number): number {
     const room = this.size - this.#taken;
     if (room === 0) {
       const text = `descriptor ${this.#next.offset} is available, though all ${this.size} are with the device`;
       throw this.#break('RING_OVERRUN', '2.8.16', text);
     }
     try {
-      return walkPackedChain(this.#held.spare, this.#walked, this.#next.offset, flags, room);
+      return walkPackedChain(chain, this.#walked, this.#next.offset, idAndFlags, room);
     } catch (error) {
       if (error instanceof VirtqueueError) this.#broken = error;
       throw error;
@@ -239,24 +253,32 @@ export class PackedDeviceQueue implements Virtqueue {
 
   /** Writes a used descriptor in the place of `count`. */
   #use(head: number, written: number, count: number): void {
-    const at = PVIRTQ_DESC_SIZE * this.#used.offset;
+    const { offset } = this.#used;
     const flags = written > 0 ? this.#usedFlags | VIRTQ_DESC_F_WRITE : this.#usedFlags;
+    const idAndFlags = (flags << 16) | head;
     const words = this.#words;
-    if (words !== undefined) words[(at + PVIRTQ_DESC.len) >> 2] = written;
-    else this.#ring.write32(at + PVIRTQ_DESC.len, written);
+    if (words !== undefined) words[DESC_WORDS * offset + LENGTH] = written;
+    else this.#ring.write32(PVIRTQ_DESC_SIZE * offset + PVIRTQ_DESC.len, written);
     if (this.#heldBackAt < 0) {
       // The driver looks here first, so it sees nothing of the others before this one has its flags.
-      this.#ring.write16(at + PVIRTQ_DESC.id, head);
-      this.#heldBackAt = at;
-      this.#heldBackFlags = flags;
+      this.#heldBackAt = offset;
+      this.#heldBack = idAndFlags;
     } else if (words !== undefined) {
-      words[(at + PVIRTQ_DESC.id) >> 2] = (flags << 16) | head;
+      words[DESC_WORDS * offset + ID_AND_FLAGS] = idAndFlags;
     } else {
-      this.#ring.write32(at + PVIRTQ_DESC.id, (flags << 16) | head);
+      this.#ring.write32(PVIRTQ_DESC_SIZE * offset + PVIRTQ_DESC.id, idAndFlags);
     }
     this.#used.advance(count);
     this.#usedFlags = usedFlags(this.#used.wrap);
     this.#unshown += count;
+  }
+
+  /** Shows what was kept back, and with it all that was used since. */
+  #showFirst(): void {
+    const at = PVIRTQ_DESC_SIZE * this.#heldBackAt;
+    this.#ring.write16(at + PVIRTQ_DESC.id, this.#heldBack & 0xffff);
+    this.#ring.store16(at + PVIRTQ_DESC.flags, this.#heldBack >>> 16);
+    this.#heldBackAt = -1;
   }
 
   /** With IN_ORDER: uses all that no older one keeps back. */
@@ -295,7 +317,7 @@ export class PackedDeviceQueue implements Virtqueue {
   /** Whether the ring may be touched; takes its views anew when guest memory changed. */
   #usable(): boolean {
     if (this.#closed || this.#broken !== undefined || this.#held.suspended) return false;
-    if (this.#generation === this.#options.memory.generation) return true;
+    if (this.#generation === this.#memory.generation) return true;
     try {
       this.#takeViews();
       return true;
@@ -328,3 +350,8 @@ export class PackedDeviceQueue implements Virtqueue {
 
 /** Where the areas' alignment is. */
 const SECTION = '2.8.10.1';
+
+/** A descriptor by words. */
+const DESC_WORDS: number = PVIRTQ_DESC_SIZE / 4;
+const LENGTH: number = PVIRTQ_DESC.len / 4;
+const ID_AND_FLAGS: number = PVIRTQ_DESC.id / 4;

@@ -6,7 +6,7 @@ import type { DriverQueue, DriverQueueOptions, UsedChain } from '../driver-queue
 import { makeAreas } from '../ring-areas.js';
 import { SentChains } from '../sent-chains.js';
 import { VirtqueueError } from '../virtqueue-error.js';
-import { fillTable, writeElement } from './descriptors.js';
+import { fillTable, idOf, lengthOf, writeDescriptor, writeElement } from './descriptors.js';
 import { EventWish, isWanted, wishOf } from './events.js';
 import {
   availableFlags,
@@ -44,10 +44,12 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   readonly #eventIdx: boolean;
 
   readonly #ring: MemoryView;
+  readonly #words: Int32Array | undefined;
   readonly #driverEvent: MemoryView;
   readonly #deviceEvent: MemoryView;
   /** An indirect table for each buffer id, one after the other, or `undefined`. */
   readonly #indirect: MemoryView | undefined;
+  readonly #indirectWords: Int32Array | undefined;
   readonly #indirectAddress: number;
 
   readonly #sent: SentChains<Token>;
@@ -106,9 +108,11 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     this.driverArea = driver!.address;
     this.deviceArea = device!.address;
     this.#ring = view(ring!);
+    this.#words = this.#ring.words;
     this.#driverEvent = view(driver!);
     this.#deviceEvent = view(device!);
     this.#indirect = indirect && view(indirect);
+    this.#indirectWords = this.#indirect?.words;
     this.#indirectAddress = indirect?.address ?? 0;
 
     this.#sent = new SentChains(size, options.inOrder === true, '2.8.22');
@@ -145,7 +149,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     this.#firstId = this.#nextId[id]!;
     if (indirect) {
       const first = id * INDIRECT_ENTRIES;
-      fillTable(this.#indirect!, first, readable, writable);
+      fillTable(this.#indirect!, this.#indirectWords, first, readable, writable);
       const table = this.#indirectAddress + PVIRTQ_DESC_SIZE * first;
       this.#place(table, PVIRTQ_DESC_SIZE * count, id, VIRTQ_DESC_F_INDIRECT);
     } else {
@@ -225,14 +229,14 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   /** Writes the next descriptor. */
   #place(address: number, length: number, id: number, flags: number): void {
     const { offset } = this.#next;
-    writeElement(this.#ring, offset, address, length, id);
-    const at = PVIRTQ_DESC_SIZE * offset;
     if (this.#heldBackAt < 0) {
       // The device looks here first, so it sees nothing of the others before this one has its flags (§2.8.17).
-      this.#heldBackAt = at;
+      this.#heldBackAt = PVIRTQ_DESC_SIZE * offset;
       this.#heldBackFlags = flags | this.#available;
+      writeElement(this.#ring, this.#words, offset, address, length);
+      this.#ring.write16(this.#heldBackAt + PVIRTQ_DESC.id, id);
     } else {
-      this.#ring.write16(at + PVIRTQ_DESC.flags, flags | this.#available);
+      writeDescriptor(this.#ring, this.#words, offset, address, length, id, flags | this.#available);
     }
     this.#unshown += 1;
     this.#next.advance(1);
@@ -243,10 +247,10 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   #look(): boolean {
     const flags = this.#flagsOfUsed();
     if (!this.#isUsed(flags)) return false;
-    const at = PVIRTQ_DESC_SIZE * this.#used.offset;
-    const id = this.#ring.read16(at + PVIRTQ_DESC.id);
+    const { offset } = this.#used;
+    const id = idOf(this.#ring, this.#words, offset);
     // Without F_WRITE the length means nothing (§2.8.4).
-    const written = (flags & VIRTQ_DESC_F_WRITE) === 0 ? 0 : this.#ring.read32(at + PVIRTQ_DESC.len);
+    const written = (flags & VIRTQ_DESC_F_WRITE) === 0 ? 0 : lengthOf(this.#ring, this.#words, offset);
     try {
       this.#sent.name(id, written);
     } catch (error) {

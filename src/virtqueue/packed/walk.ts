@@ -31,19 +31,19 @@ export interface PackedRing {
 }
 
 /**
- * Follows the descriptors of a chain, each read once, and fills `chain` with them and with the buffer's id (VIRTIO 1.3 §2.8.6, §2.8.7).
+ * Follows the descriptors of a chain, each read once, and fills `chain` with them (VIRTIO 1.3 §2.8.6, §2.8.7).
  *
  * @param first - the offset of its first descriptor.
- * @param flags - those of that descriptor, which was found to be available.
+ * @param idAndFlags - those of that descriptor, which was found to be available: the id below, the flags above.
  * @param room - descriptors that the driver can have: those of the ring that are not with the device.
- * @returns how many descriptors of the ring it takes.
+ * @returns the buffer's id, and above 16 bits how many descriptors of the ring it takes.
  * @throws VirtqueueError when the driver broke a rule.
  */
 export function walkPackedChain(
   chain: HeldChain,
   ring: PackedRing,
   first: number,
-  flags: number,
+  idAndFlags: number,
   room: number,
 ): number {
   const { memory, size } = ring;
@@ -53,9 +53,10 @@ export function walkPackedChain(
   let place = DESC_WORDS * first;
   let end = DESC_WORDS * size;
   let inTable = false;
-  let owner = flags & OWNER_FLAGS;
+  let now = idAndFlags >>> 16;
+  let id = idAndFlags & 0xffff;
+  let owner = now & OWNER_FLAGS;
   let count = 1;
-  let id = 0;
   let { addresses, lengths, offsets } = chain;
   /** The region that all of it lies in, and whether that is so, within reach of `offsets`. */
   let home = memory.recent;
@@ -68,24 +69,25 @@ export function walkPackedChain(
   /** The first device-writable segment. */
   let border = 0;
   let writing = false;
-  /** The first one's were read already. */
+  /** The id and flags of the first one were read before. */
   let known = true;
   for (;;) {
     const from = words ?? copyOfOne(view, 4 * place);
     const at = words === undefined ? 0 : place;
     const address = joinAddress(from[at]!, from[at + 1]!);
     const length = from[at + 2]! >>> 0;
-    // Both at once: id below, flags above.
-    const idAndFlags = from[at + 3]!;
-    const now = known ? flags : idAndFlags >>> 16;
+    if (!known) {
+      const both = from[at + 3]!;
+      now = both >>> 16;
+      if (!inTable) id = both & 0xffff;
+    }
+    known = false;
 
     if (!inTable) {
-      id = idAndFlags & 0xffff;
       if ((now & OWNER_FLAGS) !== owner) {
         const text = `descriptor ${place / DESC_WORDS} of the list at ${first} is not available`;
         fail('CHAIN_NOT_AVAILABLE', '2.8.17', text);
       }
-      known = false;
       if ((now & VIRTQ_DESC_F_INDIRECT) !== 0) {
         // F_WRITE means nothing here (§2.8.7).
         if (!ring.indirect) {
@@ -108,7 +110,7 @@ export function walkPackedChain(
           place = 0;
         }
         inTable = true;
-        end = place + length / 4;
+        end = place + (length >>> 2);
         continue;
       }
     }
@@ -175,9 +177,8 @@ export function walkPackedChain(
   if (id >= size) {
     fail('BUFFER_ID', '2.8.21.1', `buffer id ${id} at ${first} is not below the queue size ${size}`);
   }
-  chain.head = id;
   chain.fill(segments, border, readable, writable, together ? home?.view : undefined);
-  return count;
+  return id | (count << 16);
 }
 
 function checkTable(

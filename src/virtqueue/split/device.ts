@@ -129,16 +129,14 @@ export class SplitDeviceQueue implements Virtqueue {
     if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
     const head = this.#readAvail();
     this.#checkHead(head);
-    const { spare } = this.#held;
-    spare.head = head;
+    const chain = this.#held.pick(head);
     try {
-      walkChain(spare, this.#memory, this.#table, this.size, this.#options.indirect);
+      walkChain(chain, this.#memory, this.#table, this.size, this.#options.indirect);
     } catch (error) {
       if (error instanceof VirtqueueError) this.#broken = error;
       throw error;
     }
-    const chain = this.#held.give();
-    if (chain === undefined) {
+    if (!this.#held.give(chain, head)) {
       const text = `over ${SEGMENTS_MOST} descriptors are in flight with chain ${head}`;
       throw this.#break('TOO_MANY_SEGMENTS', '2.7.4.2', text);
     }
