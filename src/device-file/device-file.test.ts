@@ -164,6 +164,32 @@ describe('a file that is none is refused in one line', () => {
     });
   });
 
+  for (const [name, text, frame] of [
+    ['d.ts', 'let a: number = 1;\nlet b = = 2;', /^> 2 \| let b = = 2;\n +\| {9}\^$/m],
+    ['d.mjs', 'let a = 1;\nlet b = = 2;', /^> 2 \| let b = = 2;\n +\| {9}\^$/m],
+  ] as const)
+    test(`the line of a syntax error is shown (${name})`, async () => {
+      await assert.rejects(new DeviceFile(write(name, text)).load(), (error) => {
+        assert.match((error as DeviceFileError).detail.join('\n'), frame);
+        return true;
+      });
+    });
+
+  test('a file that is missing is one of those to look for, a package is not', async () => {
+    const files = async (text: string, says: RegExp): Promise<string[]> => {
+      const file = new DeviceFile(write('here/d.ts', text));
+      await assert.rejects(file.load(), says);
+      return [...file.files.keys()].map((path) => path.replace(folder, ''));
+    };
+    const above = "import '../words.js';";
+    assert.deepEqual(await files(above, /Cannot find module/), ['/here/d.ts', '/words.js']);
+    write('words.ts', '');
+    assert.deepEqual(await files(above, /no default export/), ['/here/d.ts', '/words.ts']);
+    assert.deepEqual(await files("import 'no-such/thing.js';", /Cannot find package 'no-such'/), [
+      '/here/d.ts',
+    ]);
+  });
+
   test('no file, a folder, another kind of file', () => {
     assert.throws(() => new DeviceFile(join(folder, 'none.ts')), /there is no file .*none\.ts/);
     mkdirSync(join(folder, 'folder.ts'));
