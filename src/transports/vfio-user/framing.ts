@@ -74,8 +74,24 @@ export class Framing {
     const count = Math.min(into.length - start, bytes.length - at);
     into.set(bytes.subarray(at, at + count), start);
     this.#have += count;
+    if (into === this.#header) this.#look(start);
     if (this.#have === size && into === this.#header) this.#begin();
     return count;
+  }
+
+  /** A vhost-user message may be shorter than a header here: who sends one would wait for its answer for ever. */
+  #look(before: number): void {
+    const sizeEnd = wire.HEADER.messageSize + 4;
+    if (before >= sizeEnd || this.#have < sizeEnd) return;
+    const header = new DataView(this.#header.buffer);
+    const command = header.getUint16(wire.HEADER.command, true);
+    const size = header.getUint32(wire.HEADER.messageSize, true);
+    // Its flags are where the size is here: the version, which is 1, and two bits.
+    if (command === 0 && size < wire.HEADER.size && (size & 3) === 1)
+      throw new ConnectionError(
+        'FRAMING',
+        'what looks like vhost-user, and this is vfio-user: QEMU takes vfio-user-pci for it, or serve the device with --vhost-user',
+      );
   }
 
   #begin(): void {

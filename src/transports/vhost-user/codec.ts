@@ -83,6 +83,13 @@ export class Decoder {
   #payloadSize(): number {
     const flags = this.#header.getUint32(HEADER.flags, true);
     const size = this.#header.getUint32(HEADER.size, true);
+    // There the upper half is a command, the first one is 1, and the message's size and its flags, which are 0, follow.
+    if (this.#header.getUint32(HEADER.request, true) >>> 16 === 1 && flags >= 16 && size === 0) {
+      throw new ProtocolError(
+        'VERSION',
+        'a message that looks like vfio-user, and this is vhost-user: QEMU takes vhost-user-test-device-pci for it, or serve the device with --vfio-user',
+      );
+    }
     if ((flags & FLAGS.VERSION_MASK) !== FLAGS.VERSION) {
       const version = flags & FLAGS.VERSION_MASK;
       throw new ProtocolError('VERSION', `${this.#where()}: version ${version} instead of ${FLAGS.VERSION}`);

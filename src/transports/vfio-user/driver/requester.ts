@@ -23,6 +23,9 @@ interface Pending {
 /** Longest time in which a server may answer nothing at all while something is asked, in ms. */
 const SILENCE = 10_000;
 
+/** What it looks like from here when the other end speaks another protocol. */
+const UNANSWERED = ', and answered nothing: is it one of vhost-user?';
+
 /** A client's commands and their replies. Message ids are this end's own. Nothing that a server sends is believed. */
 export class Requester {
   readonly #channel: Channel;
@@ -31,6 +34,7 @@ export class Requester {
   readonly #pending = new Map<number, Pending>();
   readonly #alarm: Alarm;
   #nextId = 0;
+  #answered = false;
   #over: TransportError | undefined;
 
   constructor(channel: Channel, ports: RequesterPorts) {
@@ -45,7 +49,7 @@ export class Requester {
         this.end(
           new TransportError(
             'LOST',
-            `the vfio-user server is gone${error === undefined ? '' : `: ${error.message}`}`,
+            `the vfio-user server is gone${error === undefined ? '' : `: ${error.message}`}${this.#answered ? '' : UNANSWERED}`,
           ),
         ),
     });
@@ -95,6 +99,7 @@ export class Requester {
   }
 
   #received(bytes: Uint8Array, fds: readonly number[]): void {
+    this.#answered = true;
     const refuse = (refused: readonly number[]): void => {
       for (const fd of refused) this.#ports.closeFd(fd);
     };

@@ -23,6 +23,9 @@ export interface RequesterPorts {
   failed(error: TransportError): void;
 }
 
+/** What it looks like from here when the other end speaks another protocol. */
+const UNANSWERED = ', and answered nothing: is it a vfio-user server?';
+
 /**
  * Sends the requests of a front-end and finds each its reply: a back-end replies in the order in which it was asked. One that
  * does not, or replies with something else, or not in time, is not spoken to again.
@@ -34,6 +37,7 @@ export class Requester {
   readonly #pending: Pending[] = [];
   readonly #alarm: Alarm;
   #ended: TransportError | undefined;
+  #answered = false;
 
   /** @param channel - owned from now on. */
   constructor(channel: Channel, ports: RequesterPorts) {
@@ -42,7 +46,11 @@ export class Requester {
     this.#alarm = ports.clock.alarm(() => this.#late());
     channel.receive({
       received: (bytes, fds) => this.#received(bytes, fds),
-      closed: (error) => this.fail('LOST', `the back-end is gone${error ? `: ${error.message}` : ''}`),
+      closed: (error) =>
+        this.fail(
+          'LOST',
+          `the back-end is gone${error ? `: ${error.message}` : ''}${this.#answered ? '' : UNANSWERED}`,
+        ),
     });
   }
 
@@ -94,6 +102,7 @@ export class Requester {
   }
 
   #received(bytes: Uint8Array, fds: readonly number[]): void {
+    this.#answered = true;
     try {
       this.#decoder.push(bytes, fds);
     } catch (error) {
