@@ -55,6 +55,9 @@ const OPTIONS: Record<keyof DeviceOptions, Option> = {
   maxTimers: new Option('--max-timers <n>', 'misc: timers at a time, 65536 unless told').argParser(count),
 };
 
+/** The devices that ship with the program. */
+export const DEVICE_NAMES: readonly string[] = KINDS.map((kind) => kind.name);
+
 /** One line for each device, for help texts. */
 export const DEVICE_LIST: string = [
   ...KINDS.map((kind) => `  ${kind.name.padEnd(6)} ${kind.summary}`),

@@ -1,26 +1,36 @@
 import { join, relative, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { shellQuote } from './qemu-args.js';
-import { writeStarter } from './starter.js';
+import { TEMPLATES, type TemplateName, writeStarter } from './starter.js';
 
 interface Options {
   readonly dir: string;
-  readonly id: number;
+  readonly id?: number;
+  readonly template: TemplateName;
 }
+
+const TEMPLATE_LIST: string = Object.entries(TEMPLATES)
+  .map(([name, { what }]) => `  ${name.padEnd(6)} ${what}`)
+  .join('\n');
 
 /** `virtio-misc init`: a device to start from. */
 export function initCommand(): Command {
   return new Command('init')
     .summary('write a device of your own to start from')
     .description(
-      'Writes a working device into a new folder NAME: the device itself (TypeScript), its unit test, a Linux driver for it, and a README\nwith the commands to run them.',
+      `Writes a working device into a new folder NAME: the device itself (TypeScript), its unit test, a README with the commands to run\nthem, and a Linux driver where Linux has none.\n\nTemplates:\n${TEMPLATE_LIST}`,
     )
     .argument('<name>', 'of the device, such as my-adder')
     .option('--dir <folder>', 'where to make the folder', '.')
-    .addOption(new Option('--id <id>', 'the virtio device id').argParser(virtioId).default(60))
-    .action((name: string, { dir, id }: Options) => {
+    .addOption(
+      new Option('--id <id>', "the virtio device id; the template's unless told").argParser(virtioId),
+    )
+    .addOption(
+      new Option('--template <name>', 'what to start from').choices(Object.keys(TEMPLATES)).default('struct'),
+    )
+    .action((name: string, { dir, id, template }: Options) => {
       const folder = join(resolve(dir), name);
-      const files = writeStarter(folder, { name, id });
+      const files = writeStarter(folder, { name, id, template });
       const place = shellQuote(relative('.', folder) || '.');
       console.log(`${place}: ${files.join(' ')}\n`);
       console.log(`next:  cd ${place} && npm install && npm test`);

@@ -1,37 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { DeviceFileError } from '../device-file/device-file-error.js';
 import { printable } from '../lines/printable.js';
-import { ctlCommand } from './ctl.js';
-import { doctorCommand } from './doctor.js';
-import { initCommand } from './init.js';
-import { qemuArgsCommand } from './qemu-args-command.js';
-import { serveCommand } from './serve.js';
+import { makeProgram } from './make-program.js';
 import { endStreams, FLUSH } from './standard-streams.js';
-import { vmCommand } from './vm.js';
-
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 /** Runs the program with the arguments of this process, to its end. */
 export async function runProgram(): Promise<void> {
-  const program: Command = new Command('virtio-misc')
-    .description('virtio devices in TypeScript for a stock QEMU, and a guest to try them in')
-    .version(version)
-    .showSuggestionAfterError()
-    .showHelpAfterError('(--help says more)')
-    .exitOverride();
-  for (const command of [
-    initCommand(),
-    serveCommand(),
-    vmCommand(),
-    qemuArgsCommand(),
-    ctlCommand(),
-    doctorCommand(),
-  ]) {
-    program.addCommand(command.copyInheritedSettings(program));
-  }
+  const program = makeProgram();
 
   // A reader that had enough (`| head`) is no error. Commands that go on without a reader take the streams over.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

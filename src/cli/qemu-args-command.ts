@@ -9,6 +9,8 @@ import {
   type Settings,
   setOption,
 } from './device-options.js';
+import { TIME_HELP } from './duration.js';
+import { memoryOption, SIZE_HELP } from './memory-size.js';
 import { deviceArgs, memoryArgs, shellQuote } from './qemu-args.js';
 import { UsageError } from './usage-error.js';
 
@@ -16,7 +18,7 @@ interface Options extends DeviceOptions {
   readonly set?: Settings;
   readonly vhostUser?: string;
   readonly vfioUser?: string;
-  readonly memory: string;
+  readonly memory: number;
   readonly machine?: Machine;
 }
 
@@ -27,11 +29,12 @@ export function qemuArgsCommand(): Command {
     .description(
       `Prints the QEMU (11.1 or later) command line that attaches a device served with 'virtio-misc serve'.\n\nDevices:\n${DEVICE_LIST}`,
     )
+    .addHelpText('after', `\n${TIME_HELP}\n${SIZE_HELP}`)
     .argument('<device>', 'which device, or its file')
     .option('--vhost-user <socket>', 'the socket that it is served on over vhost-user')
     .option('--vfio-user <socket>', 'the socket that it is served on over vfio-user')
     .addOption(setOption())
-    .option('--memory <size>', 'guest memory, as QEMU writes it', '256M')
+    .addOption(memoryOption())
     .addOption(
       new Option(
         '--machine <type>',
@@ -51,7 +54,7 @@ export function qemuArgsCommand(): Command {
         ? deviceArgs(device, 'vfio-user', resolve(vfioUser!), 'virtio0', machine)
         : deviceArgs(device, 'vhost-user', resolve(vhostUser), 'virtio0', machine);
     console.log(
-      ['qemu-system-x86_64', ...memoryArgs(options.memory, machine), ...args].map(shellQuote).join(' '),
+      ['qemu-system-x86_64', ...memoryArgs(`${options.memory}M`, machine), ...args].map(shellQuote).join(' '),
     );
   });
 }

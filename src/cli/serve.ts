@@ -17,9 +17,10 @@ import {
   setOption,
   vectorsOption,
 } from './device-options.js';
+import { TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
 import { type LineContext, makeLog } from './log.js';
-import { maxMemoryOption } from './memory-size.js';
+import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
@@ -55,6 +56,7 @@ export function serveCommand(): Command {
     .description(
       `Serves a device to any front-end, one after another, until SIGINT or SIGTERM. What the device prints goes to stdout,\nthe log to stderr. 'virtio-misc qemu-args' prints the QEMU command line for it.\n\nDevices:\n${DEVICE_LIST}`,
     )
+    .addHelpText('after', `\n${TIME_HELP}\n${SIZE_HELP}`)
     .argument('<device>', 'which device, or its file')
     .option('--vhost-user <socket>', 'serve vhost-user on this socket file')
     .option('--vfio-user <socket>', 'serve vfio-user on this socket file')

@@ -5,12 +5,45 @@ import { UsageError } from './usage-error.js';
 
 /** This package, seen from `dist/src/cli/`. */
 const PACKAGE: string = fileURLToPath(new URL('../../../', import.meta.url));
-const TEMPLATE: string = join(PACKAGE, 'templates/starter');
 const GUEST_SOURCE: string = join(PACKAGE, 'guest/linux');
 
-/** What the template itself is called, and its virtio id: it is a working device too. */
-const TEMPLATE_NAME = 'my-adder';
-const TEMPLATE_ID = 60;
+interface Template {
+  /** For people. */
+  readonly what: string;
+  readonly folder: string;
+  /** What it is called itself, and its virtio id: it is a working device too. */
+  readonly name: string;
+  readonly id: number;
+  /** Where the id stands. */
+  readonly places: RegExp;
+}
+
+/** What a device can be started from. */
+export const TEMPLATES: Readonly<Record<'struct' | 'stream' | 'stock', Template>> = {
+  struct: {
+    what: 'requests and answers of one shape, with a Linux driver',
+    folder: 'starter',
+    name: 'my-adder',
+    id: 60,
+    places: /\b60\b/g,
+  },
+  stream: {
+    what: "bytes both ways, for Linux's console driver",
+    folder: 'stream',
+    name: 'my-stream',
+    id: 3,
+    places: /(?<=\bid: )3\b/g,
+  },
+  stock: {
+    what: "an option and one queue, for Linux's driver of random numbers",
+    folder: 'stock',
+    name: 'my-source',
+    id: 4,
+    places: /(?<=\bid: )4\b/g,
+  },
+};
+
+export type TemplateName = keyof typeof TEMPLATES;
 
 /** The most that a kernel module's name may have is 55. */
 const MAX_NAME = 32;
@@ -19,8 +52,9 @@ const MAX_NAME = 32;
 export interface Starter {
   /** Of the device, its folder and its kernel module: letters a to z, digits, single hyphens and underscores. */
   readonly name: string;
-  /** The virtio device id, 1 to 65535. */
-  readonly id: number;
+  /** The virtio device id, 1 to 65535; the template's unless told. */
+  readonly id?: number | undefined;
+  readonly template?: TemplateName | undefined;
 }
 
 /** @throws UsageError when there can be no device and kernel module of this name. */
@@ -50,7 +84,9 @@ export function moduleName(name: string): string {
  * @returns the files, by name.
  * @throws UsageError when there is something in the folder already.
  */
-export function writeStarter(folder: string, { name, id }: Starter): string[] {
+export function writeStarter(folder: string, { name, id, template = 'struct' }: Starter): string[] {
+  const from = TEMPLATES[template];
+  const source = join(PACKAGE, 'templates', from.folder);
   checkName(name);
   const found = statSync(folder, { throwIfNoEntry: false });
   if (found !== undefined && !found.isDirectory()) throw new UsageError(`${folder} is there already`);
@@ -58,13 +94,13 @@ export function writeStarter(folder: string, { name, id }: Starter): string[] {
     throw new UsageError(`${folder} is not empty: take another name, or another folder with --dir`);
   }
   mkdirSync(folder, { recursive: true });
-  const files = readdirSync(TEMPLATE).sort();
-  const named = files.map((file) => file.replace(TEMPLATE_NAME, name));
+  const files = readdirSync(source).sort();
+  const named = files.map((file) => file.replace(from.name, name));
   for (const [index, file] of files.entries()) {
-    const text = readFileSync(join(TEMPLATE, file), 'utf8')
-      .replaceAll(TEMPLATE_NAME, name)
-      .replaceAll(moduleName(TEMPLATE_NAME), moduleName(name))
-      .replaceAll(new RegExp(`\\b${TEMPLATE_ID}\\b`, 'g'), `${id}`)
+    const text = readFileSync(join(source, file), 'utf8')
+      .replaceAll(from.name, name)
+      .replaceAll(moduleName(from.name), moduleName(name))
+      .replaceAll(from.places, `${id ?? from.id}`)
       .replace('"virtio-misc": "*"', `"virtio-misc": ${JSON.stringify(packageSource(folder))}`);
     writeFileSync(join(folder, named[index]!), text);
   }

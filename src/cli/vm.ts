@@ -39,6 +39,7 @@ import { featuresOption } from './features-option.js';
 import { GuestTerminal } from './guest-terminal.js';
 import type { ReloadResult } from './live-reload.js';
 import { type LineContext, makeLog } from './log.js';
+import { memoryOption, SIZE_HELP } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
@@ -84,7 +85,7 @@ export function vmCommand(): Command {
     .description(
       `Boots a Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nWithout --exec there is a shell in the guest, for you. What the devices print comes on lines of its own (or wherever you send\nstderr); a device's file that you save takes over at once; Ctrl-A x ends the guest, Ctrl-A h helps.\n\nDevices:\n${DEVICE_LIST}`,
     )
-    .addHelpText('after', `\n${TIME_HELP}`)
+    .addHelpText('after', `\n${TIME_HELP}\n${SIZE_HELP}`)
     .addOption(
       new Option('--device <name>', 'which device, or its file; may be given several times').argParser(
         (name: string) => {
@@ -137,7 +138,7 @@ export function vmCommand(): Command {
     )
     .option('--kernel <name>', `the guest's kernel: ${KERNEL_NAMES.join(', ')}, or a path`, DEFAULT_KERNEL)
     .option('--list-drivers', 'list the modules that come with the kernel, and stop')
-    .option('--memory <MiB>', 'guest memory', wholeNumber, 256)
+    .addOption(memoryOption())
     .option('--cpus <n>', 'guest processors', wholeNumber, 1)
     .addOption(typeCheckOption())
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')

@@ -67,6 +67,25 @@ test('init writes a device whose unit test passes, after npm install', async () 
   assert.equal(check(), '');
 });
 
+for (const [template, name, id] of [
+  ['stream', 'tape', 3],
+  ['stock', 'dice', 4],
+] as const) {
+  test(`init --template ${template}: its unit test passes and its types check`, async () => {
+    const { code, stderr } = await virtioMisc('init', name, '--dir', folder, '--template', template);
+    assert.equal(code, 0, stderr);
+    const made = join(folder, name);
+    const files = ['README.md', 'device.test.js', 'device.ts', 'package.json', 'tsconfig.json'];
+    assert.deepEqual(readdirSync(made).sort(), files);
+    for (const file of files)
+      assert.doesNotMatch(readFileSync(join(made, file), 'utf8'), /my[-_](source|stream)/, file);
+    assert.match(readFileSync(join(made, 'device.ts'), 'utf8'), new RegExp(`^ {4}id: ${id},$`, 'm'));
+    npm(made, 'install', '--ignore-scripts', '--no-audit');
+    assert.match(npm(made, 'test'), /^. pass 1\n. fail 0$/mu);
+    assert.equal(npm(made, 'run', 'check', '--silent'), '');
+  });
+}
+
 test('init takes an empty folder, and leaves one with something in it alone', async () => {
   mkdirSync(join(folder, 'empty'));
   assert.equal((await virtioMisc('init', 'empty', '--dir', folder)).code, 0);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { virtioMisc } from '../virtio-misc.js';
+import { MAIN, virtioMisc } from '../virtio-misc.js';
 
 /** Command lines that are wrong, and what the first line on stderr says. */
 const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
@@ -50,7 +51,11 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['vm --device test --exec true --timeout soon', /write a time such as 500ms, 3s or 1m/],
   ['vm --device test --exec true --timeout 5', /write a time such as 500ms, 3s or 1m/],
   ['vm --device test --exec true --metrics none', /write a port from 0 to 65535/],
-  ['vm --device test --exec true --memory lots', /write a whole number from 1 on/],
+  ['vm --device test --exec true --memory lots', /write a size such as 512M, 64G or 4T/],
+  ['vm --device test --exec true --memory 512', /write a size such as 512M, 64G or 4T/],
+  ['vm --device test --exec true --memory 1025K', /write a whole number of MiB, such as 512M/],
+  ['qemu-args test --vhost-user /tmp/x --memory some', /write a size such as 512M/],
+  ['init x --template none', /Allowed choices are struct, stream, stock/],
   ['vm --device test --exec true --vectors 2', /--vectors needs/],
   ['sreve test', /unknown command 'sreve'/],
 ];
@@ -65,7 +70,7 @@ for (const [args, says] of WRONG) {
   });
 }
 
-for (const command of ['', 'init', 'serve', 'vm', 'qemu-args', 'ctl', 'doctor']) {
+for (const command of ['', 'init', 'serve', 'vm', 'qemu-args', 'ctl', 'doctor', 'completion']) {
   test(`virtio-misc ${command} --help`, async () => {
     const { code, lines } = await virtioMisc(...command.split(' ').filter(Boolean), '--help');
     assert.equal(code, 0);
@@ -100,4 +105,18 @@ test('qemu-args prints a line that a shell can take', async () => {
     lines[0]!,
     /'\{"driver":"vfio-user-pci","socket":\{"type":"unix","path":"\/tmp\/a b\.sock"\}\}'$/,
   );
+});
+
+test('a shell asks what may come next; bash takes the answer', async () => {
+  const { lines } = await virtioMisc('completion', 'words', '--', 'vm', '--dev');
+  assert.deepEqual(lines, ['--device']);
+  const { lines: script } = await virtioMisc('completion', 'bash');
+  const said = execFileSync('bash', [
+    '-c',
+    `virtio-misc() { "${process.execPath}" "${MAIN}" "$@"; }
+    ${script.join('\n')}
+    COMP_WORDS=(virtio-misc vm --device te) COMP_CWORD=3; _virtio_misc; echo "\${COMPREPLY[@]}"
+    COMP_WORDS=(virtio-misc vm --device test ''); COMP_CWORD=4; _virtio_misc; echo "\${#COMPREPLY[@]}"`,
+  ]);
+  assert.equal(said.toString(), 'test\n0\n');
 });

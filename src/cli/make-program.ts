@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { completionCommand } from './completion.js';
+import { ctlCommand } from './ctl.js';
+import { doctorCommand } from './doctor.js';
+import { initCommand } from './init.js';
+import { qemuArgsCommand } from './qemu-args-command.js';
+import { serveCommand } from './serve.js';
+import { vmCommand } from './vm.js';
+
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** All commands and their options. */
+export function makeProgram(): Command {
+  const program: Command = new Command('virtio-misc')
+    .description('virtio devices in TypeScript for a stock QEMU, and a guest to try them in')
+    .version(version)
+    .showSuggestionAfterError()
+    .showHelpAfterError('(--help says more)')
+    .exitOverride();
+  for (const command of [
+    initCommand(),
+    serveCommand(),
+    vmCommand(),
+    qemuArgsCommand(),
+    ctlCommand(),
+    doctorCommand(),
+    completionCommand(program),
+  ]) {
+    program.addCommand(command.copyInheritedSettings(program));
+  }
+  return program;
+}
