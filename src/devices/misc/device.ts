@@ -145,7 +145,7 @@ class MiscDevice implements VirtioDevice {
    */
   #deliver(): void {
     const notifyq = this.#host.queues[wire.NOTIFYQ]!;
-    const now = this.#host.clock.now();
+    let now = this.#host.clock.now();
     let work = TURN;
     let next: number | undefined;
     for (;;) {
@@ -153,7 +153,12 @@ class MiscDevice implements VirtioDevice {
         work = this.#timers.expire(now, work);
         if (work > 0 && !this.#timers.hasExpired) {
           next = this.#timers.next;
-          break;
+          if (next === undefined) break;
+          now = this.#host.clock.now();
+          if (next > now) break;
+          // It came meanwhile.
+          work -= NOTIFICATION_WORK;
+          continue;
         }
       }
       if (work <= 0) {
@@ -177,6 +182,8 @@ class MiscDevice implements VirtioDevice {
   #wake(at: number | undefined): void {
     if (at === this.#alarmAt) return;
     this.#alarmAt = at;
+    // Setting it takes longer than all else: the driver is told first.
+    for (const queue of this.#host.queues) queue.flush();
     if (at === undefined) this.#alarm.clear();
     else this.#alarm.set(at);
   }
