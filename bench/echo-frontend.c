@@ -2,9 +2,10 @@
  * The load: a vhost-user front-end and the driver behind it, in one. It keeps requests of 48 bytes under way, checks each answer
  * of 12, and makes the next request as soon as it has one.
  *
- *   echo-frontend SOCKET OUTSTANDING WARM_MS MS sleep|spin
+ *   echo-frontend SOCKET OUTSTANDING WARM_MS MS sleep|spin [fresh]
  *
- * With `sleep` it waits for interrupts when nothing is there; with `spin` it wants none and looks at the ring all the time.
+ * With `sleep` it waits for interrupts when nothing is there; with `spin` it wants none and looks at the ring all the time. With `fresh`
+ * the text of each request is another one.
  * Requests have two descriptors; from 128 outstanding on they are indirect. Prints a line of JSON.
  */
 #define _GNU_SOURCE
@@ -118,13 +119,13 @@ static int32_t *answer_of(unsigned slot) { return (int32_t *)(memory + BUFFERS +
 
 int main(int argc, char **argv)
 {
-	if (argc != 6) {
-		fprintf(stderr, "usage: echo-frontend SOCKET OUTSTANDING WARM_MS MS sleep|spin\n");
+	if (argc != 6 && argc != 7) {
+		fprintf(stderr, "usage: echo-frontend SOCKET OUTSTANDING WARM_MS MS sleep|spin [fresh]\n");
 		return 2;
 	}
 	unsigned outstanding = atoi(argv[2]);
 	uint64_t warm = strtoull(argv[3], NULL, 10) * 1000000, span = strtoull(argv[4], NULL, 10) * 1000000;
-	int spin = strcmp(argv[5], "spin") == 0;
+	int spin = strcmp(argv[5], "spin") == 0, fresh = argc == 7;
 	int indirect = outstanding > SIZE / 2;
 	if (outstanding < 1 || outstanding > SIZE) {
 		fprintf(stderr, "echo-frontend: 1 to %d outstanding\n", SIZE);
@@ -163,6 +164,9 @@ int main(int argc, char **argv)
 				r->args[0] = number++;
 				r->args[1] = number;
 				r->args[2] = -number;
+				if (fresh)
+					for (int i = 0; i < 8; i++)
+						r->text[16 + i] = "0123456789abcdef"[number >> (4 * i) & 15];
 				asked[slot] = now;
 				*avail_slot(&ring, avail++) = head;
 				under_way++;

@@ -29,6 +29,8 @@ interface Sample {
 interface Contender {
   readonly name: string;
   readonly command: readonly string[];
+  /** The text of each request is another one: what a text costs that was not the same in the request before. */
+  readonly fresh?: boolean;
 }
 
 /** Where both ends run, and what the front-end does when nothing is there for it. */
@@ -71,6 +73,7 @@ function settings({ cpus }: BenchContext, backend: string): Setting[] {
     { name: 'by hand', command: serve(BY_HAND) },
     { name: 'structQueue', command: serve('test') },
   ];
+  const fresh: Contender = { name: 'structQueue, fresh texts', command: serve('test'), fresh: true };
   const polling: Contender[] = [
     { name: `C, polls ${POLL} us`, command: [backend, String(POLL), 'elements'] },
     { name: 'by hand, --poll', command: serve(BY_HAND, '--poll') },
@@ -84,7 +87,7 @@ function settings({ cpus }: BenchContext, backend: string): Setting[] {
     backend: first,
     frontend: first,
     waits: 'sleep',
-    contenders: sleeping,
+    contenders: [...sleeping, fresh],
   };
   if (second === undefined) return [one];
   const two = { backend: first, frontend: second, contenders: all };
@@ -104,18 +107,19 @@ function settings({ cpus }: BenchContext, backend: string): Setting[] {
 
 async function measure(context: BenchContext, frontend: string, setting: Setting): Promise<Table> {
   const { title, contenders, waits } = setting;
-  const served = contenders.map(({ name, command }, index) => {
+  const served = contenders.map(({ name, command, fresh }, index) => {
     const socket = join(context.folder, `echo-${index}.sock`);
-    return { name, socket, process: context.start([...command, socket], { cpu: setting.backend }) };
+    const process = context.start([...command, socket], { cpu: setting.backend });
+    return { name, socket, more: fresh === true ? ['fresh'] : [], process };
   });
   const load = async (
-    { name, socket }: { name: string; socket: string },
+    { name, socket, more }: { name: string; socket: string; more: readonly string[] },
     outstanding: number,
     span: number,
   ) => {
     context.progress(`echo: ${title}: ${name}, ${outstanding} outstanding`);
     const numbers = [outstanding, context.time(WARM), context.time(span)].map(String);
-    const line = await context.run([frontend, socket, ...numbers, waits], { cpu: setting.frontend });
+    const line = await context.run([frontend, socket, ...numbers, waits, ...more], { cpu: setting.frontend });
     return check(line, name);
   };
   const rows: Cell[][] = [];
