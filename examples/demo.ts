@@ -32,6 +32,9 @@ interface Served {
   stop(): Promise<void>;
 }
 
+/** What was expected, and was so. */
+const held = new Set<string>();
+
 try {
   title(
     linux
@@ -41,7 +44,8 @@ try {
   await echo();
   await events();
   await timers();
-  console.log(styleText('green', '\nAll as designed.'));
+  title('All as designed. What was looked at:');
+  for (const what of held) console.log(`  ${styleText('green', '✔')} ${what}`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
@@ -51,7 +55,14 @@ async function echo(): Promise<void> {
   const served = await serve('vhost-user', ['test'], virtioTest()());
   const driver = await TestDriver.open(served.transport);
   const response = await driver.write(10);
-  for (let i = 0; i < 5; i++) device(await served.line());
+  const printed: string[] = [];
+  for (let i = 0; i < 5; i++) printed.push(await served.line());
+  for (const line of printed) device(line);
+  const asked = ['type [ 10 ]', 'arg1 [ 11 ]', 'arg2 [ 12 ]', 'arg3 [ 13 ]', 'arg3 [ hello back end! ]'];
+  expect(
+    printed.join() === asked.map((what) => `QEMU_BACK_END: >>> get ${what} form the front end <<<`).join(),
+    'the device prints the request as the design has it, letter for letter',
+  );
   says('virtio test_request_done get ack');
   for (const [name, value] of Object.entries(response)) says(`virtio response ${name} is ${value}`);
   expect(
@@ -81,7 +92,7 @@ async function events(): Promise<void> {
     says('virttest virttest_changed');
     says('virttest get config change');
     device(await served.line());
-    expect((await answered) === cycle, `config change ${cycle} is answered with ${cycle}`);
+    expect((await answered) === cycle, 'each config change is answered with its number');
     says('virttest get ack');
   }
   await driver.close();
@@ -96,7 +107,7 @@ async function timers(): Promise<void> {
   await new Promise<void>((resolve) => {
     const func = ({ delay, start }: { delay: number; start: number }): void => {
       const late = performance.now() - start - delay;
-      expect(late >= 0, `the timer of ${delay} ms is not early`);
+      expect(late >= 0, 'no timer is early');
       says(`func(${delay}) called, ${late.toFixed(3)} ms late`);
       fired.push(delay);
       if (fired.length === 3) resolve();
@@ -110,6 +121,7 @@ async function timers(): Promise<void> {
     ticks += expirations;
     if (ticks >= 5) break;
   }
+  expect(ticks >= 5, 'a periodic timer ticks until it is cancelled');
   says(`a timer of 50 ms ticked ${ticks} times, and was cancelled`);
   await driver.close();
   await served.stop();
@@ -146,7 +158,7 @@ async function serve(kind: 'vhost-user' | 'vfio-user', args: string[], local: Vi
     async stop() {
       child.kill('SIGTERM');
       const [code] = await once(child, 'exit');
-      expect(code === 0, 'the device process ends cleanly');
+      expect(code === 0, "each device's process ends cleanly");
     },
   };
 }
@@ -180,4 +192,5 @@ function says(text: string): void {
 
 function expect(holds: boolean, what: string): void {
   if (!holds) throw new Error(`expected that ${what}`);
+  held.add(what);
 }

@@ -129,7 +129,7 @@ export function vmCommand(): Command {
     .addOption(
       new Option('--accel <name>', "QEMU's accelerator, such as kvm or tcg; auto is kvm where you may use it")
         .env('VIRTIO_MISC_ACCEL')
-        .default('tcg'),
+        .default('auto'),
     )
     .addOption(
       new Option('--machine <type>', "QEMU's machine; microvm has virtio-mmio and no PCI")

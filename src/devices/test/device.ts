@@ -27,7 +27,7 @@ const common = {
 } as const;
 
 /**
- * virtio-test: the smallest honest device, and the one to copy. It prints what it gets, letter for letter as its design has it.
+ * virtio-test: the smallest honest device, and the one to copy in this room. It prints what it gets, letter for letter as its design has it.
  *
  * @returns makes the device, for each front-end anew.
  * @throws TypeError or RangeError for options that can't be meant.
