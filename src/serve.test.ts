@@ -174,6 +174,7 @@ test('drivers refuse what can not be meant, and end what waits when told to', as
   stop.abort(new Error('no more'));
   await assert.rejects(answer, /no more/);
   await assert.rejects(test.request(request, { signal: stop.signal }), /no more/);
+  await assert.rejects(test.write(1, { signal: stop.signal }), /no more/);
   assert.equal((await test.request(request)).ret, 101);
 
   await using misc = await MiscDriver.open(loopback(virtioMisc(), { print: false }));
@@ -201,4 +202,19 @@ test('drivers refuse what can not be meant, and end what waits when told to', as
     }
   }, /the end/);
   assert.equal(misc.armed, 0);
+});
+
+test('reading the configuration ends when told to', async () => {
+  await using driver = await openDriver(loopback(virtioTest(), { print: false }), {
+    id: 45,
+    features: 0n,
+    queues: 1,
+  });
+  const stop = new AbortController();
+  const reading = driver.readConfig(0, 12, { signal: stop.signal });
+  const writing = driver.writeConfig(4, new Uint8Array(4), { signal: stop.signal });
+  stop.abort(new Error('enough'));
+  await assert.rejects(reading, /enough/);
+  await assert.rejects(writing, /enough/);
+  assert.equal((await driver.readConfig(0, 12)).length, 12);
 });

@@ -38,6 +38,20 @@ export function explainError(error: unknown): Explanation | undefined {
   const top = frames[0];
   if (top === undefined) return undefined;
   const { path, line, column, load } = top;
+  return {
+    place: placeOf(top),
+    path,
+    key: `${path}:${line}:${column}:${load ?? ''}`,
+    inDeviceFile: load !== undefined,
+    // Made when asked for: a peer may have a device throw as often as it likes, and most of it is only counted.
+    get lines() {
+      return linesOf(error, frames);
+    },
+  };
+}
+
+function linesOf(error: Error, frames: readonly Frame[]): string[] {
+  const { path, line, column, load } = frames[0]!;
   // What is on the disk is not what ran, once it was saved.
   const same = load === undefined || lastLoads.has(load);
   const lines = frames
@@ -45,13 +59,7 @@ export function explainError(error: unknown): Explanation | undefined {
     .map(({ name, ...at }) => `at ${name === '' ? '' : `${name} `}(${placeOf(at)})`);
   if (same) lines.push(...codeFrame(path, line, column));
   lines.push(...causes(error));
-  return {
-    place: placeOf(top),
-    path,
-    key: `${path}:${line}:${column}:${load ?? ''}`,
-    inDeviceFile: load !== undefined,
-    lines,
-  };
+  return lines;
 }
 
 function causes(error: Error): string[] {

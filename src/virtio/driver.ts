@@ -29,8 +29,8 @@ export interface Driver {
   /** Resolves, once the device is lost or needs a reset, with why. */
   readonly failure: Promise<Error>;
   /** Reads configuration space in one piece, again until no change came in between (VIRTIO 1.3 §2.5.1). */
-  readConfig(offset: number, length: number): Promise<Uint8Array>;
-  writeConfig(offset: number, bytes: Uint8Array): Promise<void>;
+  readConfig(offset: number, length: number, options?: Abortable): Promise<Uint8Array>;
+  writeConfig(offset: number, bytes: Uint8Array, options?: Abortable): Promise<void>;
   onConfigChange(changed: () => void): void;
   /** Resets the device, if it is still there, and lets it go; what is outstanding rejects. Safe to call twice. */
   close(): Promise<void>;
@@ -141,7 +141,11 @@ class OpenDriver implements Driver {
     this.failure = failure;
   }
 
-  async readConfig(offset: number, length: number): Promise<Uint8Array> {
+  readConfig(offset: number, length: number, { signal }: Abortable = {}): Promise<Uint8Array> {
+    return abortable(this.#readConfig(offset, length), signal);
+  }
+
+  async #readConfig(offset: number, length: number): Promise<Uint8Array> {
     for (let i = 0; i < CONFIG_TRIES; i++) {
       const before = await this.#transport.configGeneration();
       const bytes = await this.#transport.readConfig(offset, length);
@@ -153,8 +157,8 @@ class OpenDriver implements Driver {
     );
   }
 
-  writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
-    return this.#transport.writeConfig(offset, bytes);
+  writeConfig(offset: number, bytes: Uint8Array, { signal }: Abortable = {}): Promise<void> {
+    return abortable(this.#transport.writeConfig(offset, bytes), signal);
   }
 
   onConfigChange(changed: () => void): void {

@@ -68,15 +68,10 @@ export class TestDriver {
   }
 
   /** What the program `virtio N` does: type N, arguments N + 1 to N + 3, each of 8 bits. */
-  async write(number: number): Promise<TestResponse> {
+  async write(number: number, options?: Abortable): Promise<TestResponse> {
     const byte = (offset: number): number => (number + offset) & 0xff;
-    return this.request({
-      type: byte(0),
-      arg1: byte(1),
-      arg2: byte(2),
-      arg3: byte(3),
-      arg4: 'hello back end!',
-    });
+    const request = { type: byte(0), arg1: byte(1), arg2: byte(2), arg3: byte(3), arg4: 'hello back end!' };
+    return this.request(request, options);
   }
 
   /** `events`: calls back with each config change, and answers it with a counter that starts at 1. */

@@ -287,6 +287,20 @@ test('GET_VRING_BASE: a device that does not finish is given 5 s, then the answe
   finish(b);
 });
 
+test('GET_VRING_BASE: a device that hands back what it keeps is not waited for', () => {
+  const { bench: b, ring, device } = running();
+  device.hold = true;
+  device.yields = true;
+  ring.request(1);
+  ring.request(2);
+  ring.stop();
+  b.os.run();
+  assert.equal(ring.takeBase(), 2);
+  assert.deepEqual(ring.answers(), [1, 2]);
+  assert.deepEqual([device.calls, b.warnings], [['activate 0', 'stopping 0'], []]);
+  finish(b);
+});
+
 test('a front-end that goes while a ring drains leaves nothing behind', () => {
   const { bench: b, ring, device } = running();
   device.hold = true;

@@ -13,6 +13,8 @@ export class ProbeDevice implements VirtioDevice {
   readonly calls: string[] = [];
   /** Whether requests wait for `finish`. */
   hold = false;
+  /** Whether those are answered when their queue is to be stopped. */
+  yields = false;
   host: DeviceHost | undefined;
   readonly #held: { readonly queue: DeviceQueue; readonly chain: Chain }[] = [];
 
@@ -43,6 +45,12 @@ export class ProbeDevice implements VirtioDevice {
       this.#answer(queue, chain);
       queue.flush();
     }
+  }
+
+  queueStopping({ index }: DeviceQueue): void {
+    if (!this.yields) return;
+    this.calls.push(`stopping ${index}`);
+    this.finish();
   }
 
   configWritten(offset: number, length: number): void {
