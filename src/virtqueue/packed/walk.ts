@@ -18,7 +18,7 @@ const CHAIN_BYTES_MOST = 0xffff_ffff;
 
 /** A descriptor by words: two of the address, the length, id and flags. */
 const DESC_WORDS: number = PVIRTQ_DESC_SIZE / 4;
-const one = new Int32Array(DESC_WORDS);
+const one = new Int32Array(3);
 
 /** The ring that a chain is in. */
 export interface PackedRing {
@@ -69,50 +69,36 @@ export function walkPackedChain(
   /** The first device-writable segment. */
   let border = 0;
   let writing = false;
-  /** The id and flags of the first one were read before. */
-  let known = true;
   for (;;) {
     const from = words ?? copyOfOne(view, 4 * place);
     const at = words === undefined ? 0 : place;
     const address = joinAddress(from[at]!, from[at + 1]!);
     const length = from[at + 2]! >>> 0;
-    if (!known) {
-      const both = from[at + 3]!;
-      now = both >>> 16;
-      if (!inTable) id = both & 0xffff;
-    }
-    known = false;
-
-    if (!inTable) {
-      if ((now & OWNER_FLAGS) !== owner) {
-        const text = `descriptor ${place / DESC_WORDS} of the list at ${first} is not available`;
-        fail('CHAIN_NOT_AVAILABLE', '2.8.17', text);
+    if ((now & VIRTQ_DESC_F_INDIRECT) !== 0 && !inTable) {
+      // F_WRITE means nothing here (§2.8.7).
+      if (!ring.indirect) {
+        fail('INDIRECT_NOT_NEGOTIATED', '2.8.19', `descriptor ${place / DESC_WORDS} is indirect`);
       }
-      if ((now & VIRTQ_DESC_F_INDIRECT) !== 0) {
-        // F_WRITE means nothing here (§2.8.7).
-        if (!ring.indirect) {
-          fail('INDIRECT_NOT_NEGOTIATED', '2.8.19', `descriptor ${place / DESC_WORDS} is indirect`);
-        }
-        if (count > 1 || (now & VIRTQ_DESC_F_NEXT) !== 0) {
-          fail('INDIRECT_NEXT', '2.8.19', `descriptor ${place / DESC_WORDS} is indirect and in a list`);
-        }
-        checkTable(memory, first, size, address, length);
-        const region = memory.regionOf(address, length);
-        if (region !== undefined && ((address - region.start) & 3) === 0) {
-          view = region.view;
-          words = view.words;
-          place = (address - region.start) / 4;
-          // What has words is small enough for an integer, which an index had better be.
-          if (words !== undefined) place |= 0;
-        } else {
-          view = tableCopy(memory, address, length);
-          words = view.words;
-          place = 0;
-        }
-        inTable = true;
-        end = place + (length >>> 2);
-        continue;
+      if (count > 1 || (now & VIRTQ_DESC_F_NEXT) !== 0) {
+        fail('INDIRECT_NEXT', '2.8.19', `descriptor ${place / DESC_WORDS} is indirect and in a list`);
       }
+      checkTable(memory, first, size, address, length);
+      const region = memory.regionOf(address, length);
+      if (region !== undefined && ((address - region.start) & 3) === 0) {
+        view = region.view;
+        words = view.words;
+        place = (address - region.start) / 4;
+        // What has words is small enough for an integer, which an index had better be.
+        if (words !== undefined) place |= 0;
+      } else {
+        view = tableCopy(memory, address, length);
+        words = view.words;
+        place = 0;
+      }
+      inTable = true;
+      end = place + (length >>> 2);
+      now = idAndFlagsAt(view, words, place) >>> 16;
+      continue;
     }
 
     if (length > 0 && !(address >= homeStart && address + length <= homeEnd)) {
@@ -160,6 +146,7 @@ export function walkPackedChain(
     if (inTable) {
       // Every flag but F_WRITE is reserved there, and so is the id: they mean nothing (§2.8.7).
       if (place === end) break;
+      now = idAndFlagsAt(view, words, place) >>> 16;
       continue;
     }
     if ((now & VIRTQ_DESC_F_NEXT) === 0) break;
@@ -172,6 +159,13 @@ export function walkPackedChain(
       place = 0;
       // The wrap counter is another there, and so are the flags that say that it is available.
       owner ^= OWNER_FLAGS;
+    }
+    const both = idAndFlagsAt(view, words, place);
+    id = both & 0xffff;
+    now = both >>> 16;
+    if ((now & OWNER_FLAGS) !== owner) {
+      const text = `descriptor ${place / DESC_WORDS} of the list at ${first} is not available`;
+      fail('CHAIN_NOT_AVAILABLE', '2.8.17', text);
     }
   }
   if (id >= size) {
@@ -202,12 +196,16 @@ function checkTable(
   }
 }
 
-/** One descriptor of a table that is not there as words. */
+/** Both at once: the id below, the flags above. */
+function idAndFlagsAt(view: MemoryView, words: Int32Array | undefined, place: number): number {
+  return words === undefined ? view.read32(4 * place + PVIRTQ_DESC.id) : words[place + 3]!;
+}
+
+/** The address and length of a descriptor that is not there as words. */
 function copyOfOne(table: MemoryView, at: number): Int32Array {
   one[0] = table.read32(at + PVIRTQ_DESC.addr);
   one[1] = table.read32(at + PVIRTQ_DESC.addr + 4);
   one[2] = table.read32(at + PVIRTQ_DESC.len);
-  one[3] = table.read32(at + PVIRTQ_DESC.id);
   return one;
 }
 
