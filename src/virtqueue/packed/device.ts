@@ -3,7 +3,6 @@ import type { MemoryView } from '../../memory/memory-view.js';
 import { areaView } from '../area.js';
 import type { Chain } from '../chain.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
-import type { HeldChain } from '../held-chain.js';
 import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
 import { InOrder } from '../in-order.js';
 import type { Virtqueue } from '../virtqueue.js';
@@ -19,6 +18,7 @@ import {
   PVIRTQ_DESC_SIZE,
   PVIRTQ_EVENT_SUPPRESS_SIZE,
   usedFlags,
+  VIRTQ_DESC_F_AVAIL,
   VIRTQ_DESC_F_WRITE,
 } from './layout.js';
 import { Place } from './place.js';
@@ -47,14 +47,15 @@ export class PackedDeviceQueue implements Virtqueue {
   #driverEvent!: MemoryView;
   #deviceEvent!: MemoryView;
   #generation = -1;
-  #closed = false;
+  /** Neither closed nor broken. */
+  #open = true;
   #broken: VirtqueueError | undefined;
 
-  /** The next descriptor to be taken, and what its owner flags are once it can be. */
-  readonly #next: Place;
+  /** The next descriptor to be taken, and what its owner flags are once it can be: that stands for the wrap counter. */
+  #next: number;
   #available: number;
-  /** Where the next used descriptor goes, and the flags of one. */
-  readonly #used: Place;
+  /** Where the next used descriptor goes, and the owner flags of one. */
+  #used: number;
   #usedFlags: number;
   /** Where the driver looks for the next used descriptor, as far as it was shown. */
   readonly #shown: Place;
@@ -86,20 +87,22 @@ export class PackedDeviceQueue implements Virtqueue {
     if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff_ffff)) {
       throw new VirtqueueError('QUEUE_BASE', '2.8.1', `${base} is no pair of places in a ring`);
     }
-    this.#next = new Place(size, base);
-    this.#used = new Place(size, base >>> 16);
-    this.#taken = this.#next.from(this.#used);
-    if (!this.#next.valid || !this.#used.valid || this.#taken > size) {
+    const next = new Place(size, base);
+    const used = new Place(size, base >>> 16);
+    this.#taken = next.from(used);
+    if (!next.valid || !used.valid || this.#taken > size) {
       const text = `0x${base.toString(16)} is no pair of places in a ring of ${size}`;
       throw new VirtqueueError('QUEUE_BASE', '2.8.1', text);
     }
     this.size = size;
     this.#options = options;
     this.#memory = memory;
-    this.#available = availableFlags(this.#next.wrap);
-    this.#usedFlags = usedFlags(this.#used.wrap);
-    this.#shown = new Place(size, base >>> 16);
-    this.#startedAt = new Place(size, base >>> 16);
+    this.#next = next.offset;
+    this.#available = availableFlags(next.wrap);
+    this.#used = used.offset;
+    this.#usedFlags = usedFlags(used.wrap);
+    this.#shown = used;
+    this.#startedAt = new Place(size, used.bits);
     this.#held = new HeldChains(memory, size);
     this.#counts = new Uint16Array(size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
@@ -112,7 +115,7 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   get base(): number {
-    return (this.#next.bits | (this.#used.bits << 16)) >>> 0;
+    return (this.#nextPlace | (this.#usedPlace << 16)) >>> 0;
   }
 
   get waiting(): boolean {
@@ -132,22 +135,31 @@ export class PackedDeviceQueue implements Virtqueue {
     if (!this.#isAvailable(flags)) return undefined;
     const id = this.#readId();
     const chain = this.#held.pick(id);
-    const idAndCount = this.#walk(chain, (flags << 16) | id);
+    const room = this.size - this.#taken;
+    if (room === 0) throw this.#overrun();
+    let idAndCount: number;
+    try {
+      idAndCount = walkPackedChain(chain, this.#walked, this.#next, (flags << 16) | id, room);
+    } catch (error) {
+      if (error instanceof VirtqueueError) this.#stop(error);
+      throw error;
+    }
     const head = idAndCount & 0xffff;
     const count = idAndCount >>> 16;
-    if (this.#held.isHeld(head) || this.#inOrder?.isWaiting(head) === true) {
-      const text = `buffer id ${head} was made available again before it was used`;
-      throw this.#break('BUFFER_IN_FLIGHT', '2.8.21.1', text);
+    if (this.#held.isHeld(head)) throw this.#twice(head);
+    if (this.#inOrder !== undefined) {
+      if (this.#inOrder.isWaiting(head)) throw this.#twice(head);
+      this.#inOrder.taken(head);
     }
-    if (!this.#held.give(chain, head)) {
-      const text = `over ${SEGMENTS_MOST} descriptors are in flight with buffer ${head}`;
-      throw this.#break('TOO_MANY_SEGMENTS', '2.8.17', text);
-    }
+    if (!this.#held.give(chain, head)) throw this.#tooMany(head);
     this.#counts[head] = count;
     this.#taken += count;
-    this.#next.advance(count);
-    this.#available = availableFlags(this.#next.wrap);
-    this.#inOrder?.taken(head);
+    const next = this.#next + count;
+    if (next < this.size) this.#next = next;
+    else {
+      this.#next = next - this.size;
+      this.#available ^= OWNER_FLAGS;
+    }
     return chain;
   }
 
@@ -179,7 +191,7 @@ export class PackedDeviceQueue implements Virtqueue {
     const wish = wishOf(this.#driverEvent, this.#options.eventIdx);
     const owed = this.#startedAt !== undefined && this.#owes(wish);
     const wanted = isWanted(wish, this.#shown, shown);
-    this.#shown.set(this.#used);
+    this.#shown.set(this.#usedPlace);
     return owed || wanted;
   }
 
@@ -189,7 +201,7 @@ export class PackedDeviceQueue implements Virtqueue {
 
   enableKicks(): boolean {
     if (!this.#usable()) return this.#broken !== undefined;
-    this.#wish.enable(this.#deviceEvent, this.#next);
+    this.#wish.enable(this.#deviceEvent, this.#nextPlace);
     // After the store: a driver that did not see it yet has made the descriptor available already (§2.8.21.3.1).
     return this.#isAvailable(this.#look());
   }
@@ -215,13 +227,13 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   close(): void {
-    this.#closed = true;
+    this.#open = false;
     this.#held.end();
   }
 
   /** The flags of the next descriptor: nothing else of it is read before these. */
   #look(): number {
-    return this.#ring.load16(PVIRTQ_DESC_SIZE * this.#next.offset + PVIRTQ_DESC.flags);
+    return this.#ring.load16(PVIRTQ_DESC_SIZE * this.#next + PVIRTQ_DESC.flags);
   }
 
   #isAvailable(flags: number): boolean {
@@ -230,30 +242,23 @@ export class PackedDeviceQueue implements Virtqueue {
 
   /** The id of the next descriptor. */
   #readId(): number {
-    const { offset } = this.#next;
     const words = this.#words;
-    if (words !== undefined) return words[DESC_WORDS * offset + ID_AND_FLAGS]! & 0xffff;
-    return this.#ring.read16(PVIRTQ_DESC_SIZE * offset + PVIRTQ_DESC.id);
+    if (words !== undefined) return words[DESC_WORDS * this.#next + ID_AND_FLAGS]! & 0xffff;
+    return this.#ring.read16(PVIRTQ_DESC_SIZE * this.#next + PVIRTQ_DESC.id);
   }
 
-  /** Fills a chain. @returns its id, and above 16 bits the descriptors of the ring that it takes. */
-  #walk(chain: HeldChain, idAndFlags: number): number {
-    const room = this.size - this.#taken;
-    if (room === 0) {
-      const text = `descriptor ${this.#next.offset} is available, though all ${this.size} are with the device`;
-      throw this.#break('RING_OVERRUN', '2.8.16', text);
-    }
-    try {
-      return walkPackedChain(chain, this.#walked, this.#next.offset, idAndFlags, room);
-    } catch (error) {
-      if (error instanceof VirtqueueError) this.#broken = error;
-      throw error;
-    }
+  /** Both places, as `Place.bits` says them. */
+  get #nextPlace(): number {
+    return this.#next | (this.#available === VIRTQ_DESC_F_AVAIL ? 0x8000 : 0);
+  }
+
+  get #usedPlace(): number {
+    return this.#used | (this.#usedFlags === 0 ? 0 : 0x8000);
   }
 
   /** Writes a used descriptor in the place of `count`. */
   #use(head: number, written: number, count: number): void {
-    const { offset } = this.#used;
+    const offset = this.#used;
     const flags = written > 0 ? this.#usedFlags | VIRTQ_DESC_F_WRITE : this.#usedFlags;
     const idAndFlags = (flags << 16) | head;
     const words = this.#words;
@@ -268,8 +273,12 @@ export class PackedDeviceQueue implements Virtqueue {
     } else {
       this.#ring.write32(PVIRTQ_DESC_SIZE * offset + PVIRTQ_DESC.id, idAndFlags);
     }
-    this.#used.advance(count);
-    this.#usedFlags = usedFlags(this.#used.wrap);
+    const next = offset + count;
+    if (next < this.size) this.#used = next;
+    else {
+      this.#used = next - this.size;
+      this.#usedFlags ^= OWNER_FLAGS;
+    }
     this.#unshown += count;
   }
 
@@ -316,14 +325,17 @@ export class PackedDeviceQueue implements Virtqueue {
 
   /** Whether the ring may be touched; takes its views anew when guest memory changed. */
   #usable(): boolean {
-    if (this.#closed || this.#broken !== undefined || this.#held.suspended) return false;
-    if (this.#generation === this.#memory.generation) return true;
+    if (!this.#open || this.#held.suspended) return false;
+    return this.#generation === this.#memory.generation || this.#follow();
+  }
+
+  #follow(): boolean {
     try {
       this.#takeViews();
       return true;
     } catch (error) {
       if (!(error instanceof VirtqueueError)) throw error;
-      this.#broken = error;
+      this.#stop(error);
       return false;
     }
   }
@@ -341,10 +353,26 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#generation = memory.generation;
   }
 
+  #overrun(): VirtqueueError {
+    const text = `descriptor ${this.#next} is available, though all ${this.size} are with the device`;
+    return this.#stop(new VirtqueueError('RING_OVERRUN', '2.8.16', text));
+  }
+
+  #twice(id: number): VirtqueueError {
+    const text = `buffer id ${id} was made available again before it was used`;
+    return this.#stop(new VirtqueueError('BUFFER_IN_FLIGHT', '2.8.21.1', text));
+  }
+
+  #tooMany(id: number): VirtqueueError {
+    const text = `over ${SEGMENTS_MOST} descriptors are in flight with buffer ${id}`;
+    return this.#stop(new VirtqueueError('TOO_MANY_SEGMENTS', '2.8.17', text));
+  }
+
   /** Breaks the queue: every later `pop` throws the same error. */
-  #break(code: string, section: string, text: string): VirtqueueError {
-    this.#broken = new VirtqueueError(code, section, text);
-    return this.#broken;
+  #stop(error: VirtqueueError): VirtqueueError {
+    this.#open = false;
+    this.#broken = error;
+    return error;
   }
 }
 

@@ -18,6 +18,7 @@ import {
   PVIRTQ_DESC_SIZE,
   PVIRTQ_EVENT_SUPPRESS_SIZE,
   usedFlags,
+  VIRTQ_DESC_F_AVAIL,
   VIRTQ_DESC_F_INDIRECT,
   VIRTQ_DESC_F_NEXT,
   VIRTQ_DESC_F_WRITE,
@@ -61,8 +62,8 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   readonly #counts: Uint16Array;
   #free: number;
 
-  /** Where the next descriptor is made available, and the owner flags of one. */
-  readonly #next: Place;
+  /** Where the next descriptor is made available, and the owner flags of one: those stand for the wrap counter. */
+  #next: number;
   #available: number;
   /** Where the device was shown all before. */
   readonly #shown: Place;
@@ -72,7 +73,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   #heldBackAt = -1;
   #heldBackFlags = 0;
   /** Where the next used descriptor will be, and its owner flags. */
-  readonly #used: Place;
+  #used: number;
   #usedFlags: number;
   #detached = false;
   #broken: VirtqueueError | undefined;
@@ -81,8 +82,8 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   constructor(options: DriverQueueOptions) {
     const { memory, allocator, size, base = FRESH_BASE } = options;
     if (!isQueueSize(size)) throw new RangeError(`queue size ${size} is not in 1..32768`);
-    this.#next = new Place(size, base);
-    if (base !== (this.#next.bits | (this.#next.bits << 16)) >>> 0 || !this.#next.valid) {
+    const start = new Place(size, base);
+    if (base !== (start.bits | (start.bits << 16)) >>> 0 || !start.valid) {
       throw new RangeError(`0x${base.toString(16)} is not twice the same place in a ring of ${size}`);
     }
     this.size = size;
@@ -90,9 +91,10 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     this.#allocator = allocator;
     this.#eventIdx = options.eventIdx;
     this.#shown = new Place(size, base);
-    this.#used = new Place(size, base);
-    this.#available = availableFlags(this.#next.wrap);
-    this.#usedFlags = usedFlags(this.#used.wrap);
+    this.#next = start.offset;
+    this.#available = availableFlags(start.wrap);
+    this.#used = start.offset;
+    this.#usedFlags = usedFlags(start.wrap);
 
     const tables = options.indirect ? [size * INDIRECT_ENTRIES * PVIRTQ_DESC_SIZE] : [];
     const lengths = [
@@ -120,7 +122,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     this.#nextId = Uint16Array.from({ length: size }, (_, i) => i + 1);
     this.#counts = new Uint16Array(size);
     this.#free = size;
-    if (base !== FRESH_BASE) this.#markUsed();
+    if (base !== FRESH_BASE) this.#markUsed(start);
   }
 
   get inFlight(): number {
@@ -172,7 +174,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     this.#ring.store16(this.#heldBackAt + PVIRTQ_DESC.flags, this.#heldBackFlags);
     this.#heldBackAt = -1;
     const wanted = isWanted(wishOf(this.#deviceEvent, this.#eventIdx), this.#shown, shown);
-    this.#shown.set(this.#next);
+    this.#shown.set(this.#next | (this.#available === VIRTQ_DESC_F_AVAIL ? 0x8000 : 0));
     return wanted;
   }
 
@@ -186,8 +188,12 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     if (sent.next < 0 && !this.#look()) return undefined;
     const { next: id, written } = sent;
     const count = this.#counts[id]!;
-    this.#used.advance(count);
-    this.#usedFlags = usedFlags(this.#used.wrap);
+    const used = this.#used + count;
+    if (used < this.size) this.#used = used;
+    else {
+      this.#used = used - this.size;
+      this.#usedFlags ^= OWNER_FLAGS;
+    }
     this.#free += count;
     this.#nextId[id] = this.#firstId;
     this.#firstId = id;
@@ -201,7 +207,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   enableInterrupts(): boolean {
     if (this.#stopped) return this.#broken !== undefined;
     if (this.#sent.next >= 0) return true;
-    this.#wish.enable(this.#driverEvent, this.#used);
+    this.#wish.enable(this.#driverEvent, this.#used | (this.#usedFlags === 0 ? 0 : 0x8000));
     // After the store: a device that did not see it yet has used the descriptor already (§2.8.22).
     return this.#isUsed(this.#flagsOfUsed());
   }
@@ -228,7 +234,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
 
   /** Writes the next descriptor. */
   #place(address: number, length: number, id: number, flags: number): void {
-    const { offset } = this.#next;
+    const offset = this.#next;
     if (this.#heldBackAt < 0) {
       // The device looks here first, so it sees nothing of the others before this one has its flags (§2.8.17).
       this.#heldBackAt = PVIRTQ_DESC_SIZE * offset;
@@ -239,15 +245,18 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
       writeDescriptor(this.#ring, this.#words, offset, address, length, id, flags | this.#available);
     }
     this.#unshown += 1;
-    this.#next.advance(1);
-    this.#available = availableFlags(this.#next.wrap);
+    if (offset + 1 < this.size) this.#next = offset + 1;
+    else {
+      this.#next = 0;
+      this.#available ^= OWNER_FLAGS;
+    }
   }
 
   /** Whether the device used something: it is the next of `#sent` then. */
   #look(): boolean {
     const flags = this.#flagsOfUsed();
     if (!this.#isUsed(flags)) return false;
-    const { offset } = this.#used;
+    const offset = this.#used;
     const id = idOf(this.#ring, this.#words, offset);
     // Without F_WRITE the length means nothing (§2.8.4).
     const written = (flags & VIRTQ_DESC_F_WRITE) === 0 ? 0 : lengthOf(this.#ring, this.#words, offset);
@@ -261,7 +270,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   }
 
   #flagsOfUsed(): number {
-    return this.#ring.load16(PVIRTQ_DESC_SIZE * this.#used.offset + PVIRTQ_DESC.flags);
+    return this.#ring.load16(PVIRTQ_DESC_SIZE * this.#used + PVIRTQ_DESC.flags);
   }
 
   #isUsed(flags: number): boolean {
@@ -269,8 +278,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   }
 
   /** Leaves the ring as one that has been gone round: each descriptor as the device used it last. */
-  #markUsed(): void {
-    const { offset, wrap } = this.#used;
+  #markUsed({ offset, wrap }: Place): void {
     for (let i = 0; i < this.size; i++) {
       this.#ring.write16(PVIRTQ_DESC_SIZE * i + PVIRTQ_DESC.flags, usedFlags(i < offset ? wrap : !wrap));
     }

@@ -24,15 +24,15 @@ export class EventWish {
     view.write16(PVIRTQ_EVENT_SUPPRESS.flags, RING_EVENT_FLAGS_DISABLE);
   }
 
-  /** The next descriptor, which will be at `next`. Whoever calls looks at that descriptor once more: it may be there already. */
-  enable(view: MemoryView, next: Place): void {
+  /** The next descriptor, at the place `next` (as `Place.bits` says it). Whoever calls looks at that descriptor once more: it may be there already. */
+  enable(view: MemoryView, next: number): void {
     if (!this.#eventIdx) {
       view.store16(PVIRTQ_EVENT_SUPPRESS.flags, RING_EVENT_FLAGS_ENABLE);
     } else if (this.#named) {
-      view.store16(PVIRTQ_EVENT_SUPPRESS.desc, next.bits);
+      view.store16(PVIRTQ_EVENT_SUPPRESS.desc, next);
     } else {
       // The place before the flag that makes it count; who reads them does so the other way round.
-      view.write16(PVIRTQ_EVENT_SUPPRESS.desc, next.bits);
+      view.write16(PVIRTQ_EVENT_SUPPRESS.desc, next);
       view.store16(PVIRTQ_EVENT_SUPPRESS.flags, RING_EVENT_FLAGS_DESC);
       this.#named = true;
     }

@@ -35,9 +35,10 @@ export class Place {
     }
   }
 
-  set(other: Place): void {
-    this.offset = other.offset;
-    this.wrap = other.wrap;
+  /** @param bits - as `bits` says it. */
+  set(bits: number): void {
+    this.offset = bits & 0x7fff;
+    this.wrap = (bits & 0x8000) !== 0;
   }
 
   /** How many descriptors this is ahead of another, 0..2 * size - 1. */
