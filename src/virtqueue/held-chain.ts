@@ -184,11 +184,13 @@ export class HeldChain implements Chain {
     this.#starved = false;
     this.#late = undefined;
     // A hostile driver could make each head's chain long once, one after the other: that room is not kept.
-    if (this.lengths.length > KEPT) {
-      this.addresses = new Float64Array(FEW);
-      this.lengths = new Uint32Array(FEW);
-      this.offsets = new Int32Array(FEW);
-    }
+    if (this.lengths.length > KEPT) this.#shrink();
+  }
+
+  #shrink(): void {
+    this.addresses = new Float64Array(FEW);
+    this.lengths = new Uint32Array(FEW);
+    this.offsets = new Int32Array(FEW);
   }
 
   read(into: Uint8Array, start = 0, length: number = into.length - start): number {

@@ -29,19 +29,20 @@ export class HeldChains {
     return this.#inFlight;
   }
 
-  get suspended(): boolean {
-    return this.#suspended !== undefined;
+  /** One that nobody holds, whatever its head will be. */
+  get spare(): HeldChain {
+    return this.#spare;
   }
 
-  /**
-   * One that nobody holds, to be filled with what the driver made available next.
-   *
-   * @param head - which it will be, as far as is known before it is read to its end.
-   */
-  pick(head: number): HeldChain {
-    if (!(head < this.#chains.length)) return this.#spare;
+  /** The one of this head, to be filled with what the driver made available; `undefined` when the device holds it, or there is none. */
+  pick(head: number): HeldChain | undefined {
     const chain = this.#chains[head];
-    if (chain !== undefined) return chain.inFlight ? this.#spare : chain;
+    if (chain === undefined) return this.#make(head);
+    return chain.inFlight ? undefined : chain;
+  }
+
+  #make(head: number): HeldChain | undefined {
+    if (head >= this.#chains.length) return undefined;
     const made = new HeldChain(this.#memory, head);
     this.#chains[head] = made;
     return made;
@@ -53,7 +54,7 @@ export class HeldChains {
   }
 
   /**
-   * Gives the device one that was picked and filled.
+   * Gives the device one that was picked, or the spare one, and filled.
    *
    * @param head - which it is: nobody holds that one.
    * @returns `false` when the device would hold more segments than can be.
@@ -89,9 +90,7 @@ export class HeldChains {
   /** @throws TypeError when the device does not hold it. */
   check(chain: Chain): HeldChain {
     const own = this.#chains[chain.head];
-    if (own !== chain || !own.inFlight) {
-      throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
-    }
+    if (own !== chain || !own.inFlight) throw notHeld(chain);
     return own;
   }
 
@@ -136,4 +135,8 @@ export class HeldChains {
     this.#inFlight = 0;
     this.#segments = 0;
   }
+}
+
+function notHeld(chain: Chain): TypeError {
+  return new TypeError(`chain ${chain.head} is not in flight on this queue`);
 }

@@ -47,8 +47,9 @@ export class PackedDeviceQueue implements Virtqueue {
   #driverEvent!: MemoryView;
   #deviceEvent!: MemoryView;
   #generation = -1;
-  /** Neither closed nor broken. */
+  /** Neither closed nor broken; and not suspended. */
   #open = true;
+  #ready = true;
   #broken: VirtqueueError | undefined;
 
   /** The next descriptor to be taken, and what its owner flags are once it can be: that stands for the wrap counter. */
@@ -134,7 +135,8 @@ export class PackedDeviceQueue implements Virtqueue {
     const flags = this.#look();
     if (!this.#isAvailable(flags)) return undefined;
     const id = this.#readId();
-    const chain = this.#held.pick(id);
+    // The last descriptor of a list has its id; mostly all have.
+    const chain = this.#held.pick(id) ?? this.#held.spare;
     const room = this.size - this.#taken;
     if (room === 0) throw this.#overrun();
     let idAndCount: number;
@@ -207,10 +209,12 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   suspend(): void {
+    this.#ready = false;
     this.#held.suspend();
   }
 
   resume(): void {
+    this.#ready = this.#open;
     this.#held.resume();
   }
 
@@ -228,6 +232,7 @@ export class PackedDeviceQueue implements Virtqueue {
 
   close(): void {
     this.#open = false;
+    this.#ready = false;
     this.#held.end();
   }
 
@@ -325,7 +330,7 @@ export class PackedDeviceQueue implements Virtqueue {
 
   /** Whether the ring may be touched; takes its views anew when guest memory changed. */
   #usable(): boolean {
-    if (!this.#open || this.#held.suspended) return false;
+    if (!this.#ready) return false;
     return this.#generation === this.#memory.generation || this.#follow();
   }
 
@@ -371,6 +376,7 @@ export class PackedDeviceQueue implements Virtqueue {
   /** Breaks the queue: every later `pop` throws the same error. */
   #stop(error: VirtqueueError): VirtqueueError {
     this.#open = false;
+    this.#ready = false;
     this.#broken = error;
     return error;
   }

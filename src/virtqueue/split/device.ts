@@ -48,7 +48,9 @@ export class SplitDeviceQueue implements Virtqueue {
   #used!: MemoryView;
   #usedWords: Int32Array | undefined;
   #generation = -1;
-  #closed = false;
+  /** Neither closed nor broken; and not suspended. */
+  #open = true;
+  #ready = true;
   #broken: VirtqueueError | undefined;
 
   /** The available index as last read and checked. */
@@ -128,20 +130,20 @@ export class SplitDeviceQueue implements Virtqueue {
     }
     if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
     const head = this.#readAvail();
-    this.#checkHead(head);
     const chain = this.#held.pick(head);
+    if (chain === undefined) throw this.#refusal(head);
     try {
       walkChain(chain, this.#memory, this.#table, this.size, this.#options.indirect);
     } catch (error) {
-      if (error instanceof VirtqueueError) this.#broken = error;
+      if (error instanceof VirtqueueError) this.#stop(error);
       throw error;
     }
-    if (!this.#held.give(chain, head)) {
-      const text = `over ${SEGMENTS_MOST} descriptors are in flight with chain ${head}`;
-      throw this.#break('TOO_MANY_SEGMENTS', '2.7.4.2', text);
+    if (this.#inOrder !== undefined) {
+      if (this.#inOrder.isWaiting(head)) throw this.#refusal(head);
+      this.#inOrder.taken(head);
     }
+    if (!this.#held.give(chain, head)) throw this.#tooMany(head);
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
-    this.#inOrder?.taken(head);
     return chain;
   }
 
@@ -193,10 +195,12 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   suspend(): void {
+    this.#ready = false;
     this.#held.suspend();
   }
 
   resume(): void {
+    this.#ready = this.#open;
     this.#held.resume();
   }
 
@@ -213,7 +217,8 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   close(): void {
-    this.#closed = true;
+    this.#open = false;
+    this.#ready = false;
     this.#held.end();
   }
 
@@ -269,14 +274,17 @@ export class SplitDeviceQueue implements Virtqueue {
 
   /** Whether the rings may be touched; takes their views anew when guest memory changed. */
   #usable(): boolean {
-    if (this.#closed || this.#broken !== undefined || this.#held.suspended) return false;
-    if (this.#generation === this.#memory.generation) return true;
+    if (!this.#ready) return false;
+    return this.#generation === this.#memory.generation || this.#follow();
+  }
+
+  #follow(): boolean {
     try {
       this.#takeViews();
       return true;
     } catch (error) {
       if (!(error instanceof VirtqueueError)) throw error;
-      this.#broken = error;
+      this.#stop(error);
       return false;
     }
   }
@@ -303,29 +311,36 @@ export class SplitDeviceQueue implements Virtqueue {
     if (ahead === 0) return false;
     // A buffer that the driver did not get back yet takes at least one descriptor, so that many more there can't be.
     const taken = (this.#nextAvail - this.#published) & 0xffff;
-    if (ahead > this.size - taken) {
-      const text = `available index ${idx} is ${ahead} ahead of ${this.#nextAvail}, with ${taken} of ${this.size} not handed back`;
-      throw this.#break('AVAIL_INDEX', '2.7.6', text);
-    }
+    if (ahead > this.size - taken) throw this.#tooFar(idx, ahead, taken);
     this.#availIdx = idx;
     return true;
   }
 
-  /** A head that the driver named. */
-  #checkHead(head: number): void {
+  #tooFar(idx: number, ahead: number, taken: number): VirtqueueError {
+    const text = `available index ${idx} is ${ahead} ahead of ${this.#nextAvail}, with ${taken} of ${this.size} not handed back`;
+    return this.#stop(new VirtqueueError('AVAIL_INDEX', '2.7.6', text));
+  }
+
+  /** Of a head that the driver named: the device has it, or it is none. */
+  #refusal(head: number): VirtqueueError {
     if (head >= this.size) {
       const text = `head index ${head} is not below the queue size ${this.size}`;
-      throw this.#break('HEAD_INDEX', '2.7.6', text);
+      return this.#stop(new VirtqueueError('HEAD_INDEX', '2.7.6', text));
     }
-    if (this.#held.isHeld(head) || this.#inOrder?.isWaiting(head) === true) {
-      const text = `head index ${head} was made available again before it was used`;
-      throw this.#break('HEAD_IN_FLIGHT', '2.7.13.1', text);
-    }
+    const text = `head index ${head} was made available again before it was used`;
+    return this.#stop(new VirtqueueError('HEAD_IN_FLIGHT', '2.7.13.1', text));
+  }
+
+  #tooMany(head: number): VirtqueueError {
+    const text = `over ${SEGMENTS_MOST} descriptors are in flight with chain ${head}`;
+    return this.#stop(new VirtqueueError('TOO_MANY_SEGMENTS', '2.7.4.2', text));
   }
 
   /** Breaks the queue: every later `pop` throws the same error. */
-  #break(code: string, section: string, text: string): VirtqueueError {
-    this.#broken = new VirtqueueError(code, section, text);
-    return this.#broken;
+  #stop(error: VirtqueueError): VirtqueueError {
+    this.#open = false;
+    this.#ready = false;
+    this.#broken = error;
+    return error;
   }
 }
