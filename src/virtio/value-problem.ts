@@ -19,7 +19,9 @@ interface Shape {
  *
  * @param path - where in the whole they are: ends in a dot, or is empty.
  */
-export function structProblem({ placed, outline }: Shape, values: unknown, path = ''): string | undefined {
+export function structProblem(shape: Shape, values: unknown, path = ''): string | undefined {
+  if (isPlain(shape.placed, values)) return undefined;
+  const { placed, outline } = shape;
   if (typeof values !== 'object' || values === null) {
     const what = path === '' ? 'it' : path.slice(0, -1);
     return `${what} is ${described(values)}, and not ${outline}`;
@@ -33,6 +35,41 @@ export function structProblem({ placed, outline }: Shape, values: unknown, path 
     if (problem !== undefined) return problem;
   }
   return undefined;
+}
+
+/** Whether it is clear at a glance that there is no problem, as it is for most: this makes nothing, and is done for each request. */
+function isPlain(placed: readonly PlacedField[], values: unknown): boolean {
+  if (typeof values !== 'object' || values === null) return false;
+  let names = 0;
+  for (const _ in values) names += 1;
+  if (names !== placed.length) return false;
+  for (let i = 0; i < placed.length; i++) {
+    const { name, field } = placed[i]!;
+    const value = (values as Record<string, unknown>)[name];
+    switch (kindOf(field)) {
+      case 'u8':
+      case 's8':
+      case 'le16':
+      case 'sle16':
+      case 'be16':
+      case 'le32':
+      case 'sle32':
+      case 'be32':
+      case 'le64':
+      case 'be64':
+        if (typeof value !== 'number' || !Number.isFinite(value)) return false;
+        break;
+      case 'text':
+        if (typeof value !== 'string' || value.length > field.size) return false;
+        break;
+      case 'bytes':
+        if (!(value instanceof Uint8Array) || value.length > field.size) return false;
+        break;
+      default:
+        return false;
+    }
+  }
+  return true;
 }
 
 /** The same for the value of one field. */
