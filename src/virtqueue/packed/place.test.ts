@@ -37,8 +37,9 @@ test('2.8.10: a descriptor is passed when it is among those that a side went on 
 
 test('2.8.10: a descriptor outside of the ring is never passed, and is no place', () => {
   for (const wrap of [0, 0x8000]) {
-    assert.equal(new Place(8, 0x8000).passes(8 | wrap, 8), false);
-    assert.equal(new Place(8, 0x8000).passes(0x7fff | wrap, 8), false);
+    for (const from of [0x8000, 0x8005, 0x0005]) {
+      for (const event of [8, 9, 12, 0x7fff]) assert.equal(new Place(8, from).passes(event | wrap, 8), false);
+    }
     assert.equal(new Place(8, 8 | wrap).valid, false);
   }
 });

@@ -204,6 +204,35 @@ test('2.7.8: a used length of more than the writable bytes breaks the queue', ()
   }
 });
 
+test('2.7.9: with IN_ORDER one element stands for all chains that are older, which were written completely', () => {
+  const { queue, ring, buffers } = make({ inOrder: true });
+  for (const token of ['a', 'b', 'c']) queue.add(buffers(1), buffers(7), token);
+  queue.publish();
+  // In the place of the first; the index counts all three.
+  ring.usedEntry(0, 4, 3);
+  ring.usedIndex = 3;
+  const heard = [queue.reap(), queue.reap()];
+  assert.equal(queue.enableInterrupts(), true, 'in the middle of a batch');
+  heard.push(queue.reap(), queue.reap());
+  assert.deepEqual(heard, [
+    { token: 'a', written: 7 },
+    { token: 'b', written: 7 },
+    { token: 'c', written: 3 },
+    undefined,
+  ]);
+  assert.deepEqual([queue.inFlight, queue.free], [0, 8]);
+});
+
+test('2.7.9: with IN_ORDER an element that stands for more chains than the index counts breaks the queue', () => {
+  const { queue, ring, buffers } = make({ inOrder: true });
+  for (const token of ['a', 'b', 'c']) queue.add(buffers(1), [], token);
+  queue.publish();
+  ring.usedEntry(0, 2, 0);
+  ring.usedIndex = 2;
+  refuses(() => queue.reap(), 'USED_INDEX');
+  assert.deepEqual(queue.detach(), ['a', 'b', 'c']);
+});
+
 test('2.7.8: a chain that stays with the device while 200000 others come and go is still known', () => {
   const made = make();
   const { queue, buffers } = made;
