@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { virtioTest } from '../devices/test/device.js';
 import { control } from './control.js';
 import { defineDevice } from './define-device.js';
 import { parameter, readParameters } from './parameter.js';
@@ -124,6 +125,21 @@ test('a control that is unknown, or said wrongly, is refused in words; and befor
     const [name, ...rest] = words;
     await assert.rejects(device.control!(name, rest), says);
   }
+});
+
+test('the bench asks a control, and what that pushes is there; what it refuses, it throws', async () => {
+  const bench = new DeviceBench(make);
+  assert.equal(await bench.control('add', '2', 'twice=yes'), 'count 5');
+  bench.post('q', 4);
+  const asked = bench.control('ask');
+  assert.equal(bench.received('q').length, 1);
+  bench.post('q', 4);
+  assert.equal(await asked, 'there');
+  await assert.rejects(bench.control('ad', '2'), /no control 'ad': did you mean 'add'\?/);
+  await assert.rejects(bench.control('add', 'x'), /value 'n' is 'x': write a whole number/);
+  bench.reset();
+  await assert.rejects(bench.control('wait'), /no driver has the device yet/);
+  await assert.rejects(new DeviceBench(virtioTest()).control('a'), /virtio-test has no control 'a'/);
 });
 
 test('what is no control is refused where the device is defined', () => {

@@ -95,7 +95,10 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
   reset(): void {
     this.#running = undefined;
     this.#slow = undefined;
-    this.#definition.reset?.();
+    if (this.#definition.reset === undefined) return;
+    this.#definition.reset({ config: this.#fields });
+    // It may have written there, and the next driver reads it before it is active.
+    this.config.changed();
   }
 
   save(): unknown {

@@ -26,7 +26,10 @@ export interface DeviceDefinition<
   readonly name: string;
   /** Feature bits by name: 0-23 and 50-127 (§2.2). Over vhost-user, those above 63 are not offered: its messages have no room. */
   readonly features?: Readonly<Record<string, number>>;
-  /** The configuration space, its values at the start, and the fields that a driver may write (none unless told). */
+  /**
+   * The configuration space, its values when the device is made (a driver's reset leaves it as it is), and the fields that a driver may write
+   * (none unless told).
+   */
   readonly config?: {
     readonly struct: Struct<C>;
     readonly initial?: Partial<Values<C>>;
@@ -45,8 +48,11 @@ export interface DeviceDefinition<
   activate?(device: Running<C, A>): void;
   /** The driver wrote to the configuration space. It may before it is ready (§3.1.1): of the device, only `config` is there then. */
   configWritten?(device: Pick<Running<C, A>, 'config'> & Partial<Running<C, A>>): void;
-  /** The driver is gone: back to the state before `activate`. Alarms and requests in flight end by themselves. */
-  reset?(): void;
+  /**
+   * The driver is gone: back to the state before `activate`. Alarms and requests in flight end by themselves. The configuration space stays
+   * as it is (VIRTIO asks for no more): what the next driver is to find otherwise is set here.
+   */
+  reset?(device: Pick<Running<C, A>, 'config'>): void;
   /**
    * What the device goes on with when its code is replaced by an edited one: handed to `restore` as it is, not copied. What the driver or
    * the device wrote to the configuration space passes by itself. Requests in flight are finished by the old code, but for chains that
@@ -56,8 +62,9 @@ export interface DeviceDefinition<
   /** Goes on from what `save` returned, before `activate`. It is of the old code's making. */
   restore?(state: unknown): void;
   /**
-   * Edited code has taken this one's place: hand back the chains that are held and were not adopted, and stop alarms that speak for
-   * themselves. Those that requests in flight wait for ring until the last of these is back.
+   * Edited code has taken this one's place: hand back all chains that are held, and stop alarms that speak for themselves. A chain that
+   * the new code adopted is its own, and a push of it here does nothing. Other alarms, for which requests in
+   * flight may wait, ring until the last of these is back.
    */
   replaced?(device: Running<C, A>): void;
   /** Gives back what it holds, such as an open file: after the last `reset`, or when edited code has taken its place. */

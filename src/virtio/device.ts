@@ -103,7 +103,10 @@ export interface DeviceQueue {
   readonly ready: boolean;
   /** The next chain, or `undefined` when there is none (or the queue is stopped or broken). */
   pop(): Chain | undefined;
-  /** Hands a chain back with what was written into it. Ignored for a chain from before a reset. */
+  /**
+   * Hands a chain back with what was written into it. Ignored for a chain from before a reset, and for one that the device which took this
+   * one's place adopted.
+   */
   push(chain: Chain): void;
   /**
    * Takes over a chain that the device whose place this one takes popped from the same queue: it is this device's to push from now on, and the

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Chain, DeviceBench, defineDevice, le32, type MakeDevice, struct } from '../index.js';
+import {
+  type Chain,
+  DeviceBench,
+  type DeviceQueue,
+  defineDevice,
+  le32,
+  type MakeDevice,
+  struct,
+} from '../index.js';
 
 /** A device that keeps the last buffer of a queue, as virtio-balloon does, and speaks each second. */
 function keeper(
@@ -103,6 +111,60 @@ describe('chains that a device keeps', () => {
     assert.deepEqual(bench.lines, ['2 speaks']);
   });
 
+  test('are the new one’s once adopted: what the old one hands back of them does nothing', () => {
+    const olds: { held: Chain; queue: DeviceQueue }[] = [];
+    /** Hands back all that it holds when it is replaced, whoever took it. */
+    const make = defineDevice(() => {
+      let held: Chain[] = [];
+      return {
+        id: 60,
+        name: 'all',
+        queues: [
+          {
+            name: 'q',
+            posted(_, queue) {
+              for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) held.push(chain);
+            },
+            stopping(_, queue) {
+              for (const chain of held.splice(0)) queue.push(chain);
+            },
+          },
+        ],
+        activate({ queues }) {
+          for (const chain of held) queues.q.adopt(chain);
+        },
+        // All but the last.
+        save: () => held.slice(0, -1),
+        restore(state) {
+          held = state as Chain[];
+        },
+        replaced({ queues: { q } }) {
+          olds.push({ held: held[0]!, queue: q });
+          for (const chain of held) q.push(chain);
+        },
+      };
+    });
+    const bench = new DeviceBench(make);
+    bench.post('q', 4, 3);
+    bench.replace(make);
+    assert.equal(bench.received('q').length, 1, 'the one that was not adopted');
+    bench.replace(make);
+    assert.equal(bench.received('q').length, 1);
+    // Whenever the old ones say so: now, and when the driver has it again, and posted it anew.
+    const again = (): void => {
+      for (const { held, queue } of olds) {
+        queue.push(held);
+        queue.flush();
+      }
+    };
+    again();
+    assert.deepEqual([bench.received('q'), bench.warnings, bench.broken], [[], [], []]);
+    assert.equal(bench.stop('q'), true);
+    assert.equal(bench.received('q').length, 1);
+    again();
+    assert.deepEqual([bench.received('q'), bench.warnings, bench.broken], [[], [], []]);
+  });
+
   test('stay with the old one when the new one fails after it adopted them', () => {
     const bench = new DeviceBench(keeper(1));
     bench.post('statsq', 4);
@@ -149,6 +211,25 @@ describe('the configuration space over a reload', () => {
     bench.replace(device(7, 0x01_00));
     bench.replace(device(8, 3));
     assert.deepEqual(bench.readConfig(Config), { pages: 0x01_00, actual: 9, limit: 8 });
+  });
+
+  test('a reset leaves it as it is, but for what the device sets then, under another generation', () => {
+    const make = defineDevice({
+      id: 60,
+      name: 'config',
+      config: { struct: Config, initial: { pages: 1 }, writable: ['actual', 'limit'] },
+      queues: [],
+      reset({ config }) {
+        config.actual = 0;
+      },
+    });
+    const bench = new DeviceBench(make);
+    bench.writeConfig(Config, { actual: 5, limit: 6 });
+    const { generation } = bench.runner.device.config;
+    bench.reset();
+    bench.start();
+    assert.deepEqual(bench.readConfig(Config), { pages: 1, actual: 0, limit: 6 });
+    assert.notEqual(bench.runner.device.config.generation, generation);
   });
 
   test('code that writes has the last word', () => {

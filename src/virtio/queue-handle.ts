@@ -11,6 +11,8 @@ export class QueueHandle implements DeviceQueue {
   readonly name: string;
   readonly #queue: QueueRunner;
   #serving = true;
+  /** Of a device whose place another took: which of the queue's takers it was. */
+  #taker = 0;
   #waiting: Chain[] | undefined;
   #adopted: Chain[] = [];
 
@@ -29,8 +31,9 @@ export class QueueHandle implements DeviceQueue {
   }
 
   push(chain: Chain): void {
-    if (this.#waiting === undefined) this.#queue.push(chain);
-    else this.#waiting.push(chain);
+    if (this.#waiting !== undefined) this.#waiting.push(chain);
+    // One that the device in its place adopted is that device's.
+    else if (this.#serving || this.#queue.isTakenBy(this.#taker, chain)) this.#queue.push(chain);
   }
 
   adopt(chain: Chain): void {
@@ -65,5 +68,6 @@ export class QueueHandle implements DeviceQueue {
   /** Another is in its place. */
   retire(): void {
     this.#serving = false;
+    this.#taker = this.#queue.taker;
   }
 }

@@ -106,6 +106,16 @@ export class QueueRunner {
     this.#returned(taker);
   }
 
+  /** The device that takes chains now. */
+  get taker(): number {
+    return this.#taker;
+  }
+
+  /** Whether it is this device's to hand this chain back. */
+  isTakenBy(taker: number, chain: Chain): boolean {
+    return this.#takers[chain.head] === taker;
+  }
+
   /** Whether a replaced device still has chains to hand back. */
   isOwedBy(taker: number): boolean {
     return this.#older.has(taker);

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -88,6 +96,23 @@ test('a device of its own is made from the tarball, before the package is publis
   assert.match(said, /^. pass 3\n. fail 0$/mu);
 });
 
+test('without a clone, the README’s commands make a device from a tarball, and run its test', () => {
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const empty = join(folder, 'empty');
+  mkdirSync(empty);
+  const tarball = readdirSync(folder).find((file) => file.endsWith('.tgz'))!;
+  copyFileSync(join(folder, tarball), join(empty, tarball));
+  const commands = examples('sh tarball')[0]!.trimEnd().split('\n');
+  assert.match(commands.pop()!, /^npx virtio-misc vm --device/, 'guests have tests of their own');
+  const options = {
+    cwd: empty,
+    env: { ...env, npm_config_ignore_scripts: 'true' },
+    encoding: 'utf8',
+  } as const;
+  const said = execFileSync('sh', ['-ec', commands.join('\n')], { ...options, stdio: ['ignore', 'pipe', 2] });
+  assert.match(said, /^. pass 3\n. fail 0$/mu);
+});
+
 test('the examples in the tarball are devices that load', () => {
   const place = join(folder, 'node_modules/virtio-misc/examples');
   for (const example of ['rng', 'console', 'input']) {
@@ -124,6 +149,68 @@ test('types resolve under node16 and nodenext, for every TypeScript example of t
     };
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config));
     execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder], {
+      stdio: ['ignore', 2, 2],
+    });
+  }
+});
+
+test('devices of many shapes are typed as their author means them, with the settings that init writes', () => {
+  const source = `import { array, type Chain, control, type Device, defineDevice, le16, le32, parameter, struct, structQueue, tail, withOptions } from 'virtio-misc';
+const Stat = struct({ tag: le16, value: le32 });
+const Stats = struct({ first: Stat, four: array(Stat, 4), all: tail(Stat, 64) });
+const { first, four, all } = Stats.decode(new Uint8Array(64));
+export const sum: number = first.value + four[0]!.value + all[0]!.value + all.map(({ tag }) => tag).length;
+// @ts-expect-error it has no such field
+export const none = all[0]!.values;
+
+const Config = struct({ pages: le32 });
+const Pages = struct({ pfns: tail(le32, 8) });
+const options = { n: parameter.size('pages'), fast: parameter.flag('at once') };
+export default withOptions(options, ({ n, fast }) =>
+  defineDevice(() => {
+    let held: Chain | undefined;
+    const hand = ({ queues }: Device<typeof Config, 'aq' | 'bq'>): void => {
+      if (held !== undefined) queues.bq.push(held);
+    };
+    return {
+      id: 5,
+      name: 'x',
+      features: { F: 1 },
+      config: { struct: Config, initial: { pages: fast ? n : 0 }, writable: ['pages'] },
+      queues: [
+        structQueue({ name: 'aq', request: Pages, handle({ pfns }) { void pfns[0]; } }),
+        { name: 'bq', posted(device) { held = device.queues.aq.pop(); hand(device); device.config.pages += 1; } },
+      ],
+      controls: { target: control('ask', { n: parameter.size('bytes') }, ({ n }, { config }) => { config.pages = n; }) },
+      activate({ queues, config, has }) {
+        if (has('F')) queues.aq.flush();
+        const pages: number = config.pages;
+        void pages;
+        // @ts-expect-error there is no such queue
+        queues.cq;
+      },
+      reset({ config }) { config.pages = 0; },
+    };
+  }),
+);
+export const smallest = withOptions({ n: parameter.size('x') }, ({ n }) => defineDevice(() => ({
+  id: 5, name: 'x', config: { struct: Config, initial: { pages: n } },
+  queues: [structQueue({ name: 'aq', request: Pages, handle({ pfns }) { void pfns; } }), { name: 'bq', posted(device) { device.queues.aq; } }] })));
+`;
+  const devices = join(folder, 'devices');
+  mkdirSync(devices);
+  writeFileSync(join(devices, 'device.ts'), source);
+  const starter = JSON.parse(readFileSync(join(ROOT, 'templates/starter/tsconfig.json'), 'utf8')) as {
+    compilerOptions: object;
+  };
+  for (const more of [{}, { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true }]) {
+    const compilerOptions = {
+      ...starter.compilerOptions,
+      typeRoots: [join(ROOT, 'node_modules/@types')],
+      ...more,
+    };
+    writeFileSync(join(devices, 'tsconfig.json'), JSON.stringify({ ...starter, compilerOptions }));
+    execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', devices], {
       stdio: ['ignore', 2, 2],
     });
   }

@@ -223,6 +223,25 @@ export class DeviceBench {
     this.settle();
   }
 
+  /**
+   * Asks a control of the device, as `virtio-misc ctl` does: `await bench.control('target', '32M')`.
+   *
+   * @param words - what is said with it, in order or as `name=value`.
+   * @returns what the control returns; for one that waits, later.
+   * @throws RangeError for one that is not there, or for words that it can't read; or what it throws.
+   */
+  async control(name: string, ...words: string[]): Promise<unknown> {
+    const { device } = this.runner;
+    if (device.control === undefined) throw new RangeError(`${device.name} has no control '${name}'`);
+    try {
+      const done = device.control(name, words);
+      this.settle();
+      return await done;
+    } finally {
+      this.settle();
+    }
+  }
+
   /** Lets time pass: alarms ring in their order, each at its own time. */
   advance(ns: number): void {
     this.clock.advance(ns);
