@@ -1,34 +1,15 @@
 import { setMaxListeners } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { constants } from 'node:os';
 import type { ReadStream } from 'node:tty';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { printable } from '../lines/printable.js';
-import { processLimiter } from '../lines/process-limiter.js';
-import { type Server, serve } from '../serve.js';
-import type { VirtioDevice } from '../virtio/device.js';
-import { combineMonitors, type Monitor, type Print } from '../virtio/monitor.js';
-import type { RingFeatures } from '../virtio/ring-features.js';
-import { bestAccel } from '../vm/accel.js';
-import { bootGuest } from '../vm/boot.js';
-import { MACHINES, type Machine } from '../vm/boot-options.js';
-import { Cache } from '../vm/cache.js';
-import { findKernel, KERNEL_NAMES } from '../vm/find-kernel.js';
-import { prepareGuest } from '../vm/image.js';
-import { checkFirst } from '../vm/inspect.js';
-import { progressTo } from '../vm/progress.js';
-import { findQemu } from '../vm/qemu.js';
-import { stockDrivers } from '../vm/stock-drivers.js';
+import { MACHINES } from '../vm/boot-options.js';
+import { KERNEL_NAMES } from '../vm/find-kernel.js';
 import { DEFAULT_KERNEL } from '../vm/stock-kernel.js';
-import { VmError } from '../vm/vm-error.js';
-import { attendFile, typeCheckOption } from './attend-file.js';
-import { type Controls, controlOption, openControls } from './control-places.js';
+import { typeCheckOption } from './attend-file.js';
+import { controlOption } from './control-places.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
-  type DeviceKind,
-  type DeviceOptions,
   findDevices,
   setting,
   vectorsOption,
@@ -37,41 +18,17 @@ import {
 import { duration, TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
 import { GuestTerminal } from './guest-terminal.js';
-import type { ReloadResult } from './live-reload.js';
-import { type LineContext, makeLog } from './log.js';
+import { listDrivers } from './list-drivers.js';
 import { memoryOption, SIZE_HELP } from './memory-size.js';
-import { Metrics, metricsOption } from './metrics.js';
+import { metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
-import { bestTransport, deviceArgs, type TransportName } from './qemu-args.js';
-import { endStreams, printTo, type StandardStreams, takeOverStreams } from './standard-streams.js';
+import { bestTransport } from './qemu-args.js';
+import { endStreams, takeOverStreams } from './standard-streams.js';
 import { stopSignal } from './stop-signal.js';
-import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
-
-interface Options extends DeviceOptions {
-  readonly device?: readonly WantedDevice[];
-  readonly listDrivers?: boolean;
-  readonly control?: readonly string[];
-  readonly exec?: string;
-  readonly module: readonly string[];
-  readonly tool: readonly string[];
-  readonly transport?: TransportName;
-  readonly vectors?: number;
-  readonly accel: string;
-  readonly machine: Machine;
-  readonly kernel: string;
-  readonly memory: number;
-  readonly cpus: number;
-  readonly typeCheck: boolean;
-  readonly trace?: boolean;
-  readonly timeout?: number;
-  readonly metrics?: number;
-  readonly verbose?: boolean;
-  readonly quiet?: boolean;
-  readonly poll?: boolean | number;
-  readonly features?: RingFeatures;
-}
+import { type Attachment, runGuest } from './vm-guest.js';
+import type { VmOptions } from './vm-options.js';
 
 /** What the guest prints that waits for a slow reader, UTF-16 units. */
 const ROOM = 1 << 26;
@@ -154,14 +111,7 @@ export function vmCommand(): Command {
   return addDeviceOptions(command).action(run);
 }
 
-/** A device of the guest, made once to see what it is, and the transport that was asked for or that works. */
-interface Attachment {
-  readonly kind: DeviceKind;
-  readonly device: VirtioDevice;
-  readonly transport: TransportName;
-}
-
-async function run(options: Options): Promise<void> {
+async function run(options: VmOptions): Promise<void> {
   if (options.listDrivers) return listDrivers(options.kernel);
   if (options.device === undefined)
     throw new UsageError('say which device: --device test, or a file such as ./my-device.ts');
@@ -211,173 +161,6 @@ async function run(options: Options): Promise<void> {
   }
   // Whoever reads slowly, in a pager for example, gets it all.
   await Promise.race([endStreams(Number.POSITIVE_INFINITY), stopping]);
-}
-
-/** A terminal for the guest's shell, and what ends the guest. */
-interface Seat {
-  readonly terminal: GuestTerminal;
-  end(): void;
-}
-
-async function runGuest(
-  attachments: readonly Attachment[],
-  options: Options,
-  { stdout, stderr }: StandardStreams,
-  signal: AbortSignal,
-  seat: Seat | undefined,
-): Promise<number> {
-  const log = makeLog(seat?.terminal ?? stderr, 'pretty', options.trace ? 'trace' : 'info');
-  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-'));
-  const servers: Server[] = [];
-  const leaveFiles: (() => void)[] = [];
-  let controls: Controls | undefined;
-  // What the guest printed before it touched a device comes before what the device prints.
-  let drainConsole = (): void => {};
-  const printed = printTo(stdout, () => drainConsole());
-  const printOf = (device: string): Print =>
-    seat === undefined ? printed : (line) => seat.terminal.device(device, line);
-  const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
-  const metrics = options.metrics === undefined ? undefined : new Metrics();
-  const page = await metrics?.listen(options.metrics!);
-  try {
-    const args: string[] = [];
-    for (const [index, { kind, device, transport }] of attachments.entries()) {
-      const socket = join(folder, `${index}.sock`);
-      args.push(...deviceArgs(device, transport, socket, `virtio${index}`, options.machine));
-      const server = await serve(() => kind.make(options), {
-        ...(transport === 'vhost-user' ? { vhostUser: socket } : { vfioUser: socket }),
-        ...(options.vectors !== undefined && { vectors: options.vectors }),
-        ...(options.poll !== undefined && { poll: options.poll }),
-        ...(options.features !== undefined && { features: options.features }),
-        print: options.quiet ? false : printOf(device.name),
-        warn: (line, about) => log.warn({ ...(about?.detail && { detail: about.detail }) }, line),
-        monitor: (served, connection) => {
-          const monitors: Monitor[] = [];
-          if (metrics !== undefined) monitors.push(metrics.monitor(served, connection));
-          if (options.trace) monitors.push(traceTo(log, traces, { device: device.name }));
-          return monitors.length > 0 ? combineMonitors(monitors) : undefined;
-        },
-        gone: (_socket, _error, connection) => metrics?.gone(connection),
-      });
-      servers.push(server);
-      if (kind.file !== undefined) {
-        const reloaded = (result: ReloadResult): void => metrics?.reloaded(result);
-        const { typeCheck } = options;
-        leaveFiles.push(attendFile(kind.file, server, log, { watch: true, typeCheck, reloaded }));
-      }
-      process.stderr.write(`${device.name} (id ${device.id}) over ${transport}\n`);
-    }
-    controls = await openControls(options.control, servers);
-    if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
-    const progress = progressTo(process.stderr);
-    await checkFirst();
-    const [qemu, image] = await together(signal, (signal) => [
-      findQemu({ progress, signal }),
-      prepareGuest({
-        progress,
-        signal,
-        modules: options.module.filter(isSource),
-        drivers: options.module.filter((name) => !isSource(name)),
-        tools: options.tool,
-        kernel: options.kernel,
-      }),
-    ]);
-    let ready: () => void = () => {};
-    const booted = new Promise<void>((resolve) => {
-      ready = resolve;
-    });
-    const accel = options.accel === 'auto' ? bestAccel() : options.accel;
-    const guest = bootGuest({
-      qemu,
-      image,
-      ...(seat === undefined
-        ? {
-            exec: options.exec,
-            onConsole: (line) => stdout.write(`${process.stdout.isTTY ? shown(line) : line}\n`),
-          }
-        : { shell: seat.terminal.shell }),
-      load: options.module.map((file) => (isSource(file) ? basename(file, '.c') : file)),
-      devices: args,
-      accel,
-      machine: options.machine,
-      memory: options.memory,
-      cpus: options.cpus,
-      verbose: options.verbose ?? false,
-      timeout: options.timeout,
-      signal,
-      onReady: ready,
-    });
-    drainConsole = guest.drainConsole;
-    const finished = guest.finished.catch((error: unknown) => {
-      throw options.accel === 'auto' && accel === 'kvm' ? withAdvice(error) : error;
-    });
-    await progress.step(`Booting Linux ${image.release} in QEMU ${qemu.version} (${accel})`, () =>
-      Promise.race([booted, finished]),
-    );
-    if (seat !== undefined) {
-      process.stderr.write('A shell in the guest: Ctrl-A x ends it, Ctrl-A h helps.\n');
-      seat.terminal.start(guest, seat.end);
-    }
-    return (await finished).exitCode;
-  } finally {
-    seat?.terminal.end();
-    for (const leave of leaveFiles) leave();
-    for (const server of servers) server.close();
-    controls?.close();
-    page?.close();
-    traces.flush();
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** KVM may be there and not work, in a virtual machine for example. */
-function withAdvice(error: unknown): unknown {
-  if (!(error instanceof VmError && error.code === 'QEMU' && /kvm/i.test(error.message))) return error;
-  return new VmError('QEMU', `${error.message} (--accel tcg does without KVM)`, { cause: error });
-}
-
-/** A line of the guest's console on a terminal: colours and tabs may pass, nothing else that steers it. */
-function shown(line: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-  const harmless = /(\x1b\[[\d;]*m|\t)/;
-  return line
-    .split(harmless)
-    .map((piece) => (harmless.test(piece) ? piece : printable(piece)))
-    .join('');
-}
-
-/** Both, or the first failure: the other is stopped then, and has removed what it left half done. */
-async function together<A, B>(
-  signal: AbortSignal,
-  work: (signal: AbortSignal) => [Promise<A>, Promise<B>],
-): Promise<[A, B]> {
-  const stop = new AbortController();
-  setMaxListeners(0, stop.signal);
-  const both = work(AbortSignal.any([signal, stop.signal]));
-  try {
-    return await Promise.all(both);
-  } catch (error) {
-    stop.abort();
-    await Promise.allSettled(both);
-    throw error;
-  }
-}
-
-/** Whether a module is somebody's own code; the name of one that comes with the kernel is a word. */
-function isSource(module: string): boolean {
-  return /[./]/.test(module);
-}
-
-async function listDrivers(kernel: string): Promise<void> {
-  const progress = progressTo(process.stderr);
-  const drivers = await stockDrivers(await findKernel(Cache.ofUser(), progress, undefined, kernel));
-  if (drivers.size === 0) throw new UsageError(`the kernel '${kernel}' comes with no modules`);
-  for (const { modinfo } of drivers.values()) {
-    const ids = modinfo.aliases.flatMap((alias) => /^virtio:d0*([0-9A-F]+)v/.exec(alias)?.[1] ?? []);
-    const devices = ids.map((id) => Number.parseInt(id, 16)).join(', ');
-    const what = printable(modinfo.description.split('\n')[0]!);
-    console.log(`${modinfo.name.padEnd(32)} ${what}${devices && ` (virtio id ${devices})`}`);
-  }
 }
 
 function oneMore(value: string, before: readonly string[] = []): string[] {
