@@ -17,8 +17,8 @@ import { KERNEL } from './debug-guest.js';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 
 async function run(files: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<boolean> {
-  // Two guests at a time: each has one processor, and its checks make it slow.
-  const options = ['--test', '--test-concurrency=2', '--test-timeout=2400000'];
+  // Two guests at a time: each has one processor, and its checks make it slow. The time is that of a whole file, kernels that it builds included.
+  const options = ['--test', '--test-concurrency=2', '--test-timeout=14400000'];
   const child = spawn(process.execPath, [...options, ...files], {
     cwd: HERE,
     stdio: 'inherit',
