@@ -16,9 +16,14 @@ import { KERNEL } from './debug-guest.js';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 
-async function run(files: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<boolean> {
-  // Two guests at a time: each has one processor, and its checks make it slow. The time is that of a whole file, kernels that it builds included.
-  const options = ['--test', '--test-concurrency=2', '--test-timeout=14400000'];
+/** @param minutes - the longest that a file may take, kernels that it builds included. */
+async function run(
+  files: readonly string[],
+  minutes: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<boolean> {
+  // Two guests at a time: each has one processor, and its checks make it slow.
+  const options = ['--test', '--test-concurrency=2', `--test-timeout=${minutes * 60_000}`];
   const child = spawn(process.execPath, [...options, ...files], {
     cwd: HERE,
     stdio: 'inherit',
@@ -44,7 +49,9 @@ try {
     await prepareGuest({ cache: Cache.ofUser(), progress: progressTo(process.stderr), kernel });
   const tests = readdirSync(HERE).filter((file) => file.endsWith('.test.js'));
   const good =
-    soak === undefined ? await run(tests) : await run(['soak.js'], { VIRTIO_MISC_SOAK: `${soak}` });
+    soak === undefined
+      ? await run(tests, 240)
+      : await run(['soak.js'], soak + 60, { VIRTIO_MISC_SOAK: `${soak}` });
   process.exitCode = good ? 0 : 1;
 } catch (error) {
   process.stderr.write(`virtio-misc: ${error instanceof Error ? error.message : error}\n`);
