@@ -17,6 +17,7 @@ export interface Control<C extends Fields = Fields, A extends string = string> {
  * A control of a device, for `controls` in its definition.
  *
  * @param parameters - what is to be said with it; see `parameter`.
+ * @param run - where it uses the configuration space, or queues by their names, it names the device's type: `(said, device: Device<...>)`.
  */
 export function control<const P extends Parameters, C extends Fields, A extends string>(
   help: string,
