@@ -50,7 +50,10 @@ export function attendFile(
   const stopReloading = watch
     ? reloadOnSave(file, server, log, (result) => {
         reloaded(result);
-        if (typeCheck) check.start();
+        if (!typeCheck) return;
+        // Of code that does not run, what kept it from that was said.
+        if (result === 'failed') check.close();
+        else check.start();
       })
     : undefined;
   if (typeCheck) check.start();

@@ -94,7 +94,9 @@ describe('an error of a device’s file', () => {
     writeFileSync(path, SOURCE);
     const bench = new DeviceBench(await new DeviceFile(path).load());
     bench.advance(2e9);
-    assert.deepEqual(bench.warnings, ['thrower: the device failed: too late']);
+    assert.deepEqual(bench.warnings, [
+      'thrower: the device failed, and needs a reset by its driver: too late',
+    ]);
     assert.equal(explainError(bench.errors[0])!.place, `${path}:28:13`);
   });
 

@@ -422,6 +422,28 @@ describe('a replacement that can not be', () => {
     assert.match(bench.warnings[0]!, /can not be replaced from inside/);
   });
 
+  test('a feature that is new, and a device that failed before, are said: the driver starts anew for them', () => {
+    const broken = new Marked(1);
+    broken.queueNotified = () => {
+      throw new Error('boom');
+    };
+    const bench = new DeviceBench(broken);
+    bench.drivers[0]!.send([new Uint8Array(1)], [1]);
+    bench.kick(0);
+    assert.deepEqual(bench.warnings.splice(0), [
+      'marked: the device failed, and needs a reset by its driver: boom',
+    ]);
+    bench.replace(Object.assign(new Marked(2), { features: 0b1011n }));
+    assert.deepEqual(bench.warnings.splice(0), [
+      'marked: feature 3 is new: the driver sees it when it starts anew',
+      'marked: the device failed before, and still needs a reset by its driver',
+    ]);
+    bench.reset();
+    bench.start();
+    bench.replace(Object.assign(new Marked(3), { features: 0b1011n }));
+    assert.deepEqual(bench.warnings, []);
+  });
+
   test('an old device that fails later is reported, and the new one needs no reset', () => {
     const old = new Marked(1);
     const bench = new DeviceBench(old);

@@ -279,7 +279,9 @@ describe('2.1.2 what a broken rule does', () => {
     bench.drivers[0]!.send([bytes(1)], [1]);
     bench.kick(0);
     assert.deepEqual(bench.broken, [undefined]);
-    assert.deepEqual(bench.warnings, ['copy: the device failed: out of ideas\\x0a']);
+    assert.deepEqual(bench.warnings, [
+      'copy: the device failed, and needs a reset by its driver: out of ideas\\x0a',
+    ]);
   });
 
   test("a chain that is pushed twice is the device's mistake", () => {

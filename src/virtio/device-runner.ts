@@ -6,7 +6,7 @@ import type { Clock } from './clock.js';
 import type { VirtioDevice } from './device.js';
 import { DeviceClock } from './device-clock.js';
 import { FeatureError } from './feature-error.js';
-import { RING_FEATURES } from './features.js';
+import { featureBits, RING_FEATURES } from './features.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor, Print } from './monitor.js';
 import type { Polled, Spin } from './poller.js';
@@ -60,6 +60,8 @@ export class DeviceRunner {
   #features = 0n;
   #state: 'idle' | 'active' | 'paused' = 'idle';
   #configPending = false;
+  /** The device failed, and its driver did not reset it yet. */
+  #needsReset = false;
   #busy = false;
   /** When the device has had its turn, ns. */
   #turnEnds: number | undefined;
@@ -214,6 +216,17 @@ export class DeviceRunner {
       this.#kickLater(queue.index);
     }
     this.#sweep();
+    if (this.#state !== 'idle') this.#sayWhatWaits(old.device);
+  }
+
+  /** What the driver has to do before it has all of the device that took another's place. */
+  #sayWhatWaits(old: VirtioDevice): void {
+    const { name, features } = this.device;
+    const added = featureBits(features & ~old.features);
+    if (added.length > 0)
+      this.#ports.warn(`${name}: feature ${added.join(', ')} is new: the driver sees it when it starts anew`);
+    if (this.#needsReset)
+      this.#ports.warn(`${name}: the device failed before, and still needs a reset by its driver`);
   }
 
   /** Puts a ring under a queue. Call `kick` when the device may serve it: work already in it is served then. */
@@ -289,6 +302,7 @@ export class DeviceRunner {
     this.#sweep();
     this.#features = 0n;
     this.#configPending = false;
+    this.#needsReset = false;
   }
 
   /** Resets the device and lets it go. */
@@ -460,9 +474,12 @@ export class DeviceRunner {
       serving.fail(error);
       return;
     }
-    this.#ports.warn(`${device.name}: the device failed: ${text(error)}`, { error });
     // One that is not in place has no say in it.
-    if (device === this.device) this.#broke(undefined);
+    const current = device === this.device;
+    if (current) this.#needsReset = true;
+    const needs = current && this.#state !== 'idle' ? ', and needs a reset by its driver' : '';
+    this.#ports.warn(`${device.name}: the device failed${needs}: ${text(error)}`, { error });
+    if (current) this.#broke(undefined);
   }
 }
 

@@ -30,6 +30,14 @@ test('what is no device is refused by name, with what to do', () => {
   }
 });
 
+test('the bench takes feature bits as numbers, and says so of names', () => {
+  for (const wrong of ['X', -1, 1.5, 128])
+    assert.throws(() => new DeviceBench(make, { features: [wrong as number] }), {
+      name: 'TypeError',
+      message: /^features takes a mask \(a bigint\) or numbers of bits, and .* is none$/,
+    });
+});
+
 test('serve takes what makes a device, and says so of a device', async () => {
   const place = { vhostUser: '/nowhere/at/all' };
   await assert.rejects(serve(make() as unknown as MakeDevice, place), {

@@ -137,4 +137,10 @@ test('types are checked in the background, at the start and after each save', as
   assert.ok(detail!.includes('>  9 |         chain.write(5);'), detail!.join('\n'));
   writeFileSync(path, device('chain.write(chain.readRest());'));
   await logged(/^its types are right again$/);
+  // What does not load runs not: of its types nothing is said, and of the next ones that load it is.
+  writeFileSync(path, device('}}'));
+  await logged(/^not reloaded, the old device goes on: /);
+  writeFileSync(path, device('chain.write(6);'));
+  const next = await logged(/a type is wrong/);
+  assert.match(next.msg, /device\.ts:9:21: .*'number'/);
 });

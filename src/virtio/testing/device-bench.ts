@@ -1,5 +1,6 @@
 import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
 import { PoliteDriver, type SentRequest } from '../../virtqueue/testing/polite-driver.js';
+import { described } from '../described.js';
 import type { DeviceQueue, VirtioDevice } from '../device.js';
 import { DeviceRunner } from '../device-runner.js';
 import { RING_FEATURES } from '../features.js';
@@ -88,9 +89,7 @@ export class DeviceBench {
   /** A driver comes, with rings of its own, and makes the device ready: after `reset`. @param features - as the constructor's. */
   start(features: bigint | readonly number[] = this.runner.device.features): void {
     const { device } = this.runner;
-    const mask =
-      typeof features === 'bigint' ? features : features.reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
-    this.runner.accept(mask | RING_FEATURES);
+    this.runner.accept(maskOf(features) | RING_FEATURES);
     this.#drivers = device.queues.map(
       ({ size }) => new PoliteDriver({ size, eventIdx: true, indirect: true }),
     );
@@ -287,6 +286,20 @@ export class DeviceBench {
     for (const { reject } of this.#waiting.values()) reject(new Error(why));
     this.#waiting.clear();
   }
+}
+
+/** @throws TypeError for what is no number of a bit. */
+function maskOf(features: bigint | readonly number[]): bigint {
+  if (typeof features === 'bigint') return features;
+  let mask = 0n;
+  for (const bit of features) {
+    if (!(Number.isInteger(bit) && bit >= 0 && bit < 128))
+      throw new TypeError(
+        `features takes a mask (a bigint) or numbers of bits, and ${described(bit)} is none`,
+      );
+    mask |= 1n << BigInt(bit);
+  }
+  return mask;
 }
 
 /** A queue that tells when the driver was shown something. */

@@ -681,7 +681,7 @@ test('a device that throws breaks all its rings, and the connection lives', () =
   };
   ring.request(1);
   assert.equal(ring.err.signals, 1);
-  assert.deepEqual(b.warnings, ['probe: the device failed: oops']);
+  assert.deepEqual(b.warnings, ['probe: the device failed, and needs a reset by its driver: oops']);
   assert.equal(b.ask(REQUEST.SET_OWNER), 0n);
   finish(b);
 });
