@@ -13,6 +13,21 @@ const TEMPLATE_LIST: string = Object.entries(TEMPLATES)
   .map(([name, { what }]) => `  ${name.padEnd(6)} ${what}`)
   .join('\n');
 
+/** Linux's own drivers by virtio id. */
+const LINUX_DRIVERS: Readonly<Record<number, string>> = {
+  1: 'virtio_net',
+  2: 'virtio_blk',
+  3: 'virtio_console',
+  4: 'virtio_rng',
+  5: 'virtio_balloon',
+  8: 'virtio_scsi',
+  9: '9pnet_virtio',
+  18: 'virtio_input',
+  19: 'vmw_vsock_virtio_transport',
+  20: 'virtio_crypto',
+  26: 'virtiofs',
+};
+
 /** `virtio-misc init`: a device to start from. */
 export function initCommand(): Command {
   return new Command('init')
@@ -34,6 +49,11 @@ export function initCommand(): Command {
       const place = shellQuote(relative('.', folder) || '.');
       console.log(`${place}: ${files.join(' ')}\n`);
       console.log(`next:  cd ${place} && npm install && npm test`);
+      const driver = template === 'struct' && id !== undefined ? LINUX_DRIVERS[id] : undefined;
+      if (driver !== undefined)
+        console.log(
+          `note:  Linux has a driver for id ${id}, ${driver}: you need no ${name}.c, and vm no --module of it`,
+        );
       console.log('then:  README.md has the command that boots Linux with it');
     });
 }

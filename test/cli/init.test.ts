@@ -67,6 +67,18 @@ test('init writes a device whose unit test passes, after npm install', async () 
   assert.equal(check(), '');
 });
 
+test('who makes a device that Linux has a driver for is told so', async () => {
+  const { lines } = await virtioMisc('init', 'my-balloon', '--dir', folder, '--id', '5');
+  assert.ok(
+    lines.includes(
+      'note:  Linux has a driver for id 5, virtio_balloon: you need no my-balloon.c, and vm no --module of it',
+    ),
+    lines.join('\n'),
+  );
+  const own = await virtioMisc('init', 'my-own', '--dir', folder, '--id', '62');
+  assert.ok(!own.lines.some((line) => line.startsWith('note:')));
+});
+
 for (const [template, name, id] of [
   ['stream', 'tape', 3],
   ['stock', 'dice', 4],
