@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Loads nothing but Node's own modules: what is wrong with the rest can then be said in words.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 // Node would open its inspector, which lets anybody on this machine who can connect run code in here.
 process.on('SIGUSR1', () => {});
@@ -15,25 +15,23 @@ function fileLimit(): number {
   }
 }
 
+/** Files that are open already, such as those which whoever started this process left open in it. */
+function openFiles(): number {
+  try {
+    return readdirSync('/proc/self/fd').length;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EMFILE' ? limit : 0;
+  }
+}
+
 /** Files open at a time while the program is loaded, and some for what it is to do. */
 const ENOUGH = 128;
+/** How many of them must not be open yet: with fewer, loading fails, and Node says that packages are missing. */
+const FREE = 90;
 
 const limit = fileLimit();
-if (limit < ENOUGH) tooFew();
-else await run();
-
-async function run(): Promise<void> {
-  let program: typeof import('./program.js');
-  try {
-    program = await import('./program.js');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EMFILE') throw error;
-    // Whoever started this process left files open in it.
-    tooFew();
-    return;
-  }
-  await program.runProgram();
-}
+if (limit < ENOUGH || limit - openFiles() < FREE) tooFew();
+else await (await import('./program.js')).runProgram();
 
 function tooFew(): void {
   const more = limit < ENOUGH ? ENOUGH : 2 * limit;

@@ -83,7 +83,7 @@ for (const limit of [48, 127]) {
   });
 }
 
-test('enough descriptors, most of which are open from the start: it serves, or one line says what to do', async () => {
+test('enough descriptors, most of which are open from the start: one line says what to do', async () => {
   const hoard = 'ulimit -n 128; for fd in {10..89}; do eval "exec $fd</dev/null"; done; exec "$0" "$@"';
   const child = spawn(
     'bash',
@@ -98,12 +98,6 @@ test('enough descriptors, most of which are open from the start: it serves, or o
     said += text;
   });
   const closed = once(child, 'close');
-  await until(() => listened() || child.exitCode !== null);
-  // How many files Node has open at a time while it loads the program is its own affair.
-  if (child.exitCode === null) {
-    assert.deepEqual(await ends(child, 'SIGTERM'), [0, null]);
-    return;
-  }
   assert.deepEqual(await closed, [1, null]);
   assert.match(said, /^virtio-misc: this process may have only 128 files open .* \(ulimit -n 256\)\n$/);
 });
