@@ -38,6 +38,16 @@ test('the bench takes feature bits as numbers, and says so of names', () => {
     });
 });
 
+test('the bench sends no buffer without bytes, and says so of a request without a buffer', () => {
+  const bench = new DeviceBench(defineDevice({ id: 63, name: 'some', queues: [{ name: 'q' }] }));
+  bench.start();
+  const empty = /^RangeError: a request has at least one buffer, and none without bytes/;
+  assert.throws(() => bench.ask(0, new Uint8Array(), 0), empty);
+  assert.throws(() => bench.drivers[0]!.send([new Uint8Array()]), empty);
+  bench.ask(0, new Uint8Array(), 8);
+  assert.equal(bench.drivers[0]!.send([new Uint8Array(1)]), true);
+});
+
 test('serve takes what makes a device, and says so of a device', async () => {
   const place = { vhostUser: '/nowhere/at/all' };
   await assert.rejects(serve(make() as unknown as MakeDevice, place), {

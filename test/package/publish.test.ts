@@ -92,8 +92,14 @@ test('a device of its own is made from the tarball, before the package is publis
   };
   assert.match(dependencies['virtio-misc']!, /^file:\.\.\/virtio-misc-[\d.]+\.tgz$/);
   npm(made, 'install', '--ignore-scripts', '--no-audit');
+  // Tests of one's own may be TypeScript, in a folder too.
+  mkdirSync(join(made, 'more'));
+  writeFileSync(
+    join(made, 'more/a.test.ts'),
+    "import { test } from 'node:test';\ntest('a' satisfies string, () => {});\n",
+  );
   const said = execFileSync('npm', ['test'], { cwd: made, env, encoding: 'utf8' });
-  assert.match(said, /^. pass 3\n. fail 0$/mu);
+  assert.match(said, /^. pass 4\n. fail 0$/mu);
 });
 
 test('without a clone, the README’s commands make a device from a tarball, and run its test', () => {

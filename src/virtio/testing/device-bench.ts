@@ -143,7 +143,7 @@ export class DeviceBench {
    */
   ask(queue: number | string, bytes: Uint8Array, room: number): Uint8Array | undefined {
     const driver = this.#drivers[this.#indexOf(queue)]!;
-    driver.send([bytes], room > 0 ? [room] : []);
+    driver.send(bytes.length > 0 ? [bytes] : [], room > 0 ? [room] : []);
     this.kick(queue);
     return driver.receive()?.bytes;
   }

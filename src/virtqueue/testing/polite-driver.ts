@@ -77,8 +77,16 @@ export class PoliteDriver {
     return this.sent(pieces, room) !== undefined;
   }
 
-  /** The same. @returns what its answer will be known by; `undefined` when the ring is full. */
+  /**
+   * The same. @returns what its answer will be known by; `undefined` when the ring is full.
+   *
+   * @throws RangeError for a request without a buffer, or with one of no bytes.
+   */
   sent(pieces: readonly Uint8Array[], room: readonly number[] = []): SentRequest | undefined {
+    if (pieces.length + room.length === 0 || pieces.some(({ length }) => length === 0) || room.includes(0))
+      throw new RangeError(
+        'a request has at least one buffer, and none without bytes: give it some to read, or room',
+      );
     const readable = pieces.map((piece) => this.allocator.alloc(piece.length, 1));
     const writable = room.map((length) => this.allocator.alloc(length, 1));
     const sent: SentRequest = { readable, writable };
