@@ -46,7 +46,7 @@ class Fake {
 const command = (line: string): string => Buffer.from(line.trim().split(' ')[2]!, 'base64').toString();
 
 function withClock(work: (tick: (milliseconds: number) => void) => void): void {
-  mock.timers.enable({ apis: ['setTimeout'] });
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   try {
     work((milliseconds) => mock.timers.tick(milliseconds));
   } finally {
@@ -80,6 +80,20 @@ test('the console is shown from a command’s start to its end, and is drained b
   fake.run.consoleLine('power down');
   assert.deepEqual(fake.lines, ['output']);
   fake.run.detach();
+});
+
+test('a guest that heard nothing of its power-off is told again, until it is gone', () => {
+  withClock((tick) => {
+    const fake = new Fake('true', {});
+    fake.says('ready\nexit 0\n');
+    const told = (): number => fake.sent.filter((line) => line === 'poweroff\n').length;
+    assert.equal(told(), 1);
+    tick(3_000);
+    assert.equal(told(), 4);
+    fake.run.detach();
+    tick(3_000);
+    assert.equal(told(), 4);
+  });
 });
 
 test('signs of life put off the end of a silent guest, and only they do', () => {
