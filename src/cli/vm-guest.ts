@@ -153,8 +153,11 @@ export async function runGuest(
 
 /** KVM may be there and not work, in a virtual machine for example. */
 function withAdvice(error: unknown): unknown {
-  if (!(error instanceof VmError && error.code === 'QEMU' && /kvm/i.test(error.message))) return error;
-  return new VmError('QEMU', `${error.message} (--accel tcg does without KVM)`, { cause: error });
+  if (!(error instanceof VmError)) return error;
+  const refused = error.code === 'QEMU' && /kvm/i.test(error.message);
+  const stuck = error.code === 'HANG' && /printed nothing$/.test(error.message);
+  if (!refused && !stuck) return error;
+  return new VmError(error.code, `${error.message} (--accel tcg does without KVM)`, { cause: error });
 }
 
 /** A line of the guest's console on a terminal: colours and tabs may pass, nothing else that steers it. */

@@ -116,6 +116,16 @@ test('each command of a list runs in a boot of its own, whoever reboots the gues
   assert.deepEqual(said, ['first', 'ls: /here: No such file or directory', 'second', 'fourth']);
 });
 
+test('orphans that end all the time neither fill the guest nor make it mishear what it is told', async () => {
+  const orphans = '(while :; do (true &); done) & echo';
+  const { finished, lines } = boot([`${orphans} first`, `${orphans} second`, `${orphans} third; exit 3`]);
+  assert.deepEqual(await finished, { exitCode: 3 });
+  assert.deepEqual(
+    lines.filter((line) => !/^\[ *\d/.test(line)),
+    ['first', 'second', 'third'],
+  );
+});
+
 test('a microvm reboots too, with any number of processors and a file of any length', async () => {
   const file = { path: '/root/file', content: 'x'.repeat(4097) };
   const boots = [

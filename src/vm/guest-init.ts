@@ -54,7 +54,13 @@ load() {
   false
 }
 
-while read -r verb modules command; do
+# A line is read by a process of its own: this one is told of every orphan that ends, which makes its shell forget what it had read
+# of a line. It must not stand still meanwhile, or the dead would fill the table of processes, and reboot's signal would wait.
+while
+  (read -r line && echo "$line" >/run/said) <&3 &
+  wait $!
+do
+  read -r verb modules command </run/said
   case $verb in
   run)
     load "$modules" || continue
@@ -80,5 +86,5 @@ while read -r verb modules command; do
     $verb -f
     ;;
   esac
-done <&3
+done
 `;

@@ -82,20 +82,6 @@ test('the console is shown from a command’s start to its end, and is drained b
   fake.run.detach();
 });
 
-test('a guest that heard nothing of its power-off is told again, until it is gone', () => {
-  withClock((tick) => {
-    const fake = new Fake('true', {});
-    fake.says('ready\nexit 0\n');
-    const told = (): number => fake.sent.filter((line) => line === 'poweroff\n').length;
-    assert.equal(told(), 1);
-    tick(3_000);
-    assert.equal(told(), 4);
-    fake.run.detach();
-    tick(3_000);
-    assert.equal(told(), 4);
-  });
-});
-
 test('signs of life put off the end of a silent guest, and only they do', () => {
   withClock((tick) => {
     const fake = new Fake('true', { silence: 10_000 });

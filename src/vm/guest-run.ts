@@ -10,8 +10,6 @@ const BOOT_TIMEOUT = 60_000;
 const SILENCE = 60_000;
 /** For a guest that was told to power off. */
 const POWEROFF_TIMEOUT = 15_000;
-/** Until it is said again. */
-const POWEROFF_AGAIN = 1_000;
 
 /** The machine around the guest. */
 export interface GuestHost {
@@ -42,7 +40,6 @@ export class GuestRun {
   #running = false;
   /** Runs out when the guest is silent. */
   #alive: NodeJS.Timeout | undefined;
-  #again: NodeJS.Timeout | undefined;
   /** Runs out when what the guest does now takes too long. */
   #deadline: NodeJS.Timeout | undefined;
 
@@ -68,7 +65,6 @@ export class GuestRun {
   detach(): void {
     clearTimeout(this.#alive);
     clearTimeout(this.#deadline);
-    clearInterval(this.#again);
   }
 
   /** The shell's terminal has another size. */
@@ -165,8 +161,6 @@ export class GuestRun {
     this.#limit(last ? 'power-off' : 'reboot', last ? POWEROFF_TIMEOUT * this.#slowness : this.#bootTimeout);
     this.#running = false;
     this.#send(last ? 'poweroff' : 'reboot');
-    // The end of a shell's terminal has been seen to swallow a line.
-    if (last) this.#again = setInterval(() => this.#send('poweroff'), POWEROFF_AGAIN).unref();
   }
 
   #send(line: string): void {

@@ -13,6 +13,9 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
+/** For what a person waits for to come on the screen, in milliseconds: no measure of speed, but a failure that says what is there. */
+const PATIENCE = 60_000;
+
 /** `script` of bsdutils, which every Debian has: a terminal of its own, with this program in it. */
 class Person {
   readonly #child: ChildProcess;
@@ -22,8 +25,9 @@ class Person {
 
   constructor(args: string, { before: first = '' } = {}) {
     const program = `stty rows 41 cols 101; ${first} "${process.execPath}" "${MAIN}" ${args}`;
-    // Its user's own shell may be another one.
-    const env = { ...process.env, TERM: 'xterm', SHELL: '/bin/sh' };
+    // Its user's own shell may be another one, and what says how to colour is the terminal alone.
+    const env: NodeJS.ProcessEnv = { ...process.env, TERM: 'xterm', SHELL: '/bin/sh' };
+    for (const name of ['CI', 'NO_COLOR', 'FORCE_COLOR']) delete env[name];
     this.#child = spawn('script', ['--quiet', '--return', '--command', program, '/dev/null'], { env });
     this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => {
       this.#screen += text;
@@ -38,16 +42,20 @@ class Person {
   /** Waits until this is on the screen, below what was seen last; that and all above is seen then. */
   async sees(what: RegExp): Promise<string> {
     let over = false;
-    void this.ended.then(() => {
+    const end = (): void => {
       over = true;
-    });
+      this.#changed();
+    };
+    void this.ended.then(end);
+    const patience = setTimeout(end, PATIENCE);
     for (;;) {
       const found = what.exec(this.#screen);
       if (found !== null) {
         this.#screen = this.#screen.slice(found.index + found[0].length);
+        clearTimeout(patience);
         return found[0];
       }
-      assert.ok(!over, `the end, without ${what}: ${this.#screen}`);
+      assert.ok(!over, `the end, or a minute, without ${what}: ${JSON.stringify(this.#screen)}`);
       await new Promise<void>((resolve) => {
         this.#changed = resolve;
       });
