@@ -1,4 +1,6 @@
 import type { GuestAddress } from './address.js';
+import type { DirtyLog } from './dirty-log.js';
+import { LoggedView } from './logged-view.js';
 import { MemoryError } from './memory-error.js';
 import type { MemoryView } from './memory-view.js';
 
@@ -25,9 +27,11 @@ class Entry implements FoundRegion {
   /** The same of the last region that follows without a gap: itself, if there is one. */
   joinedEnd: number;
 
-  constructor(region: MemoryRegion) {
+  constructor(region: MemoryRegion, log: DirtyLog | undefined) {
+    const { view, start } = region;
     this.region = region;
-    this.view = region.view;
+    // One that can only be asked for is not written through its view.
+    this.view = log === undefined || view.remote === true ? view : new LoggedView(view, start, log);
     this.start = region.start;
     this.end = region.start + region.view.length;
     this.joinedEnd = this.end;
@@ -45,6 +49,7 @@ export class GuestMemory {
   /** The one that was found last: mostly the next one too. */
   #last: Entry | undefined;
   #generation = 0;
+  #log: DirtyLog | undefined;
 
   /** Grows by one with each change of the regions: views taken under an older generation are stale. */
   get generation(): number {
@@ -56,9 +61,23 @@ export class GuestMemory {
     return this.#regions;
   }
 
+  get dirtyLog(): DirtyLog | undefined {
+    return this.#log;
+  }
+
+  /**
+   * Who hears of each write to this memory, and to views of it that are taken from now on: older ones are stale. None at first, which costs
+   * nothing.
+   */
+  set dirtyLog(log: DirtyLog | undefined) {
+    if (log === this.#log) return;
+    this.#log = log;
+    this.#change(this.#entries.map(({ region }) => new Entry(region, log)));
+  }
+
   /** @throws MemoryError `OVERLAP` when the region shares an address with another, or leaves the address space. */
   add(region: MemoryRegion): void {
-    const entry = new Entry(region);
+    const entry = new Entry(region, this.#log);
     if (!(Number.isSafeInteger(entry.end) && entry.start >= 0 && entry.start < entry.end)) {
       throw new MemoryError('OUT_OF_RANGE', region.start, region.view.length);
     }
