@@ -8,11 +8,36 @@ export { MiscError, type MiscErrorCode } from './devices/misc/misc-error.js';
 export { type TestOptions, virtioTest } from './devices/test/device.js';
 export { TestDriver } from './devices/test/driver.js';
 export type { TestConfig, TestRequest, TestResponse } from './devices/test/wire.js';
+export { type InspectOptions, inspect } from './inspect.js';
 export type { GuestAddress } from './memory/address.js';
 export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
 export { MemoryError, type MemoryErrorCode } from './memory/memory-error.js';
 export type { MemoryView } from './memory/memory-view.js';
-export { type Replacement, type ServeOptions, type Server, serve } from './serve.js';
+export type {
+  AvailableEvent,
+  BrokenEvent,
+  ConfigChangedEvent,
+  ConfigEvent,
+  ConnectedEvent,
+  DroppedEvent,
+  FeaturesEvent,
+  GoneEvent,
+  InspectEvent,
+  InterruptEvent,
+  KickedEvent,
+  LifeEvent,
+  LineEvent,
+  QueueStartedEvent,
+  QueueStoppedEvent,
+  ReplacedEvent,
+  SeenDescriptor,
+  SeenDevice,
+  StatusEvent,
+  TakenEvent,
+  UsedEvent,
+} from './observe/event.js';
+export type { Hear, Listener } from './observe/observer.js';
+export { type Replacement, type ServeOptions, type Server, type ServerObserver, serve } from './serve.js';
 export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 export type { FrontendOptions } from './transports/vhost-user/driver/frontend.js';

@@ -6,6 +6,7 @@ import { processLimiter } from './lines/process-limiter.js';
 import type { LinuxOs } from './linux/linux-os.js';
 import type { UnixListener } from './linux/unix-listener.js';
 import { linuxOs } from './linux-only.js';
+import { type Listener, Observer } from './observe/observer.js';
 import type { Channel } from './transports/ports.js';
 import type { Environment, Session, StartSession } from './transports/session.js';
 import { vfioUser } from './transports/vfio-user/device/server.js';
@@ -15,7 +16,7 @@ import { aFunction, anything, aSignal, checkOptions, type OptionRule } from './v
 import type { VirtioDevice } from './virtio/device.js';
 import type { LogContext } from './virtio/log-context.js';
 import { checkMakes, type MakeDevice, madeDevice } from './virtio/make-device.js';
-import type { Monitor, Print } from './virtio/monitor.js';
+import { combineMonitors, type Monitor, type Print } from './virtio/monitor.js';
 import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
 import { type RingFeatures, ringFeatureBits } from './virtio/ring-features.js';
@@ -74,6 +75,12 @@ export interface Replacement {
   readonly error?: Error;
 }
 
+/** Who hears of everything; see `Server.observe`. */
+export interface ServerObserver extends Listener {
+  /** The server is closed: nothing follows. */
+  closed?(): void;
+}
+
 /** A device that is being served. */
 export interface Server {
   /**
@@ -93,6 +100,13 @@ export interface Server {
    * closed; with a signal, throws its reason when that is aborted.
    */
   connections(options?: Abortable): AsyncIterableIterator<ServedConnection>;
+  /**
+   * Has somebody hear, at once, of everything that passes between drivers and devices on the connections that come from now on: what `inspect`
+   * reads, and recordings are made of. He neither waits nor throws, and changes nothing of what he is given.
+   *
+   * @returns he does not listen any more.
+   */
+  observe(observer: ServerObserver): () => void;
   /** Ends its connections and removes its sockets. Safe to call twice. */
   close(): void;
   /** `await using server = await serve(...)`: closes it. */
@@ -125,17 +139,22 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
   const os = await linuxOs();
   const sockets: ServedSocket[] = [];
   const connections = new Connections();
+  const observers = new Set<ServerObserver>();
   const close = (): void => {
     options.signal?.removeEventListener('abort', close);
     connections.close();
     for (const socket of sockets.splice(0)) socket.close();
     os.close();
+    for (const observer of observers) observer.closed?.();
+    observers.clear();
   };
   try {
     let last = 0;
     const number = (): number => ++last;
     for (const [place, transport, start] of places) {
-      sockets.push(new ServedSocket(os, place, transport, start, make, number, connections, options));
+      sockets.push(
+        new ServedSocket(os, place, transport, start, make, number, connections, observers, options),
+      );
     }
   } catch (error) {
     close();
@@ -148,6 +167,13 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
     finished,
     replace: (next) => replaceAll(sockets, next),
     connections: ({ signal } = {}) => connections.read(signal),
+    observe(observer) {
+      observers.add(observer);
+      return () => {
+        observers.delete(observer);
+        for (const socket of sockets) socket.leave(observer);
+      };
+    },
     get devices() {
       return sockets.flatMap(({ device }) => device ?? []);
     },
@@ -192,6 +218,7 @@ class ServedSocket {
   readonly #start: StartSession;
   readonly #number: () => number;
   readonly #connections: Connections;
+  readonly #observers: ReadonlySet<Listener>;
   readonly #environment: Environment;
   readonly #options: ServeOptions;
   /** One for the socket: who connects again and again starts no new count. */
@@ -203,6 +230,8 @@ class ServedSocket {
   make: MakeDevice;
   #session: Session | undefined;
   #device: VirtioDevice | undefined;
+  /** Of its front-end, when there was anybody to listen. */
+  #observer: Observer | undefined;
   #finish: () => void = () => {};
   /** Resolves when the only front-end there is left. */
   readonly finished: Promise<void> = new Promise((resolve) => {
@@ -217,6 +246,7 @@ class ServedSocket {
     make: MakeDevice,
     number: () => number,
     connections: Connections,
+    observers: ReadonlySet<Listener>,
     options: ServeOptions,
   ) {
     const environment: Environment = {
@@ -234,6 +264,7 @@ class ServedSocket {
     this.#start = start;
     this.#number = number;
     this.#connections = connections;
+    this.#observers = observers;
     this.#environment = environment;
     this.#options = options;
     const warn = options.warn ?? toStderr;
@@ -273,11 +304,21 @@ class ServedSocket {
     };
     this.#options.connected?.(this.#name, connection);
     this.#connections.came(connection);
-    const monitor = this.#options.monitor?.(device, connection);
+    const { clock } = this.#environment;
+    const observer =
+      this.#observers.size === 0
+        ? undefined
+        : new Observer(device, connection, this.#observers, () => clock.now());
+    this.#observer = observer;
+    const given = this.#options.monitor?.(device, connection);
+    const monitor =
+      given === undefined || observer === undefined
+        ? (given ?? observer)
+        : combineMonitors([given, observer]);
     const environment: Environment = {
       ...this.#environment,
       warn: (line, about) => {
-        monitor?.warned?.();
+        monitor?.warned?.(line);
         this.#failures.say(line, { ...connection, ...about });
       },
       monitor,
@@ -285,6 +326,7 @@ class ServedSocket {
     this.#device = device;
     this.#session = this.#start(channel, device, environment, (error) => {
       this.#session = undefined;
+      observer?.gone(error);
       this.#options.gone?.(this.#name, error, connection);
       this.#connections.went(connection, error);
       this.#listener?.resume();
@@ -302,6 +344,11 @@ class ServedSocket {
     return this.#session !== undefined;
   }
 
+  /** @see Observer.leave */
+  leave(listener: Listener): void {
+    this.#observer?.leave(listener);
+  }
+
   replace(device: VirtioDevice | undefined): Replacement | undefined {
     if (device === undefined || this.#session === undefined) return undefined;
     try {
@@ -316,6 +363,7 @@ class ServedSocket {
   close(): void {
     this.#listener?.close();
     this.#session?.close();
+    this.#observer?.gone();
     this.#limiter.flush();
     this.#finish();
   }

@@ -1,5 +1,6 @@
 import { printable } from '../lines/printable.js';
 import { isSuspension, MemoryError } from '../memory/memory-error.js';
+import type { DeviceQueueOptions } from '../virtqueue/device-queue-options.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { Clock } from './clock.js';
@@ -81,7 +82,7 @@ export class DeviceRunner {
         ports.warn(`${name}: queue ${index} (${queues[index]!.name}) is broken until reset: ${text(error)}`, {
           queue: queues[index]!.name,
         });
-        this.#broke(index);
+        this.#broke(index, error);
       },
       serving: undefined,
       again: (index: number) => this.#kickLater(index),
@@ -138,6 +139,7 @@ export class DeviceRunner {
   accept(features: bigint): void {
     if ((features & ~this.offered) !== 0n) throw new FeatureError(features, this.offered);
     this.#features = features;
+    this.#ports.monitor?.accepted?.(features, this.offered);
   }
 
   /** The driver is ready, or (after `pause`) goes on. */
@@ -145,6 +147,7 @@ export class DeviceRunner {
     if (this.#state === 'active') return;
     const fresh = this.#state === 'idle';
     this.#state = 'active';
+    this.#ports.monitor?.lived?.('running');
     if (fresh) {
       const { clock, device } = this.#resident;
       clock.resume();
@@ -162,6 +165,7 @@ export class DeviceRunner {
   pause(): void {
     if (this.#state !== 'active') return;
     this.#state = 'paused';
+    this.#ports.monitor?.lived?.('paused');
     for (const { clock } of this.#residents()) clock.pause();
   }
 
@@ -207,6 +211,7 @@ export class DeviceRunner {
     this.#taker += 1;
     for (const queue of this.#queues) queue.handOver(this.#taker);
     this.#resident = next;
+    this.#ports.monitor?.replaced?.(device);
     next.serve();
     // Before the new one is served: what the old one hands back now comes first.
     this.#enter(() => old.device.replaced?.(), old.device);
@@ -229,14 +234,22 @@ export class DeviceRunner {
       this.#ports.warn(`${name}: the device failed before, and still needs a reset by its driver`);
   }
 
-  /** Puts a ring under a queue. Call `kick` when the device may serve it: work already in it is served then. */
-  startQueue(index: number, ring: Virtqueue): void {
-    this.#queues[index]!.start(ring);
+  /**
+   * Puts a ring under a queue. Call `kick` when the device may serve it: work already in it is served then.
+   *
+   * @param options - what the ring was made of, for whoever looks on.
+   */
+  startQueue(index: number, ring: Virtqueue, options?: DeviceQueueOptions): void {
+    const { monitor } = this.#ports;
+    const watched = options === undefined ? undefined : monitor?.ring?.(index, ring, options);
+    this.#queues[index]!.start(watched ?? ring);
   }
 
   /** Takes the ring away from a queue. @returns the base to start from later; `undefined` when it had none. */
   stopQueue(index: number): number | undefined {
-    return this.#queues[index]!.stop();
+    const base = this.#queues[index]!.stop();
+    this.#ports.monitor?.stopped?.(index, base);
+    return base;
   }
 
   /** Lets the device take no more chains from this queue; those that it holds it can still hand back. */
@@ -279,7 +292,9 @@ export class DeviceRunner {
   }
 
   readConfig(offset: number, length: number): Uint8Array {
-    return this.device.config.read(offset, length);
+    const bytes = this.device.config.read(offset, length);
+    this.#ports.monitor?.configRead?.(offset, bytes);
+    return bytes;
   }
 
   writeConfig(offset: number, bytes: Uint8Array): void {
@@ -288,12 +303,16 @@ export class DeviceRunner {
 
   /** For a transport that has written to the device's configuration space itself: tells the device. */
   configWritten(offset: number, length: number): void {
+    const { monitor } = this.#ports;
+    monitor?.configWritten?.(offset, this.device.config.read(offset, length));
     this.#enter(() => this.device.configWritten?.(offset, length));
   }
 
   /** Everything that came from the driver is forgotten, its rings and features too (VIRTIO 1.3 §2.4). */
   reset(): void {
+    const { monitor } = this.#ports;
     for (const queue of this.#queues) queue.stop();
+    monitor?.lived?.('reset');
     if (this.#state !== 'idle') {
       this.#state = 'idle';
       this.#guard(() => this.device.reset?.());
@@ -316,13 +335,17 @@ export class DeviceRunner {
     device.config.settle();
     const clock = new DeviceClock(
       this.#ports.clock,
-      (ring) => this.#enter(ring, device),
+      (ring) => {
+        this.#ports.monitor?.lived?.('rang');
+        this.#enter(ring, device);
+      },
       (this.#resident as Resident | undefined)?.clock,
     );
-    const { print } = this.#ports;
+    const { print, monitor } = this.#ports;
+    const hears = monitor?.printed === undefined ? undefined : (line: string) => monitor.printed!(line);
     const ports = {
       configChanged: () => this.#configChanged(),
-      print: print === undefined ? unread : printTo(print),
+      print: hears === undefined ? (print === undefined ? unread : printTo(print)) : tellAll(print, hears),
       warn: (line: string, about?: LogContext) =>
         this.#ports.warn(`${device.name}: ${printable(line)}`, about),
     };
@@ -353,7 +376,9 @@ export class DeviceRunner {
   }
 
   #configChanged(): void {
-    this.device.config.changed();
+    const { config } = this.device;
+    config.changed();
+    this.#ports.monitor?.configChanged?.(config.read(0, config.size));
     if (this.#state === 'active') this.#interruptForConfig();
     else this.#configPending = this.#state === 'paused';
   }
@@ -450,9 +475,9 @@ export class DeviceRunner {
     this.#ports.monitor?.interrupted?.(undefined);
   }
 
-  #broke(index: number | undefined): void {
+  #broke(index: number | undefined, error: unknown): void {
     this.#ports.broken(index);
-    this.#ports.monitor?.broke?.(index);
+    this.#ports.monitor?.broke?.(index, error);
   }
 
   /** Nothing that a device throws leaves this object. */
@@ -479,7 +504,7 @@ export class DeviceRunner {
     if (current) this.#needsReset = true;
     const needs = current && this.#state !== 'idle' ? ', and needs a reset by its driver' : '';
     this.#ports.warn(`${device.name}: the device failed${needs}: ${text(error)}`, { error });
-    if (current) this.#broke(undefined);
+    if (current) this.#broke(undefined, error);
   }
 }
 
@@ -494,5 +519,17 @@ function printTo(print: Print): (line: string | (() => string)) => void {
   return (line) => {
     if (print.full?.()) return;
     print(printable(typeof line === 'function' ? line() : line));
+  };
+}
+
+/** @param hears - gets each line, also those that nobody else reads. */
+function tellAll(
+  print: Print | undefined,
+  hears: (line: string) => void,
+): (line: string | (() => string)) => void {
+  return (line) => {
+    const text = printable(typeof line === 'function' ? line() : line);
+    hears(text);
+    if (print !== undefined && print.full?.() !== true) print(text);
   };
 }

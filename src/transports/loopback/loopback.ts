@@ -74,9 +74,10 @@ export class Loopback implements DriverTransport {
       throw new RangeError(`queue ${index} has no room for ${ring.size} descriptors`);
     }
     const kind = new RingKind(this.#runner.features);
-    const queue = kind.deviceQueue(kind.optionsOf(this.memory, ring, base));
+    const options = kind.optionsOf(this.memory, ring, base);
+    const queue = kind.deviceQueue(options);
     this.#interrupts[index] = interrupt;
-    this.#runner.startQueue(index, queue);
+    this.#runner.startQueue(index, queue, options);
     const kick = (): void => this.#runner.kick(index);
     return () => this.#bell.ring(kick);
   }

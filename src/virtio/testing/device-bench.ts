@@ -94,7 +94,7 @@ export class DeviceBench {
       ({ size }) => new PoliteDriver({ size, eventIdx: true, indirect: true }),
     );
     for (const [index, driver] of this.#drivers.entries()) {
-      this.runner.startQueue(index, new SplitDeviceQueue(driver.device));
+      this.runner.startQueue(index, new SplitDeviceQueue(driver.device), driver.device);
     }
     this.runner.activate();
     this.settle();

@@ -216,6 +216,7 @@ export class VirtioRegisters {
   }
 
   #writeStatus(value: number): void {
+    this.#ports.environment.monitor?.status?.(value);
     if (value === 0) {
       this.beginReset();
       this.#ports.host.perform(() => this.finishReset());
@@ -307,6 +308,7 @@ export class VirtioRegisters {
       this.#runner.startQueue(
         index,
         distant === undefined ? kind.deviceQueue(ring) : this.#carry(index, ring, distant),
+        ring,
       );
     } catch (error) {
       if (isSuspension(error)) {

@@ -154,6 +154,7 @@ export class FrontendRequests {
    * anything here; only 0 has a meaning, which every front-end that sends it agrees on.
    */
   #setStatus(status: bigint): void {
+    this.#environment.monitor?.status?.(Number(status & 0xffn));
     if (status === 0n) this.#reset();
     this.#status = status & 0xffn & ~VIRTIO_CONFIG_S_NEEDS_RESET;
     if (!this.#device.featuresOk) this.#status &= ~VIRTIO_CONFIG_S_FEATURES_OK;

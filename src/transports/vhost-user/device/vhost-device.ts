@@ -308,8 +308,8 @@ export class VhostDevice {
     }
     try {
       const place = ring.place(this.table, this.#kind);
-      const queue = this.#kind.deviceQueue(this.#kind.optionsOf(this.table.memory, place, ring.base));
-      this.#runner.startQueue(ring.index, queue);
+      const options = this.#kind.optionsOf(this.table.memory, place, ring.base);
+      this.#runner.startQueue(ring.index, this.#kind.deviceQueue(options), options);
       ring.ran(place);
     } catch (error) {
       if (!(error instanceof Refusal || error instanceof VirtqueueError)) throw error;
