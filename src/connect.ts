@@ -7,6 +7,7 @@ import { Loopback } from './transports/loopback/loopback.js';
 import type { Channel } from './transports/ports.js';
 import { openVfioUser, type VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user/driver/frontend.js';
+import type { VhostUserTransport } from './transports/vhost-user/driver/transport.js';
 import type { Abortable } from './virtio/abortable.js';
 import { aFunction, checkOptions } from './virtio/check-options.js';
 import type { VirtioDevice } from './virtio/device.js';
@@ -36,7 +37,7 @@ async function dial(
 export async function connectVhostUser(
   path: string,
   { signal, ...options }: FrontendOptions & Abortable = {},
-): Promise<DriverTransport> {
+): Promise<VhostUserTransport> {
   signal?.throwIfAborted();
   const { channel, environment } = await dial(path);
   return new VhostUserFrontend(channel, environment, options);

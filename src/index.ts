@@ -41,6 +41,7 @@ export { type Replacement, type ServeOptions, type Server, type ServerObserver, 
 export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 export type { FrontendOptions } from './transports/vhost-user/driver/frontend.js';
+export type { VhostUserTransport } from './transports/vhost-user/driver/transport.js';
 export { ProtocolError, type ProtocolErrorCode } from './transports/vhost-user/protocol-error.js';
 export type { Abortable } from './virtio/abortable.js';
 export { array } from './virtio/array.js';

@@ -58,6 +58,16 @@ export class GuardedView implements MemoryView {
     this.#view.copyIn(offset, from, start, length);
   }
 
+  setBits(offset: number, bits: number): void {
+    this.#ask(offset, 1);
+    this.#view.setBits?.(offset, bits);
+  }
+
+  takeByte(offset: number): number {
+    this.#ask(offset, 1);
+    return this.#view.takeByte?.(offset) ?? 0;
+  }
+
   slice(offset: number, length: number): GuardedView {
     return new GuardedView(this.#view.slice(offset, length), this.#guard, this.#start + offset);
   }

@@ -67,6 +67,16 @@ export class WindowedView implements MemoryView {
     this.#windows.opened(windowAt(at))?.store16(at % WINDOW, value);
   }
 
+  setBits(offset: number, bits: number): void {
+    const at = this.#at(offset, 1);
+    this.#windows.opened(windowAt(at))?.setBits(at % WINDOW, bits);
+  }
+
+  takeByte(offset: number): number {
+    const at = this.#at(offset, 1);
+    return this.#windows.opened(windowAt(at))?.takeByte(at % WINDOW) ?? 0;
+  }
+
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
     if (this.#whole !== undefined) {
       this.#whole.copyOut(offset, into, start, length);

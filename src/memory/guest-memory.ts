@@ -104,6 +104,11 @@ export class GuestMemory {
     return gone;
   }
 
+  /** Makes all views stale, though the regions are the same. */
+  renew(): void {
+    this.#change(this.#entries);
+  }
+
   /** Whether every byte of the range is there (it may cross from one region into the next). */
   covers(address: GuestAddress, length: number): boolean {
     const last = this.#last;

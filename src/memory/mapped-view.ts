@@ -87,6 +87,14 @@ export class MappedView implements MemoryView {
     else copyWords(words, start, this.#unaligned, offset, length);
   }
 
+  setBits(offset: number, bits: number): void {
+    Atomics.or(this.#bytes, whole(offset), bits);
+  }
+
+  takeByte(offset: number): number {
+    return Atomics.exchange(this.#bytes, whole(offset), 0);
+  }
+
   slice(offset: number, length: number): MappedView {
     if (!(offset >= 0 && length >= 0 && offset + length <= this.length)) outside(offset);
     return new MappedView(this.#bytes.buffer, this.#bytes.byteOffset + offset, length);

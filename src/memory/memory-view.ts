@@ -27,6 +27,13 @@ export interface MemoryView {
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void;
   /** Copies `length` bytes in, from `from[start]` to `offset`. */
   copyIn(offset: number, from: Uint8Array, start: number, length: number): void;
+  /**
+   * Sets bits of a byte that another process may change at the same moment, as one step. Absent, like `takeByte`, where memory is not shared,
+   * or who writes to it is noted.
+   */
+  setBits?(offset: number, bits: number): void;
+  /** Reads a byte and makes it 0, as one step. */
+  takeByte?(offset: number): number;
   /** The part of this view from `offset`, `length` bytes long. */
   slice(offset: number, length: number): MemoryView;
 }

@@ -1,5 +1,6 @@
 import type { GuestAddress } from '../memory/address.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import type { MemoryView } from '../memory/memory-view.js';
 
 /** Where a virtqueue lies and what was negotiated for it: what the device's end is made of, whatever the layout. */
 export interface DeviceQueueOptions {
@@ -20,4 +21,6 @@ export interface DeviceQueueOptions {
   readonly indirect: boolean;
   /** VIRTIO_F_IN_ORDER was negotiated: chains are handed back in the order in which they were taken. */
   readonly inOrder?: boolean;
+  /** What is written to instead of the view of the device area. Asked again when guest memory changed. */
+  readonly deviceView?: ((view: MemoryView) => MemoryView) | undefined;
 }

@@ -203,6 +203,7 @@ test('508 regions of one page each, and descriptors over all of them: they cost 
   const addresses = {
     index: 0,
     flags: 0,
+    log: 0 as GuestAddress,
     descriptor: user(0),
     available: user(2 * PAGE),
     used: user(4 * PAGE),

@@ -371,6 +371,14 @@ class RevocableView implements MemoryView {
     this.#live(offset, length)?.copyIn(this.#start + offset, from, start, length);
   }
 
+  setBits(offset: number, bits: number): void {
+    this.#live(offset, 1)?.setBits(this.#start + offset, bits);
+  }
+
+  takeByte(offset: number): number {
+    return this.#live(offset, 1)?.takeByte(this.#start + offset) ?? 0;
+  }
+
   slice(offset: number, length: number): MemoryView {
     this.#check(offset, length);
     return new RevocableView(this.#mapped, this.#start + offset, length);

@@ -226,11 +226,14 @@ test('vhost-user Payload: structs come out as they went in', () => {
           descriptor: userAddress,
           used: guestAddress as number as FrontendAddress,
           available: size as FrontendAddress,
+          log: guestAddress,
         };
         assert.deepEqual(
           payloads.decodeVringAddress(view(payloads.encodeVringAddress(addresses))),
           addresses,
         );
+        const log = { size, offset: regions[0]!.mmapOffset };
+        assert.deepEqual(payloads.decodeLog(view(payloads.encodeLog(log))), log);
         const config = { offset: a, size: b, flags: 1, bytes };
         assert.deepEqual(payloads.decodeConfig(view(payloads.encodeConfig(config))), config);
       },
@@ -280,6 +283,10 @@ test('vhost-user Header: the bytes are those of the specification', () => {
       [0, 0x40, 0, 0, 0, 0, 0, 0],
     ].flat(),
   );
+  assert.deepEqual(
+    [...payloads.encodeLog({ size: 0x1000, offset: 0x2000 })],
+    [0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0],
+  );
   const at = (n: number): FrontendAddress => n as FrontendAddress;
   assert.deepEqual(
     [
@@ -289,6 +296,7 @@ test('vhost-user Header: the bytes are those of the specification', () => {
         descriptor: at(0x10),
         used: at(0x20),
         available: at(0x30),
+        log: 0x40 as GuestAddress,
       }),
     ],
     [
@@ -296,7 +304,7 @@ test('vhost-user Header: the bytes are those of the specification', () => {
       [0x10, 0, 0, 0, 0, 0, 0, 0],
       [0x20, 0, 0, 0, 0, 0, 0, 0],
       [0x30, 0, 0, 0, 0, 0, 0, 0],
-      [0, 0, 0, 0, 0, 0, 0, 0],
+      [0x40, 0, 0, 0, 0, 0, 0, 0],
     ].flat(),
   );
 });

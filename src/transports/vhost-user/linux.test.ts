@@ -101,6 +101,7 @@ test('over a real socket, shared memory and eventfds: what QEMU says, and 100,00
     payloads.encodeVringAddress({
       index: 0,
       flags: 0,
+      log: 0 as GuestAddress,
       descriptor: user(queue.descriptorArea),
       available: user(queue.driverArea),
       used: user(queue.deviceArea),

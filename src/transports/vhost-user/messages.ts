@@ -16,9 +16,13 @@ export const MAX_PAYLOAD_SIZE = 4096;
 /** `VHOST_USER_F_PROTOCOL_FEATURES`, a virtio feature bit that no device has: protocol features can be negotiated. */
 export const F_PROTOCOL_FEATURES: bigint = 1n << 30n;
 
-/** `VHOST_USER_PROTOCOL_F_*`, as masks: bits 0, 3, 5, 9, 10, 13, 15 and 16. */
+/** `VHOST_F_LOG_ALL`, another one: what the back-end writes is to be marked in the log of dirty pages. */
+export const VHOST_F_LOG_ALL: bigint = 1n << 26n;
+
+/** `VHOST_USER_PROTOCOL_F_*`, as masks: those that are implemented. */
 export const PROTOCOL_F = {
   MQ: 0x1n,
+  LOG_SHMFD: 0x2n,
   REPLY_ACK: 0x8n,
   BACKEND_REQ: 0x20n,
   CONFIG: 0x200n,
@@ -120,6 +124,12 @@ export const VRING_STATE_SIZE = 8;
 /** A vring address description, 40 bytes: u32 index, u32 flags, then u64 addresses in the front-end's memory. */
 export const VRING_ADDR = { index: 0, flags: 4, descriptor: 8, used: 16, available: 24, log: 32 } as const;
 export const VRING_ADDR_SIZE = 40;
+/** Of its flags: what is written to the device area is marked in the log, its first byte as the one at the address `log`. */
+export const VHOST_VRING_F_LOG = 1;
+
+/** A log description, 16 bytes: u64 size, u64 offset in the file. */
+export const LOG = { size: 0, offset: 8 } as const;
+export const LOG_SIZE = 16;
 
 /** A memory region description, 32 bytes, all u64. */
 export const REGION = { guestAddress: 0, size: 8, userAddress: 16, mmapOffset: 24 } as const;
@@ -144,6 +154,10 @@ export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: nu
   [REQUEST.SET_OWNER, [0, 0]],
   [REQUEST.RESET_OWNER, [0, 0]],
   [REQUEST.SET_MEM_TABLE, [REGIONS.regions, MAX_PAYLOAD_SIZE]],
+  // Without LOG_SHMFD it has an address of 8 bytes.
+  [REQUEST.SET_LOG_BASE, [8, LOG_SIZE]],
+  // The document says none; some say a number.
+  [REQUEST.SET_LOG_FD, [0, 8]],
   [REQUEST.SET_VRING_NUM, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
   [REQUEST.SET_VRING_ADDR, [VRING_ADDR_SIZE, VRING_ADDR_SIZE]],
   [REQUEST.SET_VRING_BASE, [VRING_STATE_SIZE, VRING_STATE_SIZE]],

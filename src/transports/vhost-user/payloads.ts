@@ -1,6 +1,8 @@
 import { type FrontendAddress, type GuestAddress, get64, set64 } from '../../memory/address.js';
 import {
   CONFIG,
+  LOG,
+  LOG_SIZE,
   REGION,
   REGION_SIZE,
   REGIONS,
@@ -28,6 +30,15 @@ export interface VringAddress {
   readonly descriptor: FrontendAddress;
   readonly used: FrontendAddress;
   readonly available: FrontendAddress;
+  /** The guest address at which the first byte of `used` is logged, if `flags` says so. */
+  readonly log: GuestAddress;
+}
+
+/** Where a log of dirty pages is in its file. */
+export interface LogDescription {
+  /** Bytes. */
+  readonly size: number;
+  readonly offset: number;
 }
 
 /** One region of guest memory, as the front-end describes it. */
@@ -80,6 +91,7 @@ export function decodeVringAddress(payload: DataView): VringAddress {
     descriptor: address(VRING_ADDR.descriptor),
     used: address(VRING_ADDR.used),
     available: address(VRING_ADDR.available),
+    log: get64(payload, VRING_ADDR.log) as GuestAddress,
   };
 }
 
@@ -91,6 +103,21 @@ export function encodeVringAddress(address: VringAddress): Uint8Array {
   set64(view, VRING_ADDR.descriptor, address.descriptor);
   set64(view, VRING_ADDR.used, address.used);
   set64(view, VRING_ADDR.available, address.available);
+  set64(view, VRING_ADDR.log, address.log);
+  return bytes;
+}
+
+/** @returns `undefined` when the payload is the address that it is without LOG_SHMFD. */
+export function decodeLog(payload: DataView): LogDescription | undefined {
+  if (payload.byteLength < LOG_SIZE) return undefined;
+  return { size: get64(payload, LOG.size), offset: get64(payload, LOG.offset) };
+}
+
+export function encodeLog({ size, offset }: LogDescription): Uint8Array {
+  const bytes = new Uint8Array(LOG_SIZE);
+  const view = new DataView(bytes.buffer);
+  set64(view, LOG.size, size);
+  set64(view, LOG.offset, offset);
   return bytes;
 }
 

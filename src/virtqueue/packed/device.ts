@@ -346,14 +346,15 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   #takeViews(): void {
-    const { memory, descriptorArea, driverArea, deviceArea, indirect } = this.#options;
+    const { memory, descriptorArea, driverArea, deviceArea, deviceView, indirect } = this.#options;
     const { descriptor, driver, device } = AREA_ALIGNMENT;
     const events = PVIRTQ_EVENT_SUPPRESS_SIZE;
     const ringSize = descriptorAreaSize(this.size);
     this.#ring = areaView(memory, 'descriptor', descriptorArea, ringSize, descriptor, SECTION);
     this.#words = this.#ring.words;
     this.#driverEvent = areaView(memory, 'driver', driverArea, events, driver, SECTION);
-    this.#deviceEvent = areaView(memory, 'device', deviceArea, events, device, SECTION);
+    const deviceEvent = areaView(memory, 'device', deviceArea, events, device, SECTION);
+    this.#deviceEvent = deviceView === undefined ? deviceEvent : deviceView(deviceEvent);
     this.#walked = { memory, view: this.#ring, size: this.size, indirect };
     this.#generation = memory.generation;
   }

@@ -290,12 +290,12 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   #takeViews(): void {
-    const { size, descriptorArea, driverArea, deviceArea } = this.#options;
+    const { memory, size, descriptorArea, driverArea, deviceArea, deviceView } = this.#options;
     const { descriptor, driver, device } = AREA_ALIGNMENT;
-    const { memory } = this.#options;
     this.#table = areaView(memory, 'descriptor', descriptorArea, descriptorAreaSize(size), descriptor, '2.7');
     this.#avail = areaView(memory, 'driver', driverArea, driverAreaSize(size), driver, '2.7');
-    this.#used = areaView(memory, 'device', deviceArea, deviceAreaSize(size), device, '2.7');
+    const used = areaView(memory, 'device', deviceArea, deviceAreaSize(size), device, '2.7');
+    this.#used = deviceView === undefined ? used : deviceView(used);
     this.#availWords = this.#avail.words;
     this.#usedWords = this.#used.words;
     this.#generation = this.#memory.generation;

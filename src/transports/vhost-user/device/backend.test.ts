@@ -12,6 +12,7 @@ import {
   MAX_PAYLOAD_SIZE,
   PROTOCOL_F,
   REQUEST,
+  VHOST_F_LOG_ALL,
 } from '../messages.js';
 import { encodeConfig, encodeRegion, encodeRegions, encodeU64, encodeVringState } from '../payloads.js';
 import { Bench, GUEST_START, MEMORY_SIZE, USER_START } from '../testing/bench.js';
@@ -35,10 +36,11 @@ function config(offset: number, size: number, bytes: number[] | Uint8Array, flag
   return encodeConfig({ offset, size, flags, bytes: Uint8Array.from(bytes) });
 }
 
-test('GET_FEATURES: the ring features, the device its own, and bit 30', () => {
+test('GET_FEATURES: the ring features, the device its own, and bits 26 and 30', () => {
   const { bench: b } = bench();
   b.say(REQUEST.GET_FEATURES);
-  const all = VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC | F_PROTOCOL_FEATURES | 0b11n;
+  const ours = F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
+  const all = VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC | ours | 0b11n;
   assert.equal(b.frontend.takeU64(REQUEST.GET_FEATURES), all);
   finish(b);
 });
@@ -75,7 +77,7 @@ test('GET_FEATURES: bits that the messages have no room for are not offered', ()
 test('GET_PROTOCOL_FEATURES: what is implemented, and neither in-band notifications nor any other bit', () => {
   const { bench: b } = bench();
   b.say(REQUEST.GET_PROTOCOL_FEATURES);
-  const bits = [0, 3, 5, 9, 10, 13, 15, 16].reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
+  const bits = [0, 1, 3, 5, 9, 10, 13, 15, 16].reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
   assert.equal(b.frontend.takeU64(REQUEST.GET_PROTOCOL_FEATURES), bits);
   finish(b);
 });

@@ -46,6 +46,7 @@ const anyAddresses = fc
     payloads.encodeVringAddress({
       index,
       flags: 0,
+      log: 0 as GuestAddress,
       descriptor: descriptor as FrontendAddress,
       available: available as FrontendAddress,
       used: used as FrontendAddress,

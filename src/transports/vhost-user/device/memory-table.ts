@@ -29,6 +29,11 @@ export class MemoryTable {
     this.#most = most;
   }
 
+  /** One past the last guest address. */
+  get end(): number {
+    return Math.max(0, ...this.#regions.map(({ guestAddress, size }) => guestAddress + size));
+  }
+
   /**
    * Replaces all regions (SET_MEM_TABLE), or none when one of them can't be.
    *

@@ -33,6 +33,7 @@ export class FrontendRequests {
     this.#device = new VhostDevice(device, environment, {
       configChanged: () => this.#backendChannel?.configChanged(),
       serving: () => this.#backendChannel?.flush(),
+      warn,
     });
   }
 
@@ -95,6 +96,13 @@ export class FrontendRequests {
         return;
       case REQUEST.REM_MEM_REG:
         device.table.remove(payloads.decodeRegion(payload));
+        return;
+      case REQUEST.SET_LOG_BASE:
+        this.#setLogBase(message);
+        return;
+      case REQUEST.SET_LOG_FD:
+        checkDescriptors(message, 1);
+        device.logging.setEvent(this.#environment.os.adoptEvent(message.fds.pop()!));
         return;
       case REQUEST.SET_VRING_NUM: {
         const { index, num } = payloads.decodeVringState(payload);
@@ -173,6 +181,15 @@ export class FrontendRequests {
     }
     checkDescriptors(message, regions.length);
     this.#device.table.replace(regions, message.fds.splice(0));
+  }
+
+  #setLogBase(message: Message): void {
+    const log = payloads.decodeLog(message.payload);
+    if (log === undefined || (this.#protocolFeatures & PROTOCOL_F.LOG_SHMFD) === 0n) {
+      throw new Refusal('a log takes LOG_SHMFD: one at an address of the front-end can not be reached');
+    }
+    checkDescriptors(message, 1);
+    this.#device.logging.set(log, message.fds.pop()!);
   }
 
   #getVringBase(index: number, later: (reply: Uint8Array) => void): Uint8Array | 'later' {

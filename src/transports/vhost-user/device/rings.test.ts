@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { GuestAddress } from '../../../memory/address.js';
 import { defineDevice } from '../../../virtio/define-device.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
 import { F_PROTOCOL_FEATURES, REQUEST, VRING_FD } from '../messages.js';
@@ -578,7 +579,14 @@ test('started before it has a size, addresses or memory: refused when it is to b
 
 test('2.7: areas that are misaligned, or not in memory, break that ring only, and a restart elsewhere heals it', () => {
   const good = USER_START;
-  const addresses = { index: 0, flags: 0, descriptor: good, available: good, used: good };
+  const addresses = {
+    index: 0,
+    flags: 0,
+    descriptor: good,
+    available: good,
+    used: good,
+    log: 0 as GuestAddress,
+  };
   for (const bad of [
     { descriptor: good + 8 },
     { available: good + 1 },

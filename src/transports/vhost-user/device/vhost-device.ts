@@ -1,3 +1,4 @@
+import type { MemoryView } from '../../../memory/memory-view.js';
 import type { Alarm } from '../../../virtio/clock.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
@@ -6,14 +7,17 @@ import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
-import { F_PROTOCOL_FEATURES } from '../messages.js';
+import { F_PROTOCOL_FEATURES, VHOST_F_LOG_ALL } from '../messages.js';
 import type { VringAddress } from '../payloads.js';
+import { DirtyLogging } from './logging.js';
 import { MemoryTable } from './memory-table.js';
 import { Refusal } from './refusal.js';
 import { Ring } from './ring.js';
 
 /** The messages have room for 64 feature bits. */
 const REACHABLE_FEATURES = (1n << 64n) - 1n;
+/** Those that are the front-end's, and not the driver's. */
+const OUR_FEATURES = F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
 /** How long GET_VRING_BASE waits for the requests in flight, in ns. The front-end, and often its guest, stand still meanwhile. */
 const DRAIN_TIMEOUT = 5e9;
 /** How often a ring is looked at whose front-end gave no kick event, in ns. */
@@ -25,6 +29,8 @@ export interface VhostDeviceEvents {
   configChanged(): void;
   /** A ring is served from now on. */
   serving(): void;
+  /** A line about what the front-end does. */
+  warn(line: string): void;
 }
 
 /**
@@ -33,6 +39,7 @@ export interface VhostDeviceEvents {
  */
 export class VhostDevice {
   readonly table: MemoryTable;
+  readonly logging: DirtyLogging;
   readonly #runner: DeviceRunner;
   readonly #rings: readonly Ring[];
   readonly #environment: Environment;
@@ -47,6 +54,7 @@ export class VhostDevice {
     this.#environment = environment;
     this.#events = events;
     this.table = new MemoryTable(environment.os, environment.maxMemory);
+    this.logging = new DirtyLogging(this.table, environment, events.warn);
     this.#rings = device.queues.map((_, index) => new Ring(index));
     this.#runner = new DeviceRunner(device, {
       clock: environment.clock,
@@ -65,7 +73,7 @@ export class VhostDevice {
   }
 
   get offered(): bigint {
-    return (this.#runner.offered & REACHABLE_FEATURES) | F_PROTOCOL_FEATURES;
+    return (this.#runner.offered & REACHABLE_FEATURES) | OUR_FEATURES;
   }
 
   /** Whether it has a configuration space. */
@@ -94,7 +102,7 @@ export class VhostDevice {
 
   /** SET_FEATURES. */
   accept(bits: bigint): void {
-    const features = bits & ~F_PROTOCOL_FEATURES;
+    const features = bits & ~OUR_FEATURES;
     if (features !== this.#runner.features) {
       if (this.#rings.some((ring) => ring.live))
         throw new Refusal('features can not change while a ring runs');
@@ -106,6 +114,7 @@ export class VhostDevice {
     this.#featuresRefused = false;
     this.#features = features;
     this.#kind = new RingKind(features);
+    this.logging.want((bits & VHOST_F_LOG_ALL) !== 0n);
     if ((bits & F_PROTOCOL_FEATURES) !== 0n) return;
     for (const ring of this.#rings) ring.enabled = true;
     for (const ring of this.#rings) this.#update(ring);
@@ -134,6 +143,7 @@ export class VhostDevice {
     const same = old?.descriptor === descriptor && old.available === available && old.used === used;
     if (ring.live && !same) throw new Refusal(`ring ${index} runs at other addresses`);
     ring.addresses = addresses;
+    if (ring.live) this.logging.ringChanged();
   }
 
   /** SET_VRING_BASE. */
@@ -267,6 +277,7 @@ export class VhostDevice {
     for (const ring of this.#rings) ring.started = false;
     this.#runner.close();
     for (const ring of this.#rings) ring.close();
+    this.logging.close();
     this.table.close();
   }
 
@@ -308,7 +319,8 @@ export class VhostDevice {
     }
     try {
       const place = ring.place(this.table, this.#kind);
-      const options = this.#kind.optionsOf(this.table.memory, place, ring.base);
+      const deviceView = (view: MemoryView) => this.logging.deviceView(view, ring.addresses!);
+      const options = { ...this.#kind.optionsOf(this.table.memory, place, ring.base), deviceView };
       this.#runner.startQueue(ring.index, this.#kind.deviceQueue(options), options);
       ring.ran(place);
     } catch (error) {

@@ -1,12 +1,22 @@
 import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { Clock } from '../../../virtio/clock.js';
-import { type DriverTransport, type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
+import { type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
 import { VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
 import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
-import { CONFIG, F_PROTOCOL_FEATURES, MAX_CONFIG_SIZE, PROTOCOL_F, REQUEST } from '../messages.js';
+import {
+  CONFIG,
+  F_PROTOCOL_FEATURES,
+  MAX_CONFIG_SIZE,
+  PROTOCOL_F,
+  REQUEST,
+  VHOST_F_LOG_ALL,
+  VHOST_VRING_F_LOG,
+} from '../messages.js';
 import * as payloads from '../payloads.js';
+import { DirtyPages } from './dirty-pages.js';
 import { BackendPeer } from './peer.js';
+import type { VhostUserTransport } from './transport.js';
 
 /** What a front-end needs of the process. */
 export interface FrontendEnvironment {
@@ -39,6 +49,7 @@ interface Queue {
   readonly kick: EventPort;
   readonly call: EventPort;
   readonly err: EventPort;
+  readonly ring: RingPlace;
   /** The next available index, when it does not run. */
   base: number;
   running: boolean;
@@ -48,7 +59,7 @@ interface Queue {
  * A driver's way to a device behind a vhost-user socket, whoever serves it: virtio-misc itself, qemu-storage-daemon,
  * DPDK. Once it is lost it stays lost: connect again and make another.
  */
-export class VhostUserFrontend implements DriverTransport {
+export class VhostUserFrontend implements VhostUserTransport {
   readonly name = 'vhost-user';
   readonly deviceId = undefined;
   readonly memory: GuestMemory = new GuestMemory();
@@ -60,8 +71,9 @@ export class VhostUserFrontend implements DriverTransport {
   readonly #queues = new Map<number, Queue>();
   #hasMemory = false;
   #configGeneration = 0;
-  /** RING_PACKED was accepted. */
-  #packed = false;
+  /** What the driver accepted. */
+  #features = 0n;
+  #log: DirtyPages | undefined;
   #configChanged: () => void = () => {};
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
@@ -96,7 +108,6 @@ export class VhostUserFrontend implements DriverTransport {
     this.memory.add({ start: GUEST_START, view: this.#mapping.view });
   }
 
-  /** The protocol features that were negotiated, `PROTOCOL_F` masks; none before the first `reset`. */
   get protocolFeatures(): bigint {
     return this.#peer.protocolFeatures;
   }
@@ -119,14 +130,13 @@ export class VhostUserFrontend implements DriverTransport {
 
   async offeredFeatures(): Promise<bigint> {
     await this.#peer.greet();
-    return this.#peer.features & ~F_PROTOCOL_FEATURES;
+    return this.#peer.features & ~(F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL);
   }
 
   async acceptFeatures(features: bigint): Promise<void> {
     await this.#peer.greet();
-    this.#packed = (features & VIRTIO_F_RING_PACKED) !== 0n;
-    const bits = features | (this.#peer.features & F_PROTOCOL_FEATURES);
-    await this.#peer.command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
+    this.#features = features;
+    await this.#sayFeatures();
     if (this.#peer.has(PROTOCOL_F.STATUS)) {
       await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER | FEATURES_OK));
       if (((await this.#peer.askU64(REQUEST.GET_STATUS)) & FEATURES_OK) === 0n) {
@@ -149,7 +159,7 @@ export class VhostUserFrontend implements DriverTransport {
     this.#closeQueue(index);
     const os = this.#os;
     const events = { kick: os.createEvent(), call: os.createEvent(), err: os.createEvent() };
-    const queue: Queue = { ...events, base, running: false };
+    const queue: Queue = { ...events, ring, base, running: false };
     this.#queues.set(index, queue);
     queue.call.watch(interrupt);
     queue.err.watch(() =>
@@ -157,16 +167,7 @@ export class VhostUserFrontend implements DriverTransport {
     );
     await this.#peer.command(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index, num: ring.size }));
     await this.#peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
-    const user = (address: GuestAddress): FrontendAddress =>
-      (address - GUEST_START + USER_START) as FrontendAddress;
-    const addresses = {
-      index,
-      flags: 0,
-      descriptor: user(ring.descriptorArea),
-      available: user(ring.driverArea),
-      used: user(ring.deviceArea),
-    };
-    await this.#peer.command(REQUEST.SET_VRING_ADDR, payloads.encodeVringAddress(addresses));
+    await this.#sayAddresses(index, ring);
     const which = payloads.encodeU64(BigInt(index));
     await this.#peer.command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
     await this.#peer.command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
@@ -217,7 +218,7 @@ export class VhostUserFrontend implements DriverTransport {
       throw new TransportError('REFUSED', `the back-end does not stop queue ${index}`);
     }
     const { num } = payloads.decodeVringState(reply);
-    queue.base = this.#packed ? num : num & 0xffff;
+    queue.base = (this.#features & VIRTIO_F_RING_PACKED) !== 0n ? num : num & 0xffff;
     return queue.base;
   }
 
@@ -255,9 +256,46 @@ export class VhostUserFrontend implements DriverTransport {
     if (this.#failure !== undefined) failed(this.#failure);
   }
 
+  async startLog(): Promise<void> {
+    await this.#peer.greet();
+    if (this.#log !== undefined) return;
+    if (!this.#peer.has(PROTOCOL_F.LOG_SHMFD) || (this.#peer.features & VHOST_F_LOG_ALL) === 0n) {
+      throw new TransportError('REFUSED', 'the back-end keeps no log of what it writes (LOG_SHMFD)');
+    }
+    const log = new DirtyPages(this.#os, GUEST_START + this.#mapping.size);
+    try {
+      const request = payloads.encodeLog(log.description);
+      if ((await this.#peer.askU64(REQUEST.SET_LOG_BASE, request, [log.fd])) !== 0n) {
+        throw new TransportError('REFUSED', 'the back-end refused SET_LOG_BASE');
+      }
+    } catch (error) {
+      log.close();
+      throw error;
+    }
+    this.#log = log;
+    await this.#sayLog();
+  }
+
+  async stopLog(): Promise<void> {
+    const log = this.#log;
+    if (log === undefined) return;
+    this.#log = undefined;
+    try {
+      await this.#sayLog();
+    } finally {
+      log.close();
+    }
+  }
+
+  takeDirtyPages(): GuestAddress[] {
+    return this.#log?.take() ?? [];
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#log?.close();
+    this.#log = undefined;
     this.#failed = undefined;
     this.#peer.close();
     for (const index of [...this.#queues.keys()]) this.#closeQueue(index);
@@ -279,6 +317,33 @@ export class VhostUserFrontend implements DriverTransport {
       await this.#peer.command(REQUEST.ADD_MEM_REG, payloads.encodeRegion(region), [this.#memoryFd]);
     }
     this.#hasMemory = true;
+  }
+
+  async #sayFeatures(): Promise<void> {
+    const log = this.#log === undefined ? 0n : VHOST_F_LOG_ALL;
+    const bits = this.#features | log | (this.#peer.features & F_PROTOCOL_FEATURES);
+    await this.#peer.command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
+  }
+
+  async #sayAddresses(index: number, ring: RingPlace): Promise<void> {
+    const user = (address: GuestAddress): FrontendAddress =>
+      (address - GUEST_START + USER_START) as FrontendAddress;
+    const addresses = {
+      index,
+      flags: this.#log === undefined ? 0 : VHOST_VRING_F_LOG,
+      descriptor: user(ring.descriptorArea),
+      available: user(ring.driverArea),
+      used: user(ring.deviceArea),
+      log: ring.deviceArea,
+    };
+    await this.#peer.command(REQUEST.SET_VRING_ADDR, payloads.encodeVringAddress(addresses));
+  }
+
+  /** That all of it is logged, or no longer. */
+  async #sayLog(): Promise<void> {
+    await this.#sayFeatures();
+    for (const [index, { ring }] of this.#queues) await this.#sayAddresses(index, ring);
+    await this.#peer.settle();
   }
 
   #checkConfig(offset: number, length: number): void {

@@ -93,8 +93,8 @@ export class BackendPeer {
     return reply;
   }
 
-  async askU64(request: number): Promise<bigint> {
-    return u64(request, await this.#requester.ask(request, 0));
+  async askU64(request: number, payload?: Uint8Array, fds?: readonly number[]): Promise<bigint> {
+    return u64(request, await this.#requester.ask(request, 0, payload, fds));
   }
 
   /** Waits until everything said so far was heard: without REPLY_ACK, by asking what every back-end answers. */

@@ -135,11 +135,17 @@ export class BenchRing {
 
   /** What SET_VRING_ADDR says of it. */
   get addresses(): Uint8Array {
+    return this.addressesWith({});
+  }
+
+  /** The same, with what is different about the log. */
+  addressesWith({ flags = 0, log = 0 }: { readonly flags?: number; readonly log?: number }): Uint8Array {
     const user = (address: GuestAddress): FrontendAddress =>
       (USER_START + (address - GUEST_START)) as FrontendAddress;
     return encodeVringAddress({
       index: this.index,
-      flags: 0,
+      flags,
+      log: log as GuestAddress,
       descriptor: user(this.queue.descriptorArea),
       available: user(this.queue.driverArea),
       used: user(this.queue.deviceArea),

@@ -70,6 +70,8 @@ export class ScriptedBackend {
         return encodeU64(features | (protocolFeatures === undefined ? 0n : F_PROTOCOL_FEATURES));
       case REQUEST.GET_PROTOCOL_FEATURES:
         return encodeU64(protocolFeatures ?? 0n);
+      case REQUEST.SET_LOG_BASE:
+        return encodeU64(0n);
       case REQUEST.GET_QUEUE_NUM:
         return encodeU64(1n);
       case REQUEST.GET_STATUS:

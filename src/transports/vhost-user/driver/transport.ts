@@ -1,0 +1,18 @@
+import type { GuestAddress } from '../../../memory/address.js';
+import type { DriverTransport } from '../../../virtio/driver-transport.js';
+
+/** A driver's way to a device over vhost-user, with what a VMM asks of a back-end beside its driver. */
+export interface VhostUserTransport extends DriverTransport {
+  /** The protocol features that were negotiated, a mask of bits 0 to 63; none before the first `reset`. */
+  readonly protocolFeatures: bigint;
+  /**
+   * Has the back-end mark the pages that it writes to from now on, rings included, whether they run or not; until `stopLog`.
+   *
+   * @throws TransportError `REFUSED` when it can't.
+   */
+  startLog(): Promise<void>;
+  /** Takes back what `startLog` said. */
+  stopLog(): Promise<void>;
+  /** The pages of 4096 bytes that the back-end wrote to since `startLog`, or since they were taken here: by address, ascending. */
+  takeDirtyPages(): GuestAddress[];
+}
