@@ -123,8 +123,8 @@ test('an unknown message is refused without harm, and one line says so', () => {
   assert.equal(b.frontend.replies.length, 0);
   assert.notEqual(b.ask(REQUEST.NET_SET_MTU, encodeU64(1500n)), 0n);
   assert.deepEqual(b.warnings, [
-    'probe: vhost-user: message 77 is refused: not supported',
-    'probe: vhost-user: NET_SET_MTU is refused: not supported',
+    'probe: vhost-user: message 77 is refused: there is no such message',
+    'probe: vhost-user: NET_SET_MTU is refused: it is for network cards; one here says its MTU in its configuration space, if it has one',
   ]);
   assert.equal(b.ask(REQUEST.SET_OWNER), 0n);
   finish(b);

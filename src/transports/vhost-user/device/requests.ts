@@ -5,6 +5,7 @@ import { checkDescriptors, checkRequest, type Message } from '../codec.js';
 import { PROTOCOL_F, REQUEST, VRING_FD } from '../messages.js';
 import * as payloads from '../payloads.js';
 import { ProtocolError } from '../protocol-error.js';
+import { REFUSED } from '../refused.js';
 import { BackendChannel } from './channel.js';
 import { MAX_MEM_SLOTS } from './memory-table.js';
 import { Refusal } from './refusal.js';
@@ -142,7 +143,7 @@ export class FrontendRequests {
         this.#setConfig(payload);
         return;
       default:
-        throw new Refusal('not supported');
+        throw new Refusal(REFUSED.get(request) ?? 'there is no such message');
     }
   }
 
