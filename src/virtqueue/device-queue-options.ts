@@ -1,6 +1,7 @@
 import type { GuestAddress } from '../memory/address.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryView } from '../memory/memory-view.js';
+import type { InflightPlace } from './inflight.js';
 
 /** Where a virtqueue lies and what was negotiated for it: what the device's end is made of, whatever the layout. */
 export interface DeviceQueueOptions {
@@ -23,4 +24,9 @@ export interface DeviceQueueOptions {
   readonly inOrder?: boolean;
   /** What is written to instead of the view of the device area. Asked again when guest memory changed. */
   readonly deviceView?: ((view: MemoryView) => MemoryView) | undefined;
+  /**
+   * Where it is kept which chains are in flight. If an earlier device did so, its chains come first, in the order in which it took them, and
+   * `base` is of no account.
+   */
+  readonly inflight?: InflightPlace | undefined;
 }

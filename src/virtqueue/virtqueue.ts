@@ -15,6 +15,8 @@ export interface Virtqueue {
    * the next used one in the 16 bits above.
    */
   readonly base: number;
+  /** An earlier device kept what is in flight in the same place: its driver may wait for an interrupt that nobody gave. */
+  readonly resumed?: boolean;
 
   /** Whether the driver made chains available that were not popped. A look at guest memory, cheap enough to be repeated. */
   readonly waiting: boolean;

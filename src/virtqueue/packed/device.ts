@@ -5,9 +5,11 @@ import type { Chain } from '../chain.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
 import { InOrder } from '../in-order.js';
+import { refuse } from '../inflight.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { EventWish, isWanted, wishOf } from './events.js';
+import { PackedInflight } from './inflight.js';
 import {
   AREA_ALIGNMENT,
   availableFlags,
@@ -39,6 +41,7 @@ export class PackedDeviceQueue implements Virtqueue {
   /** By buffer id: how many descriptors of the ring its chain takes. */
   readonly #counts: Uint16Array;
   readonly #inOrder: InOrder | undefined;
+  readonly #tracked: PackedInflight | undefined;
   readonly #wish: EventWish;
 
   #ring!: MemoryView;
@@ -81,10 +84,17 @@ export class PackedDeviceQueue implements Virtqueue {
    * @throws VirtqueueError `QUEUE_SIZE`, `QUEUE_BASE`, `AREA_ALIGNMENT` or `AREA_UNMAPPED`.
    */
   constructor(options: DeviceQueueOptions) {
-    const { memory, size, base } = options;
+    const { memory, size } = options;
     if (!isQueueSize(size)) {
       throw new VirtqueueError('QUEUE_SIZE', '2.8', `queue size ${size} is not in 1..32768`);
     }
+    this.size = size;
+    this.#options = options;
+    this.#memory = memory;
+    this.#takeViews();
+    const { inflight } = options;
+    this.#tracked = inflight && new PackedInflight(inflight, { ...options, ring: this.#ring });
+    const base = this.#tracked?.resumed === true ? this.#tracked.base : options.base;
     if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff_ffff)) {
       throw new VirtqueueError('QUEUE_BASE', '2.8.1', `${base} is no pair of places in a ring`);
     }
@@ -95,9 +105,6 @@ export class PackedDeviceQueue implements Virtqueue {
       const text = `0x${base.toString(16)} is no pair of places in a ring of ${size}`;
       throw new VirtqueueError('QUEUE_BASE', '2.8.1', text);
     }
-    this.size = size;
-    this.#options = options;
-    this.#memory = memory;
     this.#next = next.offset;
     this.#available = availableFlags(next.wrap);
     this.#used = used.offset;
@@ -108,7 +115,6 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#counts = new Uint16Array(size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
     this.#wish = new EventWish(options.eventIdx);
-    this.#takeViews();
   }
 
   get inFlight(): number {
@@ -116,7 +122,13 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   get base(): number {
-    return (this.#nextPlace | (this.#usedPlace << 16)) >>> 0;
+    const next = new Place(this.size, this.#nextPlace);
+    next.advance(this.#tracked?.pendingDescriptors ?? 0);
+    return (next.bits | (this.#usedPlace << 16)) >>> 0;
+  }
+
+  get resumed(): boolean {
+    return this.#tracked?.resumed === true;
   }
 
   get waiting(): boolean {
@@ -132,6 +144,8 @@ export class PackedDeviceQueue implements Virtqueue {
       if (this.#broken !== undefined) throw this.#broken;
       return undefined;
     }
+    const tracked = this.#tracked;
+    if (tracked !== undefined && tracked.pending > 0) return this.#popAgain(tracked);
     const flags = this.#look();
     if (!this.#isAvailable(flags)) return undefined;
     const id = this.#readId();
@@ -154,6 +168,12 @@ export class PackedDeviceQueue implements Virtqueue {
       this.#inOrder.taken(head);
     }
     if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+    if (tracked !== undefined) tracked.taken(this.#ring, this.size, this.#next, count, head);
+    this.#passTaken(head, count);
+    return chain;
+  }
+
+  #passTaken(head: number, count: number): void {
     this.#counts[head] = count;
     this.#taken += count;
     const next = this.#next + count;
@@ -162,7 +182,29 @@ export class PackedDeviceQueue implements Virtqueue {
       this.#next = next - this.size;
       this.#available ^= OWNER_FLAGS;
     }
-    return chain;
+  }
+
+  /** Takes the next chain that an earlier device took and did not hand back. What it was is on record: the ring may say something else now. */
+  #popAgain(tracked: PackedInflight): Chain {
+    const { left, leftAt, leftCount } = tracked;
+    const chain = this.#held.spare;
+    const idAndFlags = left.view.read32(PVIRTQ_DESC_SIZE * leftAt + PVIRTQ_DESC.id);
+    try {
+      const idAndCount = walkPackedChain(chain, left, leftAt, idAndFlags, leftCount);
+      const head = idAndCount & 0xffff;
+      const count = idAndCount >>> 16;
+      if (count !== leftCount) refuse(`a chain of ${leftCount} descriptors ends after ${count}`);
+      if (this.#held.isHeld(head) || this.#inOrder?.isWaiting(head) === true)
+        refuse(`buffer ${head} is in it twice`);
+      this.#inOrder?.taken(head);
+      if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+      tracked.takenAgain(head);
+      this.#passTaken(head, count);
+      return chain;
+    } catch (error) {
+      if (error instanceof VirtqueueError) this.#stop(error);
+      throw error;
+    }
   }
 
   owns(chain: Chain): boolean {
@@ -173,8 +215,10 @@ export class PackedDeviceQueue implements Virtqueue {
     const own = this.#held.check(chain);
     const { head, written } = own;
     if (this.#usable()) {
-      if (this.#inOrder === undefined) this.#use(head, written, this.#counts[head]!);
-      else this.#finish(this.#inOrder, head, written, written === own.writable);
+      if (this.#inOrder === undefined) {
+        this.#use(head, written, this.#counts[head]!);
+        if (this.#tracked !== undefined) this.#tracked.pushed(head);
+      } else this.#finish(this.#inOrder, head, written, written === own.writable);
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
     this.#held.takeBack(own);
@@ -187,7 +231,10 @@ export class PackedDeviceQueue implements Virtqueue {
     if (shown === 0) return false;
     // Sequentially consistent: what the driver does not look at before this one is there (§2.8.2), and its wish is read after it, or a driver
     // that asks for an interrupt at this moment would get none.
+    const tracked = this.#tracked;
+    if (tracked !== undefined) tracked.showing(this.#usedPlace);
     this.#showFirst();
+    if (tracked !== undefined) tracked.shown();
     this.#taken -= shown;
     this.#unshown = 0;
     const wish = wishOf(this.#driverEvent, this.#options.eventIdx);
@@ -302,6 +349,7 @@ export class PackedDeviceQueue implements Virtqueue {
       this.#batchHead = next;
       this.#batchWritten = inOrder.writtenOf(next);
       this.#batchCount += this.#counts[next]!;
+      if (this.#tracked !== undefined) this.#tracked.pushed(next);
       const ends = !inOrder.isWhole(next);
       inOrder.release();
       // Of those that are skipped the driver believes that they were written completely (§2.8.8).

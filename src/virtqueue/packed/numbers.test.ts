@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { numbersOf } from '../testing/numbers-of.js';
+import * as inflight from './inflight-layout.js';
 import * as layout from './layout.js';
 
 /*
@@ -27,4 +28,31 @@ test('VIRTIO 1.3 §2.8: the packed virtqueue', () => {
     VIRTQ_DESC_F_USED: 1 << 15,
     VIRTQ_DESC_F_WRITE: 2,
   });
+});
+
+test('vhost-user Inflight I/O tracking: the region of a packed queue', () => {
+  assert.deepEqual(numbersOf(inflight), {
+    DESC_STATE_PACKED: {
+      inflight: 0,
+      next: 2,
+      last: 4,
+      num: 6,
+      counter: 8,
+      id: 0x10,
+      flags: 0x12,
+      len: 0x14,
+      addr: 0x18,
+    },
+    DESC_STATE_PACKED_SIZE: 0x20,
+    QUEUE_REGION_PACKED: {
+      free_head: 0xc,
+      old_free_head: 0xe,
+      used_idx: 0x10,
+      old_used_idx: 0x12,
+      used_wrap_counter: 0x14,
+      old_used_wrap_counter: 0x15,
+      desc: 0x20,
+    },
+  });
+  assert.deepEqual([1, 2, 3, 128].map(inflight.packedRegionSize), [64, 128, 128, 4160]);
 });

@@ -6,8 +6,10 @@ import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { passesEvent } from '../event-index.js';
 import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
 import { InOrder } from '../in-order.js';
+import { refuse } from '../inflight.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
+import { SplitInflight } from './inflight.js';
 import {
   AREA_ALIGNMENT,
   availEventOffset,
@@ -41,6 +43,7 @@ export class SplitDeviceQueue implements Virtqueue {
   readonly #availEvent: number;
   readonly #held: HeldChains;
   readonly #inOrder: InOrder | undefined;
+  readonly #tracked: SplitInflight | undefined;
 
   #table!: MemoryView;
   #avail!: MemoryView;
@@ -93,16 +96,20 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#held = new HeldChains(memory, size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
     this.#takeViews();
-    this.#availIdx = base;
-    this.#seenIdx = base;
-    this.#nextAvail = base;
     this.#nextUsed = this.#used.load16(VIRTQ_USED.idx);
     this.#published = this.#nextUsed;
     this.#startedAt = this.#nextUsed;
-    if (((base - this.#nextUsed) & 0xffff) > size) {
+    this.#tracked = options.inflight && new SplitInflight(options.inflight, size, this.#nextUsed);
+    // Those that an earlier device left stand for the first that are available.
+    const start = this.#tracked?.resumed === true ? this.#nextUsed : base;
+    this.#availIdx = start;
+    this.#seenIdx = start;
+    this.#nextAvail = start;
+    if (((start - this.#nextUsed) & 0xffff) > size) {
       const text = `used index ${this.#nextUsed} is more than ${size} behind the next available index ${base}`;
       throw new VirtqueueError('USED_INDEX', '2.7.8', text);
     }
+    if (this.#tracked !== undefined) checkLeft(this.#tracked.pending, this.#avail, start);
   }
 
   get inFlight(): number {
@@ -110,7 +117,11 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   get base(): number {
-    return this.#nextAvail;
+    return (this.#nextAvail + (this.#tracked?.pending ?? 0)) & 0xffff;
+  }
+
+  get resumed(): boolean {
+    return this.#tracked?.resumed === true;
   }
 
   get waiting(): boolean {
@@ -129,7 +140,8 @@ export class SplitDeviceQueue implements Virtqueue {
       return undefined;
     }
     if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
-    const head = this.#readAvail();
+    const tracked = this.#tracked;
+    const head = tracked !== undefined && tracked.pending > 0 ? tracked.next() : this.#readAvail();
     const chain = this.#held.pick(head);
     if (chain === undefined) throw this.#refusal(head);
     try {
@@ -143,6 +155,7 @@ export class SplitDeviceQueue implements Virtqueue {
       this.#inOrder.taken(head);
     }
     if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+    if (tracked !== undefined) tracked.taken(head);
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
     return chain;
   }
@@ -155,8 +168,10 @@ export class SplitDeviceQueue implements Virtqueue {
     const own = this.#held.check(chain);
     const { head, written } = own;
     if (this.#usable()) {
-      if (this.#inOrder === undefined) this.#use(head, written, 1);
-      else this.#finish(this.#inOrder, head, written, written === own.writable);
+      if (this.#inOrder === undefined) {
+        this.#use(head, written, 1);
+        if (this.#tracked !== undefined) this.#tracked.pushed(head);
+      } else this.#finish(this.#inOrder, head, written, written === own.writable);
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
     this.#held.takeBack(own);
@@ -166,10 +181,12 @@ export class SplitDeviceQueue implements Virtqueue {
     if (this.#batchCount > 0 && this.#usable()) this.#useBatch();
     if (this.#nextUsed === this.#published || !this.#usable()) return false;
     const before = this.#published;
+    if (this.#tracked !== undefined) this.#tracked.showing();
     // Sequentially consistent, both: the elements are there before the index (§2.7.8.2), and the driver's wish is read
     // after it, or a driver that asks for an interrupt at this moment would get none.
     this.#used.store16(VIRTQ_USED.idx, this.#nextUsed);
     this.#published = this.#nextUsed;
+    if (this.#tracked !== undefined) this.#tracked.shown(this.#nextUsed);
     if (!this.#eventIdx) {
       return (this.#avail.load16(VIRTQ_AVAIL.flags) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     }
@@ -260,6 +277,7 @@ export class SplitDeviceQueue implements Virtqueue {
       this.#batchHead = next;
       this.#batchWritten = inOrder.writtenOf(next);
       this.#batchCount += 1;
+      if (this.#tracked !== undefined) this.#tracked.pushed(next);
       const ends = !inOrder.isWhole(next);
       inOrder.release();
       // Of those that are skipped the driver believes that they were written completely (§2.7.9).
@@ -343,4 +361,11 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#broken = error;
     return error;
   }
+}
+
+/** An inflight region may say anything: what is in flight was made available. */
+function checkLeft(left: number, avail: MemoryView, start: number): void {
+  const ahead = (avail.load16(VIRTQ_AVAIL.idx) - start) & 0xffff;
+  if (left > ahead)
+    refuse(`${left} are in flight, and ${ahead} were made available since the last that was used`);
 }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as region from '../inflight.js';
 import { numbersOf } from '../testing/numbers-of.js';
+import * as inflight from './inflight-layout.js';
 import * as layout from './layout.js';
 
 /*
@@ -23,5 +25,23 @@ test('VIRTIO 1.3 §2.7: the split virtqueue', () => {
     VIRTQ_USED_ELEM: { id: 0, len: 4 },
     VIRTQ_USED_ELEM_SIZE: 8,
     VIRTQ_USED_F_NO_NOTIFY: 1,
+  });
+});
+
+test('vhost-user Inflight I/O tracking: the region of a split queue', () => {
+  assert.deepEqual(numbersOf(inflight), {
+    DESC_STATE_SPLIT: { inflight: 0, next: 6, counter: 8 },
+    DESC_STATE_SPLIT_SIZE: 0x10,
+    QUEUE_REGION_SPLIT: { last_batch_head: 0xc, used_idx: 0xe, desc: 0x10 },
+  });
+  assert.deepEqual([1, 3, 4, 128].map(inflight.splitRegionSize), [64, 64, 128, 2112]);
+});
+
+test('vhost-user Inflight I/O tracking: what regions of both layouts begin with', () => {
+  assert.deepEqual(numbersOf(region), {
+    INFLIGHT_ALIGNMENT: 0x40,
+    INFLIGHT_VERSION: 1,
+    QUEUE_REGION: { features: 0, version: 8, desc_num: 0xa },
+    VERSION_AND_ENTRIES: 2,
   });
 });

@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as fc from 'fast-check';
+import { PackedDeviceQueue } from './packed/device.js';
+import { SplitDeviceQueue } from './split/device.js';
+import { Killed, MortalDevice, type MortalOptions } from './testing/mortal-device.js';
+import { VirtqueueError } from './virtqueue-error.js';
+
+/** What both ends do in turn: it fills rings, wraps them, and answers in another order than was asked. */
+function script(mortal: MortalDevice): (() => void)[] {
+  const steps: (() => void)[] = [];
+  for (let round = 0; round < 6; round++) {
+    steps.push(() => {
+      mortal.send(1 + (round % 2), 1);
+      mortal.send(1, 0);
+      mortal.send(1, 1 + (round % 3));
+      mortal.publish();
+    });
+    steps.push(() => void mortal.pop());
+    steps.push(() => mortal.push(round));
+    steps.push(() => void mortal.pop());
+    steps.push(() => void mortal.pop());
+    steps.push(() => mortal.push(round + 1));
+    // Taken while something was pushed that is not shown yet.
+    steps.push(() => void mortal.pop());
+    steps.push(() => mortal.push(round));
+    if (round % 2 === 1) steps.push(() => mortal.show());
+    if (round % 3 !== 2) steps.push(() => mortal.receive());
+  }
+  return steps;
+}
+
+/** Lets the steps happen, with a device killed at these stores, one after the other. @returns how many there were. */
+function live(options: MortalOptions, kills: readonly number[]): { stores: number; killed: number } {
+  const mortal = new MortalDevice({ bytes: 1 << 13, ...options });
+  let killed = 0;
+  const arm = (): void => {
+    const next = kills[killed];
+    mortal.killAt = next === undefined ? Number.POSITIVE_INFINITY : mortal.stores + next;
+  };
+  const attempt = (act: () => void): void => {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof Killed)) throw error;
+      killed += 1;
+      arm();
+      // The driver goes on meanwhile, with what it got back.
+      mortal.receive();
+      while (killed % 2 === 0 && mortal.send(1, 2));
+      mortal.publish();
+      // The next one, which may be killed while it looks.
+      attempt(() => mortal.checkAll());
+    }
+  };
+  arm();
+  for (const step of script(mortal)) attempt(step);
+  attempt(() => mortal.finish());
+  if (killed > 0) attempt(() => mortal.finish());
+  const { stores } = mortal;
+  mortal.killAt = Number.POSITIVE_INFINITY;
+  mortal.kill();
+  mortal.finish();
+  return { stores, killed };
+}
+
+const RINGS: readonly [name: string, options: MortalOptions][] = [
+  ['split', { size: 8 }],
+  ['split, in order', { size: 8, inOrder: true }],
+  ['split, indirect, event indices, more entries', { size: 4, indirect: true, eventIdx: true, entries: 16 }],
+  ['packed', { packed: true, size: 7 }],
+  ['packed, in order', { packed: true, size: 9, inOrder: true }],
+  [
+    'packed, indirect, event indices, more entries',
+    { packed: true, size: 5, indirect: true, eventIdx: true, entries: 7 },
+  ],
+  ['packed, not by words', { packed: true, size: 8, byWords: false }],
+  ['split, not by words, in order', { size: 8, byWords: false, inOrder: true }],
+];
+
+for (const [name, options] of RINGS) {
+  // Where it finds the most, and the next one is killed while it looks.
+  const twice = name === 'split' || name === 'packed, in order';
+  test(`vhost-user Inflight I/O tracking: killed after any store, nothing is lost or twice: ${name}`, () => {
+    const { stores } = live(options, []);
+    assert.ok(stores > 80, `${stores}`);
+    for (let first = 1; first <= stores; first++) {
+      assert.equal(live(options, [first]).killed, 1, `${first}`);
+      if (twice) for (let second = 1; second <= 24; second++) live(options, [first, second]);
+    }
+  });
+
+  test(`vhost-user Inflight I/O tracking: killed again and again at any stores, nothing is lost or twice: ${name}`, () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 120 }), { maxLength: 12 }), (kills) => {
+        live(options, kills);
+      }),
+    );
+  });
+}
+
+/** A region that was used: two are in flight, and one was handed back. */
+function used(options: MortalOptions): MortalDevice {
+  const mortal = new MortalDevice({ bytes: 1 << 13, ...options });
+  for (let i = 0; i < 3; i++) mortal.send(1, 1);
+  mortal.publish();
+  for (let i = 0; i < 3; i++) mortal.pop();
+  mortal.push(1);
+  mortal.show();
+  mortal.kill();
+  return mortal;
+}
+
+const refusal = (text: RegExp) => (error: unknown) =>
+  error instanceof VirtqueueError && error.code === 'INFLIGHT_REGION' && text.test(error.message);
+
+const WRONG: readonly [packed: boolean, what: string, at: number, value: number, text: RegExp][] = [
+  [false, 'features', 4, 1, /features that are not known/],
+  [false, 'version', 8, 2 | (8 << 16), /version 2 of it is not known/],
+  [false, 'desc_num', 8, 1 | (9 << 16), /says that it has 9 entries, and has 8/],
+  [false, 'a used index that is far behind', 12, 0, /used index 4097 is 4097 ahead/],
+  [
+    false,
+    'a list of the last batch that leaves the entries',
+    12,
+    9 | (4096 << 16),
+    /list of those that were used last has entry 9/,
+  ],
+  [false, 'inflight', 16, 2, /entry 0 is marked with 2/],
+  [false, 'counter', 16 + 12, -1, /counter of entry 0 is beyond 2\^53/],
+  [false, 'one that was never made available', 16 + 16 * 5, 1, /3 are in flight, and 2 were made available/],
+  [true, 'version', 8, 0xffff | (8 << 16), /version 65535/],
+  [true, 'desc_num', 8, 1, /says that it has 0 entries/],
+  [true, 'free_head', 12, 0x7fff, /list of free entries begins at 32767, of 8/],
+  [true, 'used_idx', 16, 8 | (8 << 16), /used places are 8 \(1\)/],
+  [true, 'used_wrap_counter', 20, 2, /used places are 2 \(2\)/],
+  [true, 'a list of free entries that goes round', 32 + 32 * 7, 6 << 16, /comes round to 6/],
+  [true, 'a list of free entries that leads to what is in flight', 32 + 32 * 7, 0, /comes round to 2/],
+  [
+    true,
+    'a list of free entries that is too short',
+    32 + 32 * 6,
+    0xffff << 16,
+    /1 of its entries are neither free nor/,
+  ],
+  [true, 'inflight', 32, 255, /marked with 255/],
+  [true, 'num of none', 32 + 4, 1, /entry 0 begins 0 in a queue of 8/],
+  [true, 'num of more than there are', 32 + 4, 1 | (9 << 16), /begins 9/],
+  [true, 'last', 32 + 4, 2 | (2 << 16), /chain of entry 0 ends with 1, not 2/],
+  [true, 'a chain through entries of another', 32, 1 | (4 << 16), /chain of entry 0 ends with 4, not 1/],
+  [true, 'counter', 32 + 12, 0x7fff_ffff, /counter of entry 0/],
+];
+
+test('vhost-user Inflight I/O tracking: a region that can not be breaks its queue, in words that say what is wrong with it', () => {
+  for (const [packed, what, at, value, text] of WRONG) {
+    // From a place that is not 0 in a split ring, so that it can be behind.
+    const mortal = used({ size: 8, packed, ...(!packed && { base: 4096 }) });
+    new DataView(mortal.region).setInt32(at, value, true);
+    assert.throws(() => mortal.queue, refusal(text), `${packed ? 'packed' : 'split'}: ${what}`);
+  }
+  for (const packed of [false, true]) {
+    const { place, driver } = used({ size: 8, packed });
+    const small = { ...driver.device, inflight: { ...place, entries: 4 } };
+    const make = () => (packed ? new PackedDeviceQueue(small) : new SplitDeviceQueue(small));
+    assert.throws(make, refusal(/4 entries for a queue of 8/));
+  }
+});
+
+test('vhost-user Inflight I/O tracking: a packed chain whose copy is no chain breaks its queue when its turn comes', () => {
+  const wrong: readonly [at: number, value: number, text: RegExp][] = [
+    // Flags without F_NEXT in the first descriptor, and with it in the last.
+    [32 + 16, 0, /a chain of 2 descriptors ends after 1/],
+    [64 + 16, 3 << 16, /goes on after 2 descriptors/],
+    [64 + 16, (2 << 16) | 8, /buffer id 8/],
+    [32 + 24, 0x10, /is not guest memory/],
+  ];
+  for (const [place, value, text] of wrong) {
+    const mortal = used({ size: 8, packed: true });
+    new DataView(mortal.region).setInt32(place, value, true);
+    const { queue } = mortal;
+    assert.throws(() => queue.pop(), text);
+    assert.throws(() => queue.pop(), text);
+  }
+  // Two with one buffer id.
+  const mortal = used({ size: 8, packed: true });
+  const view = new DataView(mortal.region);
+  const id = (entry: number): number => 32 + 32 * entry + 16;
+  view.setUint16(id(5), view.getUint16(id(1), true), true);
+  assert.ok(mortal.queue.pop() !== undefined);
+  assert.throws(() => mortal.queue.pop(), refusal(/is in it twice/));
+});
+
+test('vhost-user Inflight I/O tracking: whatever a region says, its queue works, or is broken with a word about it', () => {
+  const words = fc.array(fc.tuple(fc.nat(80), fc.oneof(fc.nat(20), fc.integer())), { maxLength: 6 });
+  for (const packed of [false, true]) {
+    fc.assert(
+      fc.property(words, fc.boolean(), (changes, inOrder) => {
+        const mortal = used({ size: 8, packed, inOrder });
+        const region = new Int32Array(mortal.region);
+        for (const [word, value] of changes) region[word % region.length] = value;
+        try {
+          const { queue } = mortal;
+          const seen = [];
+          for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) seen.push(chain);
+          assert.ok(seen.length <= 8);
+          for (const chain of seen) queue.push(chain);
+          queue.publish();
+        } catch (error) {
+          assert.ok(error instanceof VirtqueueError, `${error}`);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  }
+});
+
+test('vhost-user Inflight I/O tracking: where a ring stops is where it goes on without the region, once all is taken anew', () => {
+  for (const packed of [false, true]) {
+    const mortal = used({ size: 8, packed, indirect: true });
+    const { queue } = mortal;
+    assert.ok(queue.resumed === true);
+    const before = queue.base & 0xffff;
+    mortal.pop();
+    assert.equal(queue.base & 0xffff, before);
+    mortal.pop();
+    assert.equal(queue.base & 0xffff, before);
+    assert.equal(mortal.pop(), undefined);
+    mortal.finish();
+    assert.equal(queue.base & 0xffff, before);
+    assert.equal(mortal.outstanding.length, 0);
+  }
+});
+
+test('vhost-user Inflight I/O tracking: a region that is not used any more, with nothing in flight, is taken for any split ring', () => {
+  const old = used({ size: 8, base: 9000 });
+  old.finish();
+  const mortal = new MortalDevice({ size: 8, bytes: 1 << 13 });
+  new Uint8Array(mortal.region).set(new Uint8Array(old.region));
+  mortal.send();
+  mortal.publish();
+  assert.equal(mortal.pop(), 0);
+  mortal.kill();
+  assert.equal(mortal.pop(), 0);
+  mortal.finish();
+});

@@ -1,0 +1,83 @@
+import type { MemoryView } from '../memory/memory-view.js';
+import { VirtqueueError } from './virtqueue-error.js';
+
+/*
+ * What a device has taken of a queue and not handed back, in memory that outlives it: the "inflight region" of the vhost-user document. Its
+ * two layouts are beside those of the rings; this is what they have in common.
+ *
+ * A device may be killed at any instruction. The processor then has carried out each store before that, in the order of the program, and none
+ * after it, so that plain stores will do as long as each leaves a region that says what is true.
+ */
+
+/** Where what is in flight on one queue is kept. The front-end owns the memory, and may put anything there. */
+export interface InflightPlace {
+  /** The queue's region. It begins at a multiple of 4. */
+  readonly view: MemoryView;
+  /** Entries that it has: at least the queue's size. */
+  readonly entries: number;
+}
+
+/** The version that there is; 0 stands for a region that was never used. */
+export const INFLIGHT_VERSION = 1;
+
+/** Regions of queues lie one after the other, each at a multiple of this, as those of others do. */
+export const INFLIGHT_ALIGNMENT = 64;
+
+/** In bytes from the start of a region of either layout: le64 features (none are known), le16 version, le16 number of entries. */
+export const QUEUE_REGION = { features: 0, version: 8, desc_num: 10 } as const;
+
+/** The same by words: both of them. */
+export const VERSION_AND_ENTRIES: number = QUEUE_REGION.version / 4;
+
+/** One of the requests that a region says are in flight. */
+export interface Recorded {
+  /** Of its entry. */
+  readonly index: number;
+  /** By which those that were taken earlier are known. */
+  readonly counter: number;
+}
+
+/** A region, read once: what is checked is what is used. */
+export function copyOf({ view }: InflightPlace, length: number): Int32Array {
+  const bytes = new Uint8Array(length);
+  view.copyOut(0, bytes, 0, length);
+  return new Int32Array(bytes.buffer);
+}
+
+/**
+ * @returns whether it was used before.
+ * @throws VirtqueueError when it is of a kind that is not known, or another size.
+ */
+export function checkHeader(words: Int32Array, entries: number): boolean {
+  const both = words[VERSION_AND_ENTRIES]!;
+  const version = both & 0xffff;
+  if (version === 0) return false;
+  if (version !== INFLIGHT_VERSION) refuse(`version ${version} of it is not known`);
+  if (words[0] !== 0 || words[1] !== 0) refuse('it has features that are not known');
+  if (both >>> 16 !== entries) refuse(`it says that it has ${both >>> 16} entries, and has ${entries}`);
+  return true;
+}
+
+/** Whether an entry says that its request is in flight. */
+export function isMarked(word: number, index: number): boolean {
+  const mark = word & 0xff;
+  if (mark > 1) refuse(`entry ${index} is marked with ${mark}`);
+  return mark === 1;
+}
+
+/** The counter at `words[at]`. */
+export function counterAt(words: Int32Array, at: number, index: number): number {
+  const counter = (words[at + 1]! >>> 0) * 2 ** 32 + (words[at]! >>> 0);
+  // Nobody counts that far, and the next ones have to be larger.
+  if (counter >= Number.MAX_SAFE_INTEGER) refuse(`the counter of entry ${index} is beyond 2^53`);
+  return counter;
+}
+
+/** @throws VirtqueueError always: the queue is broken until its driver resets it. */
+export function refuse(text: string): never {
+  throw new VirtqueueError(
+    'INFLIGHT_REGION',
+    'vhost-user, Inflight I/O tracking',
+    `inflight region: ${text}`,
+  );
+}
