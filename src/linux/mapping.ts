@@ -18,6 +18,7 @@ const SMALL = 4 * 2 ** 20;
 export class FileMapping implements Mapping {
   readonly size: number;
   readonly view: MemoryView;
+  readonly file: string;
   readonly #range: AddressRange;
 
   /**
@@ -32,6 +33,7 @@ export class FileMapping implements Mapping {
     const length = Math.ceil((inset + size) / file.page) * file.page;
     const range = new AddressRange(fd, offset - inset, length, file);
     this.size = size;
+    this.file = file.identity;
     this.#range = range;
     const view =
       size <= SMALL

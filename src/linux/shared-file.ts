@@ -17,6 +17,8 @@ const LARGE_PAGE = 32 * 2 ** 20;
 
 /** What is known of a file before a byte of it is touched. */
 export interface SharedFile {
+  /** Which file it is: two descriptors with the same are of one file. */
+  readonly identity: string;
   /** Bytes that are mapped as one or not at all. */
   readonly page: number;
   /** Huge pages are reserved by mapping them, and mapped only when they can be. */
@@ -58,7 +60,7 @@ export function inspectSharedFile(fd: number, offset: number, size: number, most
     const text = `map a file of ${file.size} bytes of which ${file.blocks * 512} are allocated: allocate all of it first`;
     throw new OsError('ENOMEM', 'fstat', text);
   }
-  return { page, huge, scarce };
+  return { identity: `${file.dev}:${file.ino}`, page, huge, scarce };
 }
 
 /** Whether the kernel counts every page of shared memory, and may refuse one (vm.overcommit_memory = 2). */

@@ -52,6 +52,8 @@ export interface Mapping {
   readonly size: number;
   /** The mapped bytes, however large (windows are the implementation's affair); slices of up to 1 MiB are contiguous. */
   readonly view: MemoryView;
+  /** Which file it is of: the same for two mappings of one file, whatever the descriptor. */
+  readonly file: string;
   /** Gives the memory back. Views that are still held read zeros from now on. Safe to call twice. */
   release(): void;
 }

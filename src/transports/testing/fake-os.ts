@@ -22,8 +22,11 @@ class FakeEventFile {
   signals = 0;
 }
 
+let files = 0;
+
 class FakeMemoryFile {
   readonly kind: 'memory' = 'memory';
+  readonly identity: string = `file ${++files}`;
   readonly bytes: ArrayBuffer;
 
   constructor(size: number) {
@@ -165,6 +168,7 @@ export class FakeOs implements Os {
     let released = false;
     return {
       size,
+      file: file.identity,
       view: new RevocableView(mapped, 0, size),
       release: () => {
         if (released) return;

@@ -19,6 +19,15 @@ export interface DmaUnmap {
   readonly flags: number;
   readonly address: GuestAddress;
   readonly size: number;
+  /** With GET_DIRTY_BITMAP: the bitmap that is wanted of it. */
+  readonly bitmap?: DirtyBitmap | undefined;
+}
+
+/** struct vfio_user_bitmap: bytes, `NaN` above 2^53 - 1. */
+export interface DirtyBitmap {
+  readonly pageSize: number;
+  /** Of the bitmap. */
+  readonly size: number;
 }
 
 export interface IrqSet {
@@ -64,16 +73,37 @@ export function encodeDmaMap(map: DmaMap): Uint8Array {
 
 export function decodeDmaUnmap(payload: DataView): DmaUnmap {
   need(payload, wire.DMA_UNMAP.size, 'DMA_UNMAP');
-  return {
+  const unmap = {
     flags: payload.getUint32(wire.DMA_UNMAP.flags, true),
     address: get64(payload, wire.DMA_UNMAP.address) as GuestAddress,
     size: get64(payload, wire.DMA_UNMAP.regionSize),
   };
+  if (unmap.flags !== wire.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) return unmap;
+  const { size } = wire.DMA_UNMAP;
+  need(payload, size + wire.BITMAP.size, 'DMA_UNMAP with a bitmap');
+  const bitmap = {
+    pageSize: get64(payload, size + wire.BITMAP.pgsize),
+    size: get64(payload, size + wire.BITMAP.bitmapSize),
+  };
+  const room = payload.getUint32(wire.DMA_UNMAP.argsz, true);
+  if (!(room >= size + wire.BITMAP.size + bitmap.size)) {
+    throw new VfioUserError(
+      'EINVAL',
+      `DMA_UNMAP with a bitmap of ${bitmap.size} bytes has room for ${room} in all`,
+    );
+  }
+  return { ...unmap, bitmap };
 }
 
 export function encodeDmaUnmap(unmap: DmaUnmap): Uint8Array {
-  const payload = new DataView(new ArrayBuffer(wire.DMA_UNMAP.size));
-  payload.setUint32(wire.DMA_UNMAP.argsz, wire.DMA_UNMAP.size, true);
+  const { bitmap } = unmap;
+  const { size } = wire.DMA_UNMAP;
+  const payload = new DataView(new ArrayBuffer(size + (bitmap === undefined ? 0 : wire.BITMAP.size)));
+  payload.setUint32(wire.DMA_UNMAP.argsz, payload.byteLength + (bitmap?.size ?? 0), true);
+  if (bitmap !== undefined) {
+    set64(payload, size + wire.BITMAP.pgsize, bitmap.pageSize);
+    set64(payload, size + wire.BITMAP.bitmapSize, bitmap.size);
+  }
   payload.setUint32(wire.DMA_UNMAP.flags, unmap.flags, true);
   set64(payload, wire.DMA_UNMAP.address, unmap.address);
   set64(payload, wire.DMA_UNMAP.regionSize, unmap.size);
@@ -90,11 +120,15 @@ export function decodeIndex(payload: DataView, command: number): number {
   return payload.getUint32(wire.REGION_INFO.index, true);
 }
 
-/** A request for what GET_REGION_INFO, GET_REGION_IO_FDS or GET_IRQ_INFO tells about `index`. */
-export function encodeIndex(index: number, command: number): Uint8Array {
+/**
+ * A request for what GET_REGION_INFO, GET_REGION_IO_FDS or GET_IRQ_INFO tells about `index`.
+ *
+ * @param room - bytes that the answer may have beside its head.
+ */
+export function encodeIndex(index: number, command: number, room = 0): Uint8Array {
   const size = command === wire.VFIO_USER_DEVICE_GET_REGION_INFO ? wire.REGION_INFO.size : wire.IRQ_INFO.size;
   const payload = new DataView(new ArrayBuffer(size));
-  payload.setUint32(0, size, true);
+  payload.setUint32(0, size + room, true);
   payload.setUint32(wire.REGION_INFO.index, index, true);
   return bytesOf(payload);
 }
@@ -117,7 +151,7 @@ export function decodeRegionInfo(payload: DataView): { flags: number; index: num
   };
 }
 
-/** DEVICE_INFO, IRQ_INFO and REGION_IO_FDS are four le32 each: argsz, flags and two more. */
+/** DEVICE_INFO and IRQ_INFO are four le32 each: argsz, flags and two more. */
 export function encodeInfo(flags: number, third: number, fourth: number): Uint8Array {
   const payload = new DataView(new ArrayBuffer(16));
   payload.setUint32(0, 16, true);
@@ -137,6 +171,61 @@ export function decodeInfo(
     third: payload.getUint32(8, true),
     fourth: payload.getUint32(12, true),
   };
+}
+
+/** A part of a region that an eventfd stands for: each write to it is a signal. */
+export interface SubRegion {
+  readonly offset: number;
+  /** Bytes of the writes; 0 for any. */
+  readonly size: number;
+  /** Which of the descriptors that come with it. */
+  readonly fdIndex: number;
+}
+
+/**
+ * The answer to DEVICE_GET_REGION_IO_FDS.
+ *
+ * @param room - bytes that it may have: with less than it takes, it says how many those are, and has no sub-region.
+ */
+export function encodeRegionIoFds(index: number, parts: readonly SubRegion[], room: number): Uint8Array {
+  const { size: head } = wire.REGION_IO_FDS;
+  const { offset, regionSize, fd_index, type, size } = wire.SUB_REGION;
+  const whole = head + parts.length * size;
+  const payload = new DataView(new ArrayBuffer(whole <= room ? whole : head));
+  payload.setUint32(wire.REGION_IO_FDS.argsz, whole, true);
+  payload.setUint32(wire.REGION_IO_FDS.index, index, true);
+  payload.setUint32(wire.REGION_IO_FDS.count, parts.length, true);
+  if (whole > room) return bytesOf(payload);
+  for (const [i, part] of parts.entries()) {
+    const at = head + i * size;
+    set64(payload, at + offset, part.offset);
+    set64(payload, at + regionSize, part.size);
+    payload.setUint32(at + fd_index, part.fdIndex, true);
+    payload.setUint32(at + type, wire.VFIO_USER_IO_FD_TYPE_IOEVENTFD, true);
+  }
+  return bytesOf(payload);
+}
+
+/** @returns those sub-regions that are ioeventfds without further conditions; `undefined` when the answer had no room: how many bytes it takes. */
+export function decodeRegionIoFds(payload: DataView): { argsz: number; parts: SubRegion[] | undefined } {
+  const { size: head } = wire.REGION_IO_FDS;
+  const { offset, regionSize, fd_index, type, flags, size } = wire.SUB_REGION;
+  need(payload, head, 'the answer to DEVICE_GET_REGION_IO_FDS');
+  const argsz = payload.getUint32(wire.REGION_IO_FDS.argsz, true);
+  const count = payload.getUint32(wire.REGION_IO_FDS.count, true);
+  if (payload.byteLength < head + count * size) return { argsz, parts: undefined };
+  const parts: SubRegion[] = [];
+  for (let i = 0; i < count; i++) {
+    const at = head + i * size;
+    const kind = payload.getUint32(at + type, true);
+    if (kind !== wire.VFIO_USER_IO_FD_TYPE_IOEVENTFD || payload.getUint32(at + flags, true) !== 0) continue;
+    parts.push({
+      offset: get64(payload, at + offset),
+      size: get64(payload, at + regionSize),
+      fdIndex: payload.getUint32(at + fd_index, true),
+    });
+  }
+  return { argsz, parts };
 }
 
 export function decodeIrqSet(payload: DataView): IrqSet {

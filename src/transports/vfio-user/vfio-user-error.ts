@@ -8,6 +8,7 @@ export const ERRNO = {
   ENOMEM: 12,
   EACCES: 13,
   EFAULT: 14,
+  EBUSY: 16,
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,

@@ -7,7 +7,7 @@ import { addMsixCapability, addVirtioCapabilities } from './capabilities.js';
 import { ConfigAccess } from './config-access.js';
 import { ConfigHeader } from './config-header.js';
 import { Interrupts } from './interrupts.js';
-import { layoutOf } from './layout.js';
+import { layoutOf, NOTIFY_STRIDE } from './layout.js';
 import { Msix } from './msix.js';
 import type { FunctionEnvironment, PciHost, PciOptions } from './pci-host.js';
 import { VirtioRegisters } from './virtio-registers.js';
@@ -23,6 +23,8 @@ export class VirtioPciFunction {
   readonly bars: readonly pci.Bar[];
   /** MSI-X vectors; 0 when there is INTx alone. */
   readonly vectors: number;
+  /** Where the queues' notification registers are, by queue: a host may have their writes come another way, as `kick`. */
+  readonly doorbells: { readonly bar: number; readonly offsets: readonly number[] };
   readonly #host: PciHost;
   readonly #registersBar: number;
   readonly #header: ConfigHeader;
@@ -68,6 +70,7 @@ export class VirtioPciFunction {
     });
 
     this.#registersBar = bar;
+    this.doorbells = { bar, offsets: device.queues.map((_, i) => layout.notify.offset + i * NOTIFY_STRIDE) };
     this.#msixBar = (bar + 1) % pci.PCI_STD_NUM_BARS;
     const bars: pci.Bar[] = [{ index: bar, kind, size: layout.barSize }];
     if (this.#msix !== undefined) {
@@ -126,6 +129,11 @@ export class VirtioPciFunction {
   /** Writes registers behind a BAR; ignored while the driver has it switched off. */
   writeBar(bar: number, offset: number, bytes: Uint8Array): void {
     if (this.#decodes(bar)) this.#write(bar, offset, bytes);
+  }
+
+  /** The driver wrote a queue's notification register, and the host was told otherwise than by a write. */
+  kick(queue: number): void {
+    if (this.#decodes(this.#registersBar)) this.#registers.notified(queue);
   }
 
   /** Masks an MSI-X vector on the host's behalf, beside the driver's own mask; it is delivered when neither masks it. */

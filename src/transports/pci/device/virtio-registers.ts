@@ -188,14 +188,19 @@ export class VirtioRegisters {
       index * NOTIFY_STRIDE < offset + length && index < this.#kicks.length;
       index++
     ) {
-      // A device that comes late looks once, however often it was kicked.
-      if (this.#kicked.has(index)) continue;
-      this.#kicked.add(index);
-      const kick = this.#kicks[index]!;
-      const { host } = this.#ports;
-      if (host.performKick === undefined) host.perform(kick);
-      else host.performKick(kick);
+      this.notified(index);
     }
+  }
+
+  /** The driver kicked this queue. */
+  notified(index: number): void {
+    // A device that comes late looks once, however often it was kicked.
+    if (this.#kicked.has(index)) return;
+    this.#kicked.add(index);
+    const kick = this.#kicks[index]!;
+    const { host } = this.#ports;
+    if (host.performKick === undefined) host.perform(kick);
+    else host.performKick(kick);
   }
 
   #readDeviceConfig(offset: number, length: number): Uint8Array {

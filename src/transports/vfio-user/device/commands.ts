@@ -4,7 +4,9 @@ import * as codec from '../codec.js';
 import type { Message } from '../framing.js';
 import * as wire from '../messages.js';
 import { VfioUserError } from '../vfio-user-error.js';
+import { DeviceFeatures } from './device-features.js';
 import type { Dma } from './dma.js';
+import type { Doorbells } from './doorbells.js';
 import type { Irqs } from './irqs.js';
 
 /** What commands work on. */
@@ -12,16 +14,23 @@ export interface CommandPorts {
   readonly function: VirtioPciFunction;
   readonly dma: Dma;
   readonly irqs: Irqs;
+  readonly doorbells: Doorbells;
+  /** Most descriptors that the client takes in one message. */
+  readonly maxFds: number;
   /** Answers a message, if it wants that. */
   reply(message: Message, ...pieces: Uint8Array[]): void;
+  /** The same, with descriptors, which stay the caller's. */
+  replyWith(message: Message, payload: Uint8Array, fds: readonly number[]): void;
 }
 
 /** Carries out what a client asks of its device, VERSION aside. */
 export class Commands {
   readonly #ports: CommandPorts;
+  readonly #features: DeviceFeatures;
 
   constructor(ports: CommandPorts) {
     this.#ports = ports;
+    this.#features = new DeviceFeatures(ports);
   }
 
   /**
@@ -38,8 +47,7 @@ export class Commands {
         this.#ports.reply(message);
         break;
       case wire.VFIO_USER_DMA_UNMAP:
-        dma.unmap(codec.decodeDmaUnmap(payload));
-        this.#ports.reply(message, codec.rest(payload, 0, wire.DMA_UNMAP.size));
+        this.#unmap(message);
         break;
       case wire.VFIO_USER_DEVICE_GET_INFO:
         this.#ports.reply(message, this.#deviceInfo(payload));
@@ -48,7 +56,7 @@ export class Commands {
         this.#ports.reply(message, this.#regionInfo(codec.decodeIndex(payload, command)));
         break;
       case wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS:
-        this.#ports.reply(message, this.#regionIoFds(codec.decodeIndex(payload, command)));
+        this.#regionIoFds(message);
         break;
       case wire.VFIO_USER_DEVICE_GET_IRQ_INFO:
         this.#ports.reply(message, this.#irqInfo(codec.decodeIndex(payload, command)));
@@ -73,10 +81,24 @@ export class Commands {
       case wire.VFIO_USER_DEVICE_RESET:
         this.#ports.function.reset(() => this.#ports.reply(message));
         break;
+      case wire.VFIO_USER_DEVICE_FEATURE:
+        this.#features.serve(message);
+        break;
       default:
         throw new VfioUserError('ENOSYS', `${wire.commandName(command)} is not supported`);
     }
     return undefined;
+  }
+
+  #unmap(message: Message): void {
+    const unmap = codec.decodeDmaUnmap(message.payload);
+    const dirty = this.#ports.dma.unmap(unmap);
+    if (dirty === undefined) {
+      this.#ports.reply(message, codec.rest(message.payload, 0, wire.DMA_UNMAP.size));
+    } else {
+      const head = codec.rest(message.payload, 0, wire.DMA_UNMAP.size + wire.BITMAP.size);
+      this.#ports.reply(message, head, dirty);
+    }
   }
 
   *#writeMulti(message: Message): Generator<void> {
@@ -99,10 +121,22 @@ export class Commands {
     return codec.encodeRegionInfo(index, flags, size);
   }
 
-  /** No region has any: kicks come as REGION_WRITE. */
-  #regionIoFds(index: number): Uint8Array {
+  /** Only kicks can come as eventfds. */
+  #regionIoFds(message: Message): void {
+    const { payload, command } = message;
+    const index = codec.decodeIndex(payload, command);
     this.#regionSize(index);
-    return codec.encodeInfo(0, index, 0);
+    const { flags, count } = wire.REGION_IO_FDS;
+    if (payload.getUint32(flags, true) !== 0 || payload.getUint32(count, true) !== 0) {
+      throw new VfioUserError('EINVAL', 'DEVICE_GET_REGION_IO_FDS says more than which region');
+    }
+    // Nothing is made that nobody hears of.
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
+    const room = payload.getUint32(wire.REGION_IO_FDS.argsz, true);
+    const { maxFds, doorbells } = this.#ports;
+    const bar = this.#ports.function.doorbells.bar;
+    const answer = doorbells.answer(index, room, index === bar ? maxFds : 0);
+    this.#ports.replyWith(message, answer.payload, answer.fds);
   }
 
   #irqInfo(index: number): Uint8Array {

@@ -55,7 +55,10 @@ export class Reach implements DistantMemory {
       here: (view, offset, start, length) => view.copyIn(offset, from, start, length),
       there: (view, offset, start, length, one) => {
         if (!view.writable) throw new MemoryError('UNMAPPED', view.address + offset, length);
-        this.#messages.write(view.address + offset, from.subarray(start, start + length), one);
+        this.#messages.write(view.address + offset, from.subarray(start, start + length), (there) => {
+          if (there) this.#memory.dirtyLog?.wrote(view.address + offset, length);
+          one(there);
+        });
       },
     });
   }

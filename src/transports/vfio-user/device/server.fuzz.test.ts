@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { ProbeDevice } from '../../pci/testing/probe-device.js';
 import * as codec from '../codec.js';
+import { encodeFeature, encodeLoggingReport, encodeMigData, encodeMigState } from '../feature-codec.js';
 import { encodeMessage } from '../framing.js';
 import * as wire from '../messages.js';
 import { RawClient } from '../testing/raw-client.js';
@@ -63,6 +64,47 @@ const payload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
   fc
     .record({ region: fc.nat(9), offset: fc.nat(0x1100), count: fc.nat(300) })
     .map((access): [number, Uint8Array] => [wire.VFIO_USER_REGION_READ, codec.encodeRegionAccess(access)]),
+  fc
+    .tuple(fc.nat(9), fc.constantFrom(0, 16, 100, 4096))
+    .map(([region, room]): [number, Uint8Array] => [
+      wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+      codec.encodeIndex(region, wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS, room),
+    ]),
+  fc
+    .tuple(
+      fc.constantFrom(0, 1, 2, 3, 6, 7, 8),
+      fc.constantFrom(1, 2, 3, 4, 5, 6).map((operations) => operations * 0x1_0000),
+      fc.oneof(
+        fc.uint8Array({ maxLength: 40 }),
+        fc.nat(8).map(encodeMigState),
+        fc
+          .tuple(small, small, fc.constantFrom(0, 1024, 4096, 5000, 0x1_0000))
+          .map(([address, length, pageSize]) =>
+            encodeLoggingReport({ address: (address * 0x1000) as never, length: length * 0x1000, pageSize }),
+          ),
+      ),
+    )
+    .map(([feature, operations, data]): [number, Uint8Array] => [
+      wire.VFIO_USER_DEVICE_FEATURE,
+      encodeFeature(feature, operations, data, 4096),
+    ]),
+  fc
+    .record({ address: small, size: small, pageSize: small, bytes: small })
+    .map(({ address, size, pageSize, bytes }): [number, Uint8Array] => [
+      wire.VFIO_USER_DMA_UNMAP,
+      codec.encodeDmaUnmap({
+        flags: wire.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+        address: (address * 0x1000) as codec.DmaMap['address'],
+        size: size * 0x1000,
+        bitmap: { pageSize, size: bytes },
+      }),
+    ]),
+  fc
+    .tuple(fc.boolean(), small, fc.uint8Array({ maxLength: 64 }))
+    .map(([read, size, data]): [number, Uint8Array] => [
+      read ? wire.VFIO_USER_MIG_DATA_READ : wire.VFIO_USER_MIG_DATA_WRITE,
+      new Uint8Array([...encodeMigData(read ? size : data.length), ...data]),
+    ]),
   fc.tuple(fc.nat(18), fc.uint8Array({ maxLength: 64 })),
 );
 

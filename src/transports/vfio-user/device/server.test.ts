@@ -111,15 +111,6 @@ test('DEVICE_GET_REGION_INFO: the BARs and the configuration space', () => {
   assert.equal(client.refused(command, new Uint8Array(31)), EINVAL);
 });
 
-test('DEVICE_GET_REGION_IO_FDS: none', () => {
-  const client = connected();
-  const command = wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS;
-  const { payload } = client.ask(command, codec.encodeIndex(0, command));
-  assert.deepEqual(codec.decodeInfo(payload, command), { flags: 0, third: 0, fourth: 0 });
-  assert.equal(payload.byteLength, 16);
-  assert.equal(client.refused(command, codec.encodeIndex(9, command)), EINVAL);
-});
-
 test('DEVICE_GET_IRQ_INFO: INTx masks itself, MSI-X has a vector for the configuration and each queue', () => {
   const command = wire.VFIO_USER_DEVICE_GET_IRQ_INFO;
   const infos = (client: RawClient): [number, number][] =>
@@ -194,7 +185,7 @@ test('REGION_WRITE_MULTI: all writes in order', () => {
 
 test('unknown commands are ENOSYS, and the connection lives', () => {
   const client = connected();
-  for (const command of [0, 11, 12, 14, 16, 17, 18, 0xffff]) assert.equal(client.refused(command), ENOSYS);
+  for (const command of [0, 11, 12, 14, 17, 18, 19, 0xffff]) assert.equal(client.refused(command), ENOSYS);
   assert.equal(client.ended, undefined);
 });
 
@@ -265,7 +256,7 @@ test('DMA_MAP over a region is EEXIST; DMA_UNMAP takes exactly one, or all', () 
   assert.equal(client.os.openMappings, 0);
   assert.equal(unmap(MEMORY_START, 0x1000), ENOENT);
   assert.equal(unmap(MEMORY_START - 0x1000, 0x10_0000), ENOENT);
-  assert.equal(unmap(MEMORY_START, MEMORY_SIZE, 1), ENOTSUP, 'dirty pages');
+  assert.equal(unmap(MEMORY_START, MEMORY_SIZE, wire.VFIO_DMA_UNMAP_FLAG_ALL), EINVAL, 'all, and which');
   assert.equal(unmap(MEMORY_START, MEMORY_SIZE, 4), EINVAL);
   const payload = codec.encodeDmaUnmap({ flags: 0, address: MEMORY_START, size: MEMORY_SIZE });
   const reply = client.ask(wire.VFIO_USER_DMA_UNMAP, payload);
@@ -274,6 +265,72 @@ test('DMA_MAP over a region is EEXIST; DMA_UNMAP takes exactly one, or all', () 
   assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap()).error, 0);
   assert.equal(unmap(0, 0, wire.VFIO_DMA_UNMAP_FLAG_ALL), 0);
   assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap()).error, 0);
+});
+
+test('DMA_MAP of what is there already changes nothing; of another file, place or way it is EEXIST', () => {
+  const client = connected();
+  const { fd, mapping } = client.os.createMemory('guest', 2 * MEMORY_SIZE);
+  mapping.release();
+  const other = client.os.createMemory('other', 2 * MEMORY_SIZE);
+  other.mapping.release();
+  const map = (overrides: Partial<codec.DmaMap>, fds: number[]): number =>
+    client.ask(wire.VFIO_USER_DMA_MAP, dmaMap(overrides), fds).error;
+  for (let i = 0; i < 2; i++) {
+    assert.equal(map({}, [fd]), 0);
+    // As libvfio-user has it: the file is to be mapped, which goes without saying.
+    assert.equal(map({ flags: READ | WRITE | wire.VFIO_USER_F_DMA_REGION_MMAP }, [fd]), 0);
+    assert.equal(client.os.openMappings, 1);
+  }
+  assert.equal(map({}, [other.fd]), EEXIST);
+  assert.equal(map({}, []), EEXIST, 'by messages');
+  assert.equal(map({ offset: 0x1000 }, [fd]), EEXIST);
+  assert.equal(map({ size: MEMORY_SIZE / 2 }, [fd]), EEXIST);
+  assert.equal(map({ flags: READ }, [fd]), EEXIST);
+  const remote = { address: 0x100_0000 as codec.DmaMap['address'] };
+  assert.equal(map(remote, []), 0);
+  assert.equal(map(remote, []), 0);
+  assert.equal(map(remote, [fd]), EEXIST);
+  assert.equal(client.os.openMappings, 1);
+  client.hangUp();
+  assert.equal(client.os.openMappings, 0);
+});
+
+test('DMA_MAP: the ways to reach a file that libvfio-user names', () => {
+  const client = connected();
+  assert.equal(
+    client.refused(wire.VFIO_USER_DMA_MAP, dmaMap({ flags: READ | wire.VFIO_USER_F_DMA_REGION_MMAP })),
+    EINVAL,
+  );
+  assert.match(client.warnings.at(-1)!, /DMA_MAP of a file that is to be mapped came without one/);
+  const byReads = dmaMap({ flags: READ | wire.VFIO_USER_F_DMA_REGION_FILE_IO });
+  assert.equal(client.refused(wire.VFIO_USER_DMA_MAP, byReads), ENOTSUP);
+});
+
+test('DMA regions shrink and come back: a ring goes on over what is mapped now', () => {
+  const client = connected();
+  const driver = new RawDriver(client, true, true);
+  driver.start();
+  assert.deepEqual(driver.request(Uint8Array.of(1, 2), 2), Uint8Array.of(2, 1));
+  const { fd } = driver.shared!;
+  const unmap = codec.encodeDmaUnmap({ flags: 0, address: MEMORY_START, size: MEMORY_SIZE });
+  for (let i = 0; i < 3; i++) {
+    assert.equal(client.ask(wire.VFIO_USER_DMA_UNMAP, unmap).error, 0);
+    const half = MEMORY_SIZE / 2;
+    const upper = { address: (MEMORY_START + half) as codec.DmaMap['address'], offset: half, size: half };
+    assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap({ size: half }), [fd]).error, 0);
+    assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap(upper), [fd]).error, 0);
+    assert.deepEqual(driver.request(Uint8Array.of(i, 2, 3), 3), Uint8Array.of(3, 2, i));
+    assert.equal(client.ask(wire.VFIO_USER_DMA_UNMAP, unmap).error, ENOENT, 'two of them');
+    const all = codec.encodeDmaUnmap({ flags: wire.VFIO_DMA_UNMAP_FLAG_ALL, address: 0 as never, size: 0 });
+    assert.equal(client.ask(wire.VFIO_USER_DMA_UNMAP, all).error, 0);
+    assert.equal(client.ask(wire.VFIO_USER_DMA_MAP, dmaMap(), [fd]).error, 0);
+    assert.deepEqual(driver.request(Uint8Array.of(7, i), 2), Uint8Array.of(i, 7));
+  }
+  assert.deepEqual(
+    client.warnings.filter((line) => !line.includes('no DMA region')),
+    [],
+  );
+  assert.equal(client.os.staleAccesses, 0);
 });
 
 test('DMA_MAP: there is an end to regions', () => {

@@ -13,6 +13,7 @@ import { ConnectionError, ERRNO, VfioUserError } from '../vfio-user-error.js';
 import { Commands } from './commands.js';
 import { Dma } from './dma.js';
 import { DmaMessages } from './dma-messages.js';
+import { Doorbells } from './doorbells.js';
 import { Irqs } from './irqs.js';
 import { Reach } from './reach.js';
 
@@ -45,6 +46,7 @@ class ServerSession implements Session {
   readonly #remote: DmaMessages;
   readonly #dma: Dma;
   readonly #irqs: Irqs;
+  readonly #doorbells: Doorbells;
   readonly #function: VirtioPciFunction;
   readonly #commands: Commands;
   /** What register accesses led to, to be done after they were answered. */
@@ -61,6 +63,8 @@ class ServerSession implements Session {
   #running = false;
   #paused = false;
   #negotiated = false;
+  /** Most descriptors that the client takes in one message. */
+  #maxFds: number = wire.DEFAULT_MAX_MSG_FDS;
   /** Nothing more is served: the peer went, or made no sense. */
   #over = false;
   #closed = false;
@@ -125,11 +129,25 @@ class ServerSession implements Session {
     this.#irqs = new Irqs(environment.os, environment.clock, this.#function.vectors, (vector, held) =>
       this.#function.holdVector(vector, held),
     );
+    this.#doorbells = new Doorbells({
+      os: environment.os,
+      offsets: this.#function.doorbells.offsets,
+      rang: (queues) => {
+        for (const queue of queues) this.#function.kick(queue);
+        this.#run();
+      },
+    });
+    const maxFds = (): number => this.#maxFds;
     this.#commands = new Commands({
       function: this.#function,
       dma: this.#dma,
       irqs: this.#irqs,
+      doorbells: this.#doorbells,
+      get maxFds() {
+        return maxFds();
+      },
       reply: (message, ...pieces) => this.#reply(message, ...pieces),
+      replyWith: (message, payload, fds) => this.#replyWith(message, payload, fds),
     });
     channel.receive({
       received: (bytes, fds) => this.#received(bytes, fds),
@@ -149,6 +167,7 @@ class ServerSession implements Session {
     this.#remote.close();
     this.#function.close();
     this.#irqs.close();
+    this.#doorbells.close();
     this.#dma.close();
     for (const fd of this.#framing.abandon()) this.#environment.os.closeFd(fd);
     for (const message of this.#inbox) this.#closeFds(message.fds);
@@ -283,6 +302,7 @@ class ServerSession implements Session {
         throw new ConnectionError('NEGOTIATION', text);
       }
       this.#remote.maxTransfer = Math.min(version.maxDataXferSize, wire.DEFAULT_MAX_DATA_XFER_SIZE);
+      this.#maxFds = version.maxMsgFds;
       this.#negotiated = true;
       this.#reply(message, encodeVersion(version.names ?? []));
     } catch (error) {
@@ -294,6 +314,18 @@ class ServerSession implements Session {
   #reply(message: Message, ...pieces: Uint8Array[]): void {
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
     this.#answer(encodeMessage(message.id, message.command, wire.VFIO_USER_F_TYPE_REPLY, pieces));
+  }
+
+  #replyWith(message: Message, payload: Uint8Array, fds: readonly number[]): void {
+    if (fds.length === 0) {
+      this.#reply(message, payload);
+      return;
+    }
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
+    // By itself, or the descriptors would be another's.
+    this.#sendReplies();
+    const { id, command } = message;
+    this.#channel.send(encodeMessage(id, command, wire.VFIO_USER_F_TYPE_REPLY, [payload]), fds);
   }
 
   #answer(bytes: Uint8Array): void {

@@ -6,11 +6,14 @@ import { type DriverTransport, TransportError } from '../../../virtio/driver-tra
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
 import { ProbeDevice } from '../../pci/testing/probe-device.js';
 import { type FakeChannel, FakeOs } from '../../testing/fake-os.js';
+import * as codec from '../codec.js';
 import { encodeDmaAccess } from '../codec.js';
 import { type VfioUserOptions, vfioUser } from '../device/server.js';
 import { encodeMessage, Framing, type Message } from '../framing.js';
 import * as wire from '../messages.js';
 import { openVfioUser, type VfioUserClientOptions } from './client.js';
+import { Requester } from './requester.js';
+import { ServerDoorbells } from './server-doorbells.js';
 
 const WANTS = { id: 70, features: 0x5n, queues: 2, queueSize: 8 };
 
@@ -323,4 +326,85 @@ test('whatever a server changes in what it sends, opening succeeds or fails with
     ),
     { numRuns: 300 },
   );
+});
+
+test('doorbells: kicks are eventfds once the server has given them, and messages before', async () => {
+  const pair = new Pair();
+  const transport = await pair.during(pair.open({ doorbells: true }));
+  const driver = await pair.during(openDriver(transport, WANTS));
+  for (let i = 0; i < 3; i++) {
+    await pair.during(Promise.all(driver.queues.map((queue) => queue.request(Uint8Array.of(i, 2), 2))));
+  }
+  const { sends } = pair.os;
+  for (let i = 0; i < 20; i++) {
+    const answer = await pair.during(driver.queues[i % 2]!.request(Uint8Array.of(i, 2), 2));
+    assert.deepEqual(answer, Uint8Array.of(2, i));
+  }
+  assert.equal(pair.os.sends, sends, 'not a message');
+  await pair.during(driver.close());
+  pair.finish();
+  assert.deepEqual(pair.warnings, []);
+});
+
+test('doorbells: a server that has none, or whose answer makes no sense, gets messages', async () => {
+  const { size } = wire.SUB_REGION;
+  const part = (fdIndex: number, type = 0): Uint8Array => {
+    const bytes = codec.encodeRegionIoFds(0, [{ offset: 0x44, size: 0, fdIndex }], 4096);
+    new DataView(bytes.buffer).setUint32(16 + wire.SUB_REGION.type, type, true);
+    return bytes;
+  };
+  const short = codec.encodeRegionIoFds(0, [{ offset: 0x44, size: 0, fdIndex: 0 }], 4096);
+  for (const answer of [
+    codec.encodeRegionIoFds(0, [], 4096),
+    part(7),
+    part(0, 1),
+    part(0),
+    new Uint8Array(3),
+    short.slice(0, 16 + size - 1),
+    undefined,
+  ]) {
+    const os = new FakeOs();
+    const { channel, fd } = os.createChannel();
+    const server = os.adoptChannel(fd);
+    const framing = new Framing();
+    const commands: number[] = [];
+    server.receive({
+      received: (bytes, fds) =>
+        framing.push(
+          bytes,
+          fds,
+          (message) => {
+            commands.push(message.command);
+            if (message.command !== wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS) return;
+            const flags = wire.VFIO_USER_F_TYPE_REPLY | (answer === undefined ? wire.VFIO_USER_F_ERROR : 0);
+            // No eventfd.
+            const other = os.createOther();
+            server.send(encodeMessage(message.id, message.command, flags, answer ? [answer] : []), [other]);
+            os.closeFd(other);
+          },
+          () => {},
+        ),
+      closed: () => {},
+    });
+    const ends: Error[] = [];
+    const requester = new Requester(channel, {
+      clock: new FakeClock(),
+      closeFd: (each) => os.closeFd(each),
+      command: () => {},
+      lost: (error) => void ends.push(error),
+    });
+    const bells = new ServerDoorbells(os, requester);
+    for (let i = 0; i < 3; i++) {
+      assert.equal(bells.ring(0, 0x44, 2), false);
+      os.run();
+      for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+      os.run();
+    }
+    assert.deepEqual(ends, []);
+    bells.close();
+    requester.end(new TransportError('LOST', 'the end'));
+    server.close();
+    os.run();
+    assert.equal(os.openFds, 0);
+  }
 });

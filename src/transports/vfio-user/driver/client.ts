@@ -14,6 +14,7 @@ import * as wire from '../messages.js';
 import { decodeVersion, encodeVersion } from '../version.js';
 import { ERRNO, VfioUserError } from '../vfio-user-error.js';
 import { Requester } from './requester.js';
+import { ServerDoorbells } from './server-doorbells.js';
 
 /** What a client needs of the process around it. */
 export interface ClientEnvironment {
@@ -26,6 +27,8 @@ export interface VfioUserClientOptions extends PciDriverOptions, Abortable {
   readonly memorySize?: number;
   /** Whether the device maps the memory, or reaches it by messages, which needs no descriptors and is slow. Default `true`. */
   readonly shareMemory?: boolean;
+  /** Whether kicks are eventfds, where the server has them, instead of messages. Default `false`. */
+  readonly doorbells?: boolean;
 }
 
 /** Where the memory is for the device: high, so that both halves of addresses count. */
@@ -42,8 +45,8 @@ export async function openVfioUser(
   environment: ClientEnvironment,
   options: VfioUserClientOptions = {},
 ): Promise<DriverTransport> {
-  const { memorySize = 16 << 20, shareMemory = true, signal, ...driver } = options;
-  const client = new VfioUserClient(channel, environment, memorySize, shareMemory);
+  const { memorySize = 16 << 20, shareMemory = true, doorbells = false, signal, ...driver } = options;
+  const client = new VfioUserClient(channel, environment, memorySize, shareMemory, doorbells);
   const opened = client.connect().then(() => openPciDriver(client, client.memory, driver));
   try {
     return await abortable(opened, signal);
@@ -65,6 +68,7 @@ class VfioUserClient implements PciPlatform {
   #memoryFd: number | undefined;
   readonly #releaseMemory: () => void;
   readonly #events: EventPort[] = [];
+  readonly #doorbells: ServerDoorbells | undefined;
   /** What ends each pause. */
   readonly #pauses = new Set<() => void>();
   /** Most descriptors that the server takes in one message. */
@@ -73,7 +77,13 @@ class VfioUserClient implements PciPlatform {
   #lost: Error | undefined;
   #closed = false;
 
-  constructor(channel: Channel, { os, clock }: ClientEnvironment, memorySize: number, share: boolean) {
+  constructor(
+    channel: Channel,
+    { os, clock }: ClientEnvironment,
+    memorySize: number,
+    share: boolean,
+    doorbells: boolean,
+  ) {
     this.#os = os;
     this.#clock = clock;
     this.#memorySize = memorySize;
@@ -92,6 +102,7 @@ class VfioUserClient implements PciPlatform {
       command: (message) => this.#serve(message),
       lost: (error) => this.#gone(error),
     });
+    if (doorbells) this.#doorbells = new ServerDoorbells(os, this.#requester);
   }
 
   /** Negotiates, shows the memory, and resets the device. */
@@ -140,6 +151,7 @@ class VfioUserClient implements PciPlatform {
   }
 
   postBar(region: number, offset: number, bytes: Uint8Array): void {
+    if (this.#doorbells?.ring(region, offset, bytes.length) === true) return;
     const request = codec.encodeRegionAccess({ region, offset, count: bytes.length });
     this.#requester.post(wire.VFIO_USER_REGION_WRITE, [request, bytes]);
   }
@@ -203,6 +215,7 @@ class VfioUserClient implements PciPlatform {
     this.#requester.end(new TransportError('LOST', 'the connection to the vfio-user server was closed'));
     for (const end of this.#pauses) end();
     for (const event of this.#events) event.close();
+    this.#doorbells?.close();
     if (this.#memoryFd !== undefined) this.#os.closeFd(this.#memoryFd);
     this.#memoryFd = undefined;
     this.#releaseMemory();

@@ -16,8 +16,17 @@ export interface RequesterPorts {
 
 interface Pending {
   readonly command: number;
-  resolve(payload: DataView): void;
+  /** Whether the answer's descriptors are wanted. */
+  readonly wantsFds: boolean;
+  resolve(answer: Answer): void;
   reject(error: TransportError): void;
+}
+
+/** The answer to a command. */
+export interface Answer {
+  readonly payload: DataView;
+  /** Descriptors that came with it, the caller's. */
+  readonly fds: readonly number[];
 }
 
 /** Longest time in which a server may answer nothing at all while something is asked, in ms. */
@@ -60,7 +69,25 @@ export class Requester {
    *
    * @returns the reply's payload; rejects with a `TransportError`: `REFUSED` for an error reply, else why the connection ended.
    */
-  ask(command: number, pieces: readonly Uint8Array[] = [], fds: readonly number[] = []): Promise<DataView> {
+  async ask(
+    command: number,
+    pieces: readonly Uint8Array[] = [],
+    fds: readonly number[] = [],
+  ): Promise<DataView> {
+    return (await this.#ask(command, pieces, fds, false)).payload;
+  }
+
+  /** The same, for a command whose answer may have descriptors. */
+  askForFds(command: number, pieces: readonly Uint8Array[]): Promise<Answer> {
+    return this.#ask(command, pieces, [], true);
+  }
+
+  #ask(
+    command: number,
+    pieces: readonly Uint8Array[],
+    fds: readonly number[],
+    wantsFds: boolean,
+  ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.#over !== undefined) {
         reject(this.#over);
@@ -68,7 +95,7 @@ export class Requester {
       }
       const id = this.#freeId();
       if (this.#pending.size === 0) this.#arm();
-      this.#pending.set(id, { command, resolve, reject });
+      this.#pending.set(id, { command, wantsFds, resolve, reject });
       this.#channel.send(encodeMessage(id, command, wire.VFIO_USER_F_TYPE_COMMAND, pieces), fds);
     });
   }
@@ -111,8 +138,9 @@ export class Requester {
   }
 
   #took(message: Message): void {
-    // None of what is asked here is answered with descriptors.
-    for (const fd of message.fds) this.#ports.closeFd(fd);
+    const fds = this.#over === undefined && this.#wantsFds(message) ? message.fds : [];
+    // Nothing else that is asked here is answered with descriptors.
+    if (fds.length === 0) for (const fd of message.fds) this.#ports.closeFd(fd);
     if (this.#over !== undefined) return;
     if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_COMMAND) {
       this.#ports.command(message);
@@ -130,12 +158,19 @@ export class Requester {
       this.#pending.delete(message.id);
       if (this.#pending.size === 0) this.#alarm.clear();
       else this.#arm();
-      if ((message.flags & wire.VFIO_USER_F_ERROR) === 0) pending.resolve(message.payload);
+      if ((message.flags & wire.VFIO_USER_F_ERROR) === 0) pending.resolve({ payload: message.payload, fds });
       else
         pending.reject(
           new TransportError('REFUSED', `the vfio-user server refused ${name}: errno ${message.error}`),
         );
     }
+  }
+
+  #wantsFds({ id, command, flags }: Message): boolean {
+    const good =
+      (flags & (wire.VFIO_USER_F_TYPE_MASK | wire.VFIO_USER_F_ERROR)) === wire.VFIO_USER_F_TYPE_REPLY;
+    const pending = this.#pending.get(id);
+    return good && pending?.command === command && pending.wantsFds;
   }
 
   #arm(): void {

@@ -26,6 +26,8 @@ export class RawClient {
   readonly dmaRequests: Message[] = [];
   /** Memory that DMA_READ and DMA_WRITE reach, from address 0. */
   readonly memory: Uint8Array = new Uint8Array(0x10_0000);
+  /** Whether the descriptors of replies are left in them. */
+  keepsFds = false;
   /** Told of each reply. */
   onReply: (message: Message) => void = () => {};
   /** Answers from `memory` unless told. */
@@ -122,7 +124,7 @@ export class RawClient {
   }
 
   #took(message: Message): void {
-    for (const fd of message.fds.splice(0)) this.os.closeFd(fd);
+    if (!this.keepsFds) for (const fd of message.fds.splice(0)) this.os.closeFd(fd);
     if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_REPLY) {
       this.replies.push(message);
       this.onReply(message);

@@ -1,5 +1,5 @@
 import type { GuestAddress } from '../../../memory/address.js';
-import { GuestAllocator } from '../../../memory/guest-allocator.js';
+import { GuestAllocator, type GuestBuffer } from '../../../memory/guest-allocator.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import { MappedView } from '../../../memory/mapped-view.js';
 import type { MemoryView } from '../../../memory/memory-view.js';
@@ -21,6 +21,8 @@ export const MEMORY_START = 0x8_0000 as GuestAddress;
 export class RawDriver {
   readonly client: RawClient;
   readonly queue: SplitDriverQueue<{ address: GuestAddress; length: number }>;
+  /** Its memory's descriptor, if it is shared: for who maps it again. */
+  readonly shared: { readonly fd: number } | undefined;
   readonly #memory = new GuestMemory();
   readonly #allocator = new GuestAllocator(MEMORY_START, MEMORY_SIZE);
 
@@ -28,8 +30,9 @@ export class RawDriver {
    * Maps its memory.
    *
    * @param shared - whether with a descriptor, or for the device to reach by messages.
+   * @param keepsFd - whether that is left open.
    */
-  constructor(client: RawClient, shared: boolean) {
+  constructor(client: RawClient, shared: boolean, keepsFd = false) {
     this.client = client;
     let view: MemoryView = new MappedView(client.memory.buffer, MEMORY_START, MEMORY_SIZE);
     const fds: number[] = [];
@@ -50,7 +53,8 @@ export class RawDriver {
     const flags = wire.VFIO_DMA_MAP_FLAG_READ | wire.VFIO_DMA_MAP_FLAG_WRITE;
     const map = encodeDmaMap({ flags, offset: 0, address: MEMORY_START, size: MEMORY_SIZE });
     if (client.ask(wire.VFIO_USER_DMA_MAP, map, fds).error !== 0) throw new Error('DMA_MAP failed');
-    for (const fd of fds) client.os.closeFd(fd);
+    if (keepsFd) this.shared = { fd: fds[0]! };
+    else for (const fd of fds) client.os.closeFd(fd);
   }
 
   /** Up to DRIVER_OK, with queue 0. */
@@ -86,13 +90,14 @@ export class RawDriver {
     return this.client.read(0, virtio.COMMON.device_status, 1)[0]!;
   }
 
-  /** Makes a request available, with room for `room` bytes of answer. */
-  add(request: Uint8Array, room: number): void {
+  /** Makes a request available, with room for `room` bytes of answer. @returns where both are. */
+  add(request: Uint8Array, room: number): { readable: GuestBuffer; writable: GuestBuffer } {
     const readable = this.#allocator.alloc(request.length, 1);
     const writable = this.#allocator.alloc(room, 1);
     this.#memory.write(readable.address, request);
     this.queue.add([readable], [writable], writable);
     this.queue.publish();
+    return { readable, writable };
   }
 
   /** Kicks queue 0. */
