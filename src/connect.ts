@@ -5,6 +5,7 @@ import type { LinuxOs } from './linux/linux-os.js';
 import { linuxOs } from './linux-only.js';
 import { Loopback } from './transports/loopback/loopback.js';
 import type { Channel } from './transports/ports.js';
+import { checkChoice, LOOPBACK_FEATURES, offeredOver } from './transports/transport-features.js';
 import { openVfioUser, type VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user/driver/frontend.js';
 import type { VhostUserTransport } from './transports/vhost-user/driver/transport.js';
@@ -16,7 +17,7 @@ import { EventLoopClock } from './virtio/event-loop-clock.js';
 import type { LogContext } from './virtio/log-context.js';
 import { type MakeDevice, madeDevice } from './virtio/make-device.js';
 import type { Print } from './virtio/monitor.js';
-import { type RingFeatures, ringFeatureBits } from './virtio/ring-features.js';
+import type { RingFeatures } from './virtio/ring-features.js';
 
 /** Everything that this process connects to is served by one. It holds no process alive by itself. */
 let shared: LinuxOs | undefined;
@@ -83,6 +84,7 @@ export function loopback(device: MakeDevice | VirtioDevice, options: LoopbackOpt
     print: (value) => (value === false || typeof value === 'function' ? undefined : 'a function or false'),
     warn: aFunction,
   });
+  checkChoice(options.features ?? {}, [LOOPBACK_FEATURES]);
   const warn = options.warn ?? toStderr;
   const write = (line: string, about: LogContext): void => warn(line, about);
   const failures = new FailureLines(processLimiter(write), write);
@@ -92,7 +94,7 @@ export function loopback(device: MakeDevice | VirtioDevice, options: LoopbackOpt
     print: options.print === false ? undefined : (options.print ?? toStdout),
     warn: (line: string, about: LogContext = {}) =>
       about.error === undefined ? warn(line, about) : failures.say(line, about),
-    ringFeatures: ringFeatureBits(options.features ?? {}),
+    ringFeatures: offeredOver(LOOPBACK_FEATURES, options.features),
   };
   return new Loopback(madeDevice(device, 'loopback'), environment, options.memorySize);
 }

@@ -9,6 +9,12 @@ import { linuxOs } from './linux-only.js';
 import { type Listener, Observer } from './observe/observer.js';
 import type { Channel } from './transports/ports.js';
 import type { Environment, Session, StartSession } from './transports/session.js';
+import {
+  checkChoice,
+  offeredOver,
+  PCI_FEATURES,
+  VHOST_USER_FEATURES,
+} from './transports/transport-features.js';
 import { vfioUser } from './transports/vfio-user/device/server.js';
 import { serveVhostUser } from './transports/vhost-user/device/backend.js';
 import type { Abortable } from './virtio/abortable.js';
@@ -19,7 +25,7 @@ import { checkMakes, type MakeDevice, madeDevice } from './virtio/make-device.js
 import { combineMonitors, type Monitor, type Print } from './virtio/monitor.js';
 import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
-import { type RingFeatures, ringFeatureBits } from './virtio/ring-features.js';
+import type { RingFeatures } from './virtio/ring-features.js';
 
 /** Where a device is served, and who hears of it. */
 export interface ServeOptions {
@@ -133,9 +139,12 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
   const { poll = false } = options;
   if (typeof poll === 'number' && !(poll > 0 && poll <= 1e9))
     throw new RangeError(`a ring is polled for at most 1e9 ns after a request, not ${poll}`);
-  // Says what is wrong with them before anything is opened.
-  ringFeatureBits(options.features ?? {});
   if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
+  // Says what is wrong with them before anything is opened.
+  checkChoice(
+    options.features ?? {},
+    places.map(([, transport]) => FEATURES[transport]),
+  );
   const os = await linuxOs();
   const sockets: ServedSocket[] = [];
   const connections = new Connections();
@@ -212,6 +221,8 @@ function replaceAll(sockets: readonly ServedSocket[], make: MakeDevice): Replace
 
 type Transport = Connection['transport'];
 
+const FEATURES = { 'vhost-user': VHOST_USER_FEATURES, 'vfio-user': PCI_FEATURES } as const;
+
 class ServedSocket {
   readonly #name: string;
   readonly #transport: Transport;
@@ -257,7 +268,7 @@ class ServedSocket {
       print: options.print === false ? undefined : (options.print ?? toStdout),
       warn: (line, about) => this.#failures.say(line, { socket: this.#name, transport, ...about }),
       poll: polling(options.poll),
-      ringFeatures: ringFeatureBits(options.features ?? {}),
+      ringFeatures: offeredOver(FEATURES[transport], options.features),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
     this.#transport = transport;

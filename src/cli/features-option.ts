@@ -11,7 +11,7 @@ export function featuresOption(): Option {
   const names = [...WRITTEN.keys()].join(', ');
   return new Option(
     '--features <names>',
-    `ring features to offer, or with no- not to: ${names}; the last two are offered unless told`,
+    `ring features to offer, or with no- not to: ${names}; those from event-idx on are offered unless told, as far as the transport can say them`,
   ).argParser((text) => {
     const choice: Record<string, boolean> = {};
     for (const word of text.split(',')) {

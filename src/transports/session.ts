@@ -17,7 +17,7 @@ export interface Environment {
   warn(line: string, about?: LogContext): void;
   /** Bytes of memory that the connection may share; see `DEFAULT_MAX_MEMORY`. */
   readonly maxMemory?: number | undefined;
-  /** The ring features that are offered; `RING_FEATURES` unless told. */
+  /** The ring features that are offered, as far as they can be said; those of `TransportFeatures` unless told. */
   readonly ringFeatures?: bigint | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;

@@ -31,15 +31,17 @@ const settled: Promise<void> = Promise.resolve();
  * memory that the device sees, so nothing that the device does later changes an answer.
  */
 export class BufferQueue {
-  /** Tells the device that buffers are available. The transport's. */
-  kick: () => void = () => {};
-  readonly #ring: DriverQueue<Exchange>;
+  /** Tells the device that buffers are available, and up to which place. The transport's. */
+  kick: (nextPlace: number) => void = () => {};
+  #ring: DriverQueue<Exchange>;
   readonly #memory: GuestMemory;
   readonly #exchanges: Exchanges;
-  readonly #waiting = new Fifo<Waiting>();
+  #waiting = new Fifo<Waiting>();
   /** Of the request, and of the answer, that is just being copied. */
   #scratch = new Uint8Array(64);
   #publishing = false;
+  /** Nothing is made available for now: all waits. */
+  #held = false;
   #error: Error | undefined;
   readonly #broken: (error: Error) => void;
 
@@ -107,7 +109,37 @@ export class BufferQueue {
     this.#submit(NOTHING, 0, room, {
       answered: (answer, length) => done(answer.slice(0, length)),
       failed: () => {},
+      posted: true,
     });
+  }
+
+  /** What is sent from now on waits until `goOn`. What was sent before is made available. For the driver to call, as what follows. */
+  hold(): void {
+    if (this.#publishing) this.#show();
+    this.#held = true;
+  }
+
+  /** The device forgot what it was given: after its last answers, requests fail with this error, and room that was posted waits to be posted again. */
+  forgotten(error: Error): void {
+    this.interrupted();
+    if (this.#error !== undefined) return;
+    const later = this.#waiting;
+    this.#waiting = new Fifo();
+    for (const exchange of this.#ring.detach()) {
+      const taker = this.#exchanges.release(exchange);
+      if (taker.posted === true)
+        this.#waiting.push({ request: NOTHING, room: exchange.writable[0]!.length, taker });
+      else taker.failed(error);
+    }
+    for (let next = later.shift(); next !== undefined; next = later.shift()) this.#waiting.push(next);
+  }
+
+  /** @param ring - a new one, after `forgotten`. */
+  goOn(ring: DriverQueue<Exchange> = this.#ring): void {
+    this.#ring = ring;
+    this.#held = false;
+    if (this.#error === undefined) this.#fill();
+    else ring.detach();
   }
 
   /** The device used buffers, or may have. For the transport to call. */
@@ -128,7 +160,7 @@ export class BufferQueue {
       this.#broken(error as Error);
       return;
     }
-    if (this.#waiting.size > 0) this.#fill();
+    if (this.#waiting.size > 0 && !this.#held) this.#fill();
   }
 
   /** The device is lost: everything outstanding rejects, and everything that comes later. */
@@ -145,7 +177,7 @@ export class BufferQueue {
   /** @param request - copied before this returns, its first `length` bytes. */
   #submit(request: Uint8Array, length: number, room: number, taker: Taker): void {
     if (this.#error !== undefined) taker.failed(this.#error);
-    else if (this.#waiting.size > 0 || !this.#add(request, length, room, taker)) {
+    else if (this.#held || this.#waiting.size > 0 || !this.#add(request, length, room, taker)) {
       this.#waiting.push({ request: request.slice(0, length), room, taker });
     }
   }
@@ -164,9 +196,14 @@ export class BufferQueue {
     }
     exchange.taker = taker;
     if (length > 0) this.#memory.write(exchange.request, request, 0, length);
-    if (!this.#ring.add(exchange.readable, exchange.writable, exchange)) {
-      this.#exchanges.release(exchange);
-      return false;
+    try {
+      if (!this.#ring.add(exchange.readable, exchange.writable, exchange)) {
+        this.#exchanges.release(exchange);
+        return false;
+      }
+    } catch (error) {
+      this.#exchanges.release(exchange).failed(error as Error);
+      return true;
     }
     this.#publishSoon();
     return true;
@@ -180,9 +217,14 @@ export class BufferQueue {
   }
 
   readonly #publish = (): void => {
-    this.#publishing = false;
-    if (this.#ring.publish()) this.kick();
+    // `hold` may have been before it.
+    if (this.#publishing) this.#show();
   };
+
+  #show(): void {
+    this.#publishing = false;
+    if (this.#ring.publish()) this.kick(this.#ring.nextPlace);
+  }
 
   #finish(exchange: Exchange, written: number): void {
     const answer = this.#scratchOf(written);

@@ -35,9 +35,19 @@ export interface DriverTransport {
    *
    * @param base - where it starts, as `Virtqueue.base` says it; only vhost-user can start from another place than that of a fresh ring.
    * @param interrupt - called from the event loop when the device used buffers, or may have.
-   * @returns the kick: tells the device that buffers are available. Never blocks, never throws.
+   * @returns the kick: tells the device that buffers are available, and up to which place (`DriverQueue.nextPlace`). Never blocks, never throws.
    */
-  startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void>;
+  startQueue(
+    index: number,
+    ring: RingPlace,
+    base: number,
+    interrupt: () => void,
+  ): Promise<(nextPlace: number) => void>;
+  /**
+   * Resets a queue that was set up, with VIRTIO_F_RING_RESET accepted (§2.6.1): the device has forgotten what it was given there, and does nothing
+   * with it any more. `startQueue` and `start` let it begin anew.
+   */
+  resetQueue(index: number): Promise<void>;
   /** The driver is ready: sets DRIVER_OK (§3.1.1 step 8). */
   start(): Promise<void>;
   /** The driver gives up on the device: sets FAILED where there is a status (§3.1.1). */
@@ -56,8 +66,8 @@ export interface DriverTransport {
   close(): void;
 }
 
-/** `LOST`: the device is gone. `NEEDS_RESET`: it asks for a reset (§2.1.2). `REFUSED`: it refused a step. `TIMEOUT`: no answer. `PROTOCOL`: an answer that can't be. */
-export type TransportErrorCode = 'LOST' | 'NEEDS_RESET' | 'REFUSED' | 'TIMEOUT' | 'PROTOCOL';
+/** `LOST`: the device is gone. `NEEDS_RESET`: it asks for a reset (§2.1.2). `REFUSED`: it refused a step. `TIMEOUT`: no answer. `PROTOCOL`: an answer that can't be. `RESET`: the queue was reset before the answer. */
+export type TransportErrorCode = 'LOST' | 'NEEDS_RESET' | 'REFUSED' | 'TIMEOUT' | 'PROTOCOL' | 'RESET';
 
 /** The device's side of a transport failed its driver. */
 export class TransportError extends Error {

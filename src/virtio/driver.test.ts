@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Loopback } from '../transports/loopback/loopback.js';
+import type { Chain } from '../virtqueue/chain.js';
 import { defineDevice } from './define-device.js';
+import type { VirtioDevice } from './device.js';
 import { openDriver } from './driver.js';
 import { type DriverTransport, TransportError } from './driver-transport.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1 } from './features.js';
@@ -10,8 +12,8 @@ import { FakeClock } from './testing/fake-clock.js';
 /** It keeps what it is sent. */
 const device = defineDevice({ id: 60, name: 'probe', queues: [{ name: 'q', size: 8 }] });
 
-function transport(): Loopback {
-  return new Loopback(device(), {
+function transport(served: VirtioDevice = device()): Loopback {
+  return new Loopback(served, {
     clock: new FakeClock(),
     defer: setImmediate,
     print: () => {},
@@ -59,6 +61,10 @@ function told(
     },
   });
   return { transport: outer, calls };
+}
+
+async function settled(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(setImmediate);
 }
 
 const WANTS = { id: 60, features: 0n, queues: 1 };
@@ -168,4 +174,57 @@ test('3.3.1: the device is reset before anything that it has is taken back', asy
   await driver.close();
   await outstanding;
   assert.deepEqual(order, ['reset', 'reset', 'taken back']);
+});
+
+test('2.6.1: a queue that is reset fails what its device kept, posts room again, and goes on with what was sent meanwhile', async () => {
+  const kept: Chain[] = [];
+  const keeper = defineDevice({
+    id: 60,
+    name: 'keeper',
+    queues: [
+      {
+        name: 'q',
+        size: 8,
+        handle: (chain) => {
+          kept.push(chain);
+          return new Promise(() => {});
+        },
+      },
+    ],
+  });
+  const driver = await openDriver(transport(keeper()), WANTS);
+  const [queue] = driver.queues;
+  const written: string[] = [];
+  const answer = (chain: Chain, text: string): void => {
+    chain.write(new TextEncoder().encode(text));
+  };
+  queue!.post(8, (bytes) => written.push(`posted: ${new TextDecoder().decode(bytes)}`));
+  const lost = queue!.request(Uint8Array.of(1), 8);
+  await settled(() => kept.length === 2);
+  const stale = kept.splice(0);
+  const reset = driver.resetQueue(0, { queueSize: 2 });
+  const meanwhile = queue!.request(Uint8Array.of(2), 8);
+  await Promise.all([reset, assert.rejects(lost, { code: 'RESET', message: /queue 0 was reset/ })]);
+  assert.equal(queue!.size, 2);
+  for (const chain of stale) assert.throws(() => answer(chain, 'late'), TypeError);
+  await settled(() => kept.length === 2);
+  assert.deepEqual(
+    kept.map(({ readable }) => readable),
+    [0, 1],
+  );
+  await driver.close();
+  await assert.rejects(meanwhile, { code: 'LOST' });
+});
+
+test('2.6.1: queues are reset one after the other, never without the feature, and never one that is not there', async () => {
+  const driver = await openDriver(transport(), WANTS);
+  await Promise.all([driver.resetQueue(0), driver.resetQueue(0, { queueSize: 4 }), driver.resetQueue(0)]);
+  assert.equal(driver.queues[0]!.size, 4);
+  await assert.rejects(driver.resetQueue(1), RangeError);
+  await assert.rejects(driver.resetQueue(0, { queueSize: 3 }), RangeError);
+  assert.equal(driver.queues[0]!.size, 4);
+  await driver.close();
+  const without = await openDriver(transport(), { ...WANTS, ringFeatures: { ringReset: false } });
+  await assert.rejects(without.resetQueue(0), { code: 'REFUSED' });
+  await without.close();
 });

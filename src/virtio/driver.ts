@@ -3,7 +3,7 @@ import { type Abortable, abortable } from './abortable.js';
 import { BufferQueue } from './buffer-queue.js';
 import { anything, aSignal, checkOptions, type OptionRule } from './check-options.js';
 import { type DriverTransport, TransportError } from './driver-transport.js';
-import { ALL_RING_FEATURES, VIRTIO_F_VERSION_1 } from './features.js';
+import { ALL_RING_FEATURES, VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1 } from './features.js';
 import { type RingFeatures, ringFeatureBits } from './ring-features.js';
 import { RingKind } from './ring-kind.js';
 
@@ -32,6 +32,14 @@ export interface Driver {
   readConfig(offset: number, length: number, options?: Abortable): Promise<Uint8Array>;
   writeConfig(offset: number, bytes: Uint8Array, options?: Abortable): Promise<void>;
   onConfigChange(changed: () => void): void;
+  /**
+   * Resets one queue while the others go on (VIRTIO 1.3 §2.6.1). Requests that the device did not answer before reject (`TransportError` `RESET`),
+   * and the device may have carried them out; what is sent meanwhile, and room that was posted, it gets afterwards.
+   *
+   * @param options - with another number of descriptors from now on.
+   * @throws TransportError `REFUSED` when the device can't: VIRTIO_F_RING_RESET was not negotiated. RangeError for a queue or a size that can't be.
+   */
+  resetQueue(index: number, options?: { readonly queueSize?: number }): Promise<void>;
   /** Resets the device, if it is still there, and lets it go; what is outstanding rejects. Safe to call twice. */
   close(): Promise<void>;
   /** `await using driver = await openDriver(...)`: closes it. */
@@ -106,37 +114,52 @@ async function open(transport: DriverTransport, options: DriverOptions): Promise
   const kind = new RingKind(features);
   const region = transport.memory.regions[0]!;
   const allocator = new GuestAllocator(region.start, region.view.length);
-  for (let index = 0; index < count; index++) {
+  const makeRing = async (index: number, size: number): Promise<Ring> => {
     const most = await transport.maxQueueSize(index);
     if (most === 0) throw new TransportError('REFUSED', `the device has no queue ${index}`);
-    const ring: ConstructorParameters<typeof BufferQueue>[0] = kind.driverQueue(
-      transport.memory,
-      allocator,
-      Math.min(queueSize, most),
-    );
+    return kind.driverQueue(transport.memory, allocator, Math.min(size, most));
+  };
+  for (let index = 0; index < count; index++) {
+    const ring = await makeRing(index, queueSize);
     const queue = new BufferQueue(ring, transport.memory, allocator, fail);
     queues.push(queue);
     queue.kick = await transport.startQueue(index, ring, ring.base, () => queue.interrupted());
   }
   await transport.start();
-  return new OpenDriver(transport, features & options.features, queues, failure);
+  return new OpenDriver({ transport, negotiated: features, makeRing, fail }, options, queues, failure);
+}
+
+type Ring = ConstructorParameters<typeof BufferQueue>[0];
+
+/** What a driver's hold on a device stands on. */
+interface Ground {
+  readonly transport: DriverTransport;
+  /** Every feature bit. */
+  readonly negotiated: bigint;
+  /** Makes the driver's end of a queue, of at most so many descriptors. */
+  makeRing(index: number, size: number): Promise<Ring>;
+  fail(error: Error): void;
 }
 
 class OpenDriver implements Driver {
   readonly features: bigint;
   readonly queues: readonly BufferQueue[];
   readonly failure: Promise<Error>;
+  readonly #ground: Ground;
   readonly #transport: DriverTransport;
+  /** What takes several steps of the transport is done one after the other. */
+  #last: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(
-    transport: DriverTransport,
-    features: bigint,
+    ground: Ground,
+    { features }: DriverOptions,
     queues: readonly BufferQueue[],
     failure: Promise<Error>,
   ) {
-    this.#transport = transport;
-    this.features = features;
+    this.#ground = ground;
+    this.#transport = ground.transport;
+    this.features = ground.negotiated & features;
     this.queues = queues;
     this.failure = failure;
   }
@@ -163,6 +186,40 @@ class OpenDriver implements Driver {
 
   onConfigChange(changed: () => void): void {
     this.#transport.onConfigChange(changed);
+  }
+
+  async resetQueue(index: number, { queueSize }: { readonly queueSize?: number } = {}): Promise<void> {
+    const { negotiated } = this.#ground;
+    const queue = this.queues[index];
+    if (queue === undefined) throw new RangeError(`the driver has no queue ${index}`);
+    if (queueSize !== undefined && !new RingKind(negotiated).isSize(queueSize)) {
+      throw new RangeError(`a queue has no ${queueSize} descriptors`);
+    }
+    if ((negotiated & VIRTIO_F_RING_RESET) === 0n) {
+      throw new TransportError('REFUSED', 'the device can not reset a queue alone (VIRTIO §2.6.1)');
+    }
+    queue.hold();
+    const done = this.#last.then(() => this.#resetQueue(index, queue, queueSize));
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  async #resetQueue(index: number, queue: BufferQueue, queueSize: number | undefined): Promise<void> {
+    const { makeRing, fail } = this.#ground;
+    const transport = this.#transport;
+    // An earlier reset may have let it go on.
+    queue.hold();
+    try {
+      await transport.resetQueue(index);
+      queue.forgotten(new TransportError('RESET', `queue ${index} was reset before the answer`));
+      const ring = await makeRing(index, queueSize ?? queue.size);
+      queue.kick = await transport.startQueue(index, ring, ring.base, () => queue.interrupted());
+      queue.goOn(ring);
+      await transport.start();
+    } catch (error) {
+      fail(error as Error);
+      throw error;
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

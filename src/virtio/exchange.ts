@@ -6,6 +6,8 @@ export interface Taker {
   /** @param answer - what the device wrote is its first `length` bytes, until this returns. */
   answered(answer: Uint8Array, length: number): void;
   failed(error: Error): void;
+  /** It gave room without a request: a device that forgot it can be given it again. */
+  readonly posted?: boolean;
 }
 
 /** A request and the room for its answer, as they lie in guest memory: used again and again. */

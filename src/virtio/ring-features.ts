@@ -3,7 +3,10 @@ import {
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_NOTIF_CONFIG_DATA,
+  VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_RING_PACKED,
+  VIRTIO_F_RING_RESET,
 } from './features.js';
 
 /** Which ring features are offered, or accepted, where that is not what is done unless told. */
@@ -16,6 +19,12 @@ export interface RingFeatures {
   readonly eventIdx?: boolean;
   /** VIRTIO_F_INDIRECT_DESC: requests of many pieces in one descriptor of the ring (§2.7.5.3, §2.8.7). Offered unless told. */
   readonly indirectDesc?: boolean;
+  /** VIRTIO_F_RING_RESET: a driver can reset one queue alone (§2.6.1). Offered unless told, but over vhost-user, where not every front-end says it. */
+  readonly ringReset?: boolean;
+  /** VIRTIO_F_NOTIFICATION_DATA: a kick says how far the driver has come (§2.9). Over PCI, offered unless told. */
+  readonly notificationData?: boolean;
+  /** VIRTIO_F_NOTIF_CONFIG_DATA: a kick names its queue as the device wants it named (§2.9). Over PCI, offered unless told. */
+  readonly notifConfigData?: boolean;
 }
 
 const MASKS: Readonly<Record<keyof RingFeatures, bigint>> = {
@@ -23,6 +32,9 @@ const MASKS: Readonly<Record<keyof RingFeatures, bigint>> = {
   inOrder: VIRTIO_F_IN_ORDER,
   eventIdx: VIRTIO_F_EVENT_IDX,
   indirectDesc: VIRTIO_F_INDIRECT_DESC,
+  ringReset: VIRTIO_F_RING_RESET,
+  notificationData: VIRTIO_F_NOTIFICATION_DATA,
+  notifConfigData: VIRTIO_F_NOTIF_CONFIG_DATA,
 };
 
 /** The names that can be chosen. */

@@ -47,6 +47,11 @@ export interface DriverQueue<Token> {
   readonly inFlight: number;
   /** Descriptors that are free. */
   readonly free: number;
+  /**
+   * The next available place as a notification says it (VIRTIO 1.3 §2.9), 16 bits: of a split ring the available index, of a packed one the
+   * offset in bits 0-14 and the wrap counter in bit 15.
+   */
+  readonly nextPlace: number;
 
   /**
    * Adds a chain: a request to read, room for a response, or both. The device sees it after the next `publish`. The

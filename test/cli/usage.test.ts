@@ -19,7 +19,11 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['serve test --vhost-user /tmp/x --poll soon', /write a time such as 50us, or none at all/],
   [
     'serve test --vhost-user /tmp/x --features packed,inorder',
-    /write some of packed, in-order, event-idx, indirect-desc, with commas between, and no- before/,
+    /write some of packed, in-order, event-idx, indirect-desc, ring-reset, .*, with commas between, and no- before/,
+  ],
+  [
+    'serve test --vhost-user /tmp/x --features notification-data',
+    /^virtio-misc: vhost-user can't say the ring feature notificationData: leave it out, or serve over vfio-user$/m,
   ],
   ['vm --device test --exec true --features no-', /write some of packed, in-order/],
   ['vm --device test --exec true --poll 2s', /write a time such as 50us, or none at all/],

@@ -1,12 +1,13 @@
 import { Loopback } from '../../src/transports/loopback/loopback.js';
+import { LOOPBACK_FEATURES, offeredOver } from '../../src/transports/transport-features.js';
 import { EventLoopClock } from '../../src/virtio/event-loop-clock.js';
-import { ringFeatureBits } from '../../src/virtio/ring-features.js';
 import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 
 /** Driver and device in this process, with nothing between. */
 export const loopbackPairing: Pairing = {
   name: 'loopback',
+  more: {},
   async attach(make, _command, features = {}) {
     const lines = new Lines();
     const warnings: string[] = [];
@@ -22,7 +23,7 @@ export const loopbackPairing: Pairing = {
           defer: setImmediate,
           print: lines.add,
           warn: (line: string) => void warnings.push(line),
-          ringFeatures: ringFeatureBits(features),
+          ringFeatures: offeredOver(LOOPBACK_FEATURES, features),
         };
         const loopback = new Loopback(make(), environment);
         open.push(loopback);

@@ -71,6 +71,7 @@ export function processPairing(
   const memory = options.shareMemory === false ? ', memory by messages' : '';
   return {
     name: `${transport}${memory}, device in another process`,
+    more: transport === 'vfio-user' ? { notificationData: true, notifConfigData: true } : {},
     ...(options.shareMemory === false && {
       never: { bits: VIRTIO_F_RING_PACKED, why: 'a packed ring is not carried by messages' },
     }),

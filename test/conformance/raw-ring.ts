@@ -32,7 +32,7 @@ export class RawRing {
   readonly #response: GuestBuffer;
   readonly #table: GuestBuffer;
   readonly #ring: { descriptorArea: GuestAddress; driverArea: GuestAddress; deviceArea: GuestAddress };
-  #kick: () => void = () => {};
+  #kick: (nextPlace: number) => void = () => {};
   #failed = false;
 
   private constructor(transport: DriverTransport) {
@@ -92,7 +92,7 @@ export class RawRing {
       chain.forEach((descriptor, index) => void this.writer.descriptor(index, descriptor));
     }
     this.writer.offer(0);
-    this.#kick();
+    this.#kick(this.writer.availIndex);
   }
 
   /** Sends one and waits until the device has used it. */

@@ -1,9 +1,9 @@
 import { LinuxOs } from '../../src/linux/linux-os.js';
 import type { Session } from '../../src/transports/session.js';
+import { offeredOver, PCI_FEATURES } from '../../src/transports/transport-features.js';
 import { vfioUser } from '../../src/transports/vfio-user/device/server.js';
 import { openVfioUser } from '../../src/transports/vfio-user/driver/client.js';
 import { VIRTIO_F_RING_PACKED } from '../../src/virtio/features.js';
-import { ringFeatureBits } from '../../src/virtio/ring-features.js';
 import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 
@@ -19,6 +19,7 @@ export interface VfioUserPairing {
 export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUserPairing): Pairing {
   return {
     name,
+    more: { notificationData: true, notifConfigData: true },
     ...(shareMemory
       ? {}
       : { never: { bits: VIRTIO_F_RING_PACKED, why: 'a packed ring is not carried by messages' } }),
@@ -41,7 +42,7 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
             defer: setImmediate,
             print: lines.add,
             warn: (line: string) => void warnings.push(line),
-            ringFeatures: ringFeatureBits(features),
+            ringFeatures: offeredOver(PCI_FEATURES, features),
           };
           sessions.push(start(server, make(), environment, () => {}));
           return openVfioUser(client, environment, { shareMemory });

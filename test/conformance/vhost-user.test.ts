@@ -1,8 +1,8 @@
 import { LinuxOs } from '../../src/linux/linux-os.js';
 import type { Session } from '../../src/transports/session.js';
+import { offeredOver, VHOST_USER_FEATURES } from '../../src/transports/transport-features.js';
 import { serveVhostUser } from '../../src/transports/vhost-user/device/backend.js';
 import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
-import { ringFeatureBits } from '../../src/virtio/ring-features.js';
 import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 import { runSuite } from './suite.js';
@@ -10,6 +10,7 @@ import { runSuite } from './suite.js';
 /** Back end and front end in this process, with a real socket between, and real eventfds and shared memory. */
 const vhostUserPairing: Pairing = {
   name: 'vhost-user',
+  more: {},
   async attach(make, _command, features = {}) {
     const os = new LinuxOs();
     const lines = new Lines();
@@ -21,7 +22,7 @@ const vhostUserPairing: Pairing = {
       defer: setImmediate,
       print: lines.add,
       warn: (line: string) => void warnings.push(line),
-      ringFeatures: ringFeatureBits(features),
+      ringFeatures: offeredOver(VHOST_USER_FEATURES, features),
     };
     return {
       lines: lines.all,

@@ -7,6 +7,7 @@ import { type DriverTransport, type RingPlace, TransportError } from '../../virt
 import { VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
 import { RingKind } from '../../virtio/ring-kind.js';
 import type { Environment } from '../session.js';
+import { LOOPBACK_FEATURES } from '../transport-features.js';
 import { Bell } from './bell.js';
 
 /** What loopback needs of the process: no operating system. */
@@ -39,7 +40,7 @@ export class Loopback implements DriverTransport {
       print: environment.print,
       warn: environment.warn,
       monitor: environment.monitor,
-      ringFeatures: environment.ringFeatures,
+      ringFeatures: (environment.ringFeatures ?? LOOPBACK_FEATURES.unlessTold) & LOOPBACK_FEATURES.all,
     });
   }
 
@@ -80,6 +81,11 @@ export class Loopback implements DriverTransport {
     this.#runner.startQueue(index, queue, options);
     const kick = (): void => this.#runner.kick(index);
     return () => this.#bell.ring(kick);
+  }
+
+  async resetQueue(index: number): Promise<void> {
+    this.#runner.stopQueue(index);
+    this.#interrupts[index] = nobody;
   }
 
   async start(): Promise<void> {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { numbersOf } from '../../virtqueue/testing/numbers-of.js';
+import { NOTIFICATION } from './notification.js';
 import * as pci from './pci-registers.js';
 import * as virtio from './virtio-pci.js';
 
@@ -105,4 +106,8 @@ test('VIRTIO 1.3 §2.1, §4.1: virtio over PCI', () => {
     VIRTIO_PCI_ISR_CONFIG: 2,
     VIRTIO_PCI_ISR_QUEUE: 1,
   });
+});
+
+test('4.1.5.2: a notification with data', () => {
+  assert.deepEqual(NOTIFICATION, { queue: 0, next: 2, size: 4 });
 });

@@ -304,3 +304,19 @@ test('a queue that finds no room gives back what it took', () => {
   assert.throws(() => new PackedDriverQueue(options), RangeError);
   assert.equal(allocator.available, 4096);
 });
+
+test('2.8.16, 2.9: the place for a notification is that of the next descriptor, with the wrap counter', () => {
+  const made = make({ size: 3 });
+  const { queue, buffers } = made;
+  const end = device(made);
+  assert.equal(queue.nextPlace, 0x8000);
+  const places = [0, 1, 2, 3, 4].map((n) => {
+    queue.add(buffers(1), n === 1 ? buffers(1) : [], 'x');
+    queue.publish();
+    end.push(end.pop()!);
+    end.publish();
+    queue.reap();
+    return queue.nextPlace;
+  });
+  assert.deepEqual(places, [0x8001, 0, 1, 2, 0x8000]);
+});

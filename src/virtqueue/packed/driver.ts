@@ -133,6 +133,10 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     return this.#free;
   }
 
+  get nextPlace(): number {
+    return this.#next | (this.#available === VIRTQ_DESC_F_AVAIL ? 0x8000 : 0);
+  }
+
   /** @throws VirtqueueError when the device broke the queue before. */
   add(readable: readonly GuestBuffer[], writable: readonly GuestBuffer[], token: Token): boolean {
     if (this.#broken !== undefined) throw this.#broken;
@@ -174,7 +178,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     this.#ring.store16(this.#heldBackAt + PVIRTQ_DESC.flags, this.#heldBackFlags);
     this.#heldBackAt = -1;
     const wanted = isWanted(wishOf(this.#deviceEvent, this.#eventIdx), this.#shown, shown);
-    this.#shown.set(this.#next | (this.#available === VIRTQ_DESC_F_AVAIL ? 0x8000 : 0));
+    this.#shown.set(this.nextPlace);
     return wanted;
   }
 

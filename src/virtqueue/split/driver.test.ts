@@ -391,3 +391,14 @@ test('detach gives back every token in flight, in order, and the memory of the r
   queue.disableInterrupts();
   assert.throws(() => queue.add([one], [], 5), TypeError);
 });
+
+test('2.9: the place for a notification is the available index, and wraps as it does', () => {
+  const { queue, buffers } = make({ base: 0x7ffe });
+  assert.equal(queue.nextPlace, 0x7ffe);
+  const places = [0, 1, 2, 3].map(() => {
+    queue.add(buffers(1), buffers(1), 'x');
+    queue.publish();
+    return queue.nextPlace;
+  });
+  assert.deepEqual(places, [0x7fff, 0x8000, 0x8001, 0x8002]);
+});

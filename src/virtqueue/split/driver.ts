@@ -128,6 +128,10 @@ export class SplitDriverQueue<Token> implements DriverQueue<Token> {
     return this.#free;
   }
 
+  get nextPlace(): number {
+    return this.#nextAvail;
+  }
+
   /**
    * Adds a chain: a request to read, room for a response, or both. The device sees it after the next `publish`. The
    * buffers are the device's until the chain is reaped; the two arrays stay the caller's.

@@ -1,4 +1,5 @@
 import type { QueueSpec } from '../../../virtio/device.js';
+import { notifConfigData } from '../notification.js';
 import { COMMON, FEATURE_WINDOWS, VIRTIO_MSI_NO_VECTOR } from '../virtio-pci.js';
 import { QueueRegisters } from './queue-registers.js';
 
@@ -19,6 +20,8 @@ export interface CommonConfigEvents {
   packed(): boolean;
   /** Whether RING_RESET was negotiated. */
   ringReset(): boolean;
+  /** Whether NOTIF_CONFIG_DATA was. */
+  notifConfigData(): boolean;
   /** The driver enabled a queue that was not. */
   enableQueue(index: number): void;
   /** The driver wants a queue reset; `resetting` is set. */
@@ -150,7 +153,9 @@ export class CommonConfig {
     image.setUint16(COMMON.queue_enable, queue.enabled ? 1 : 0, true);
     image.setUint16(COMMON.queue_notify_off, this.#queueSelect, true);
     for (let i = 0; i < 6; i++) image.setUint32(COMMON.queue_desc + 4 * i, queue.halves[i]!, true);
-    image.setUint16(COMMON.queue_notif_config_data, this.#queueSelect, true);
+    if (this.#events.notifConfigData()) {
+      image.setUint16(COMMON.queue_notif_config_data, notifConfigData(this.#queueSelect), true);
+    }
     image.setUint16(COMMON.queue_reset, queue.resetting ? 1 : 0, true);
   }
 

@@ -13,7 +13,7 @@ export interface FunctionEnvironment {
   readonly print: Print | undefined;
   /** A line about what the driver or the device did wrong. */
   warn(line: string, about?: LogContext): void;
-  /** The ring features that are offered; `RING_FEATURES` unless told. */
+  /** The ring features that are offered, as far as they can be said; those of `TransportFeatures` unless told. */
   readonly ringFeatures?: bigint | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;

@@ -4,11 +4,17 @@ import { isSuspension, MemoryError } from '../../../memory/memory-error.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
 import { FeatureError } from '../../../virtio/feature-error.js';
-import { VIRTIO_F_RING_PACKED, VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
+import {
+  VIRTIO_F_NOTIF_CONFIG_DATA,
+  VIRTIO_F_RING_PACKED,
+  VIRTIO_F_RING_RESET,
+  VIRTIO_F_VERSION_1,
+} from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
 import type { DeviceQueueOptions } from '../../../virtqueue/device-queue-options.js';
 import { CarriedQueue } from '../../../virtqueue/split/carried.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
+import { PCI_FEATURES } from '../../transport-features.js';
 import * as virtio from '../virtio-pci.js';
 import { CommonConfig } from './common-config.js';
 import type { Interrupts } from './interrupts.js';
@@ -45,7 +51,6 @@ export class VirtioRegisters {
   readonly #kicked = new Set<number>();
   #status = 0;
   #kind = new RingKind(0n);
-  #ringReset = false;
   /** Whether the function is a bus master, and whether the driver wants it to be. */
   #master = false;
   #masterWanted = false;
@@ -70,7 +75,7 @@ export class VirtioRegisters {
       warn: (line, about) => environment.warn(line, about),
       monitor: environment.monitor,
       poll: environment.poll,
-      ringFeatures: environment.ringFeatures,
+      ringFeatures: (environment.ringFeatures ?? PCI_FEATURES.unlessTold) & PCI_FEATURES.all,
     });
     this.#runner.suspend();
     this.#kicks = device.queues.map((_, index) => () => {
@@ -86,7 +91,8 @@ export class VirtioRegisters {
       writeStatus: (value) => this.#writeStatus(value),
       generation: () => this.#generation,
       featuresOpen: () => (this.#status & virtio.VIRTIO_CONFIG_S_FEATURES_OK) === 0,
-      ringReset: () => this.#ringReset,
+      ringReset: () => this.#accepted(VIRTIO_F_RING_RESET),
+      notifConfigData: () => this.#accepted(VIRTIO_F_NOTIF_CONFIG_DATA),
       enableQueue: (index) => host.perform(() => this.#startQueue(index)),
       resetQueue: (index) => host.perform(() => this.#resetQueue(index)),
     });
@@ -159,7 +165,6 @@ export class VirtioRegisters {
     this.#unplaced.clear();
     this.#status = 0;
     this.#kind = new RingKind(0n);
-    this.#ringReset = false;
     this.#resetting = false;
   }
 
@@ -247,7 +252,7 @@ export class VirtioRegisters {
 
   /** Packed rings are served in memory that is shared only: nothing carries them. */
   get #offered(): bigint {
-    const offered = this.#runner.offered | VIRTIO_F_RING_RESET;
+    const { offered } = this.#runner;
     return this.#ports.host.distant?.() === undefined ? offered : offered & ~VIRTIO_F_RING_PACKED;
   }
 
@@ -260,15 +265,18 @@ export class VirtioRegisters {
     }
     try {
       if ((features & ~this.#offered) !== 0n) throw new FeatureError(features, this.#offered);
-      this.#runner.accept(features & ~VIRTIO_F_RING_RESET);
+      this.#runner.accept(features);
     } catch (error) {
       if (!(error instanceof FeatureError)) throw error;
       this.#warn(`FEATURES_OK refused: ${error.message}`);
       return false;
     }
-    this.#ringReset = (features & VIRTIO_F_RING_RESET) !== 0n;
     this.#kind = new RingKind(features);
     return true;
+  }
+
+  #accepted(feature: bigint): boolean {
+    return (this.#runner.features & feature) !== 0n;
   }
 
   /** DRIVER_OK, or bus mastering came back. */

@@ -1,6 +1,12 @@
 import type { GuestMemory } from '../../../memory/guest-memory.js';
 import { type DriverTransport, type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
+import {
+  VIRTIO_F_NOTIF_CONFIG_DATA,
+  VIRTIO_F_NOTIFICATION_DATA,
+  VIRTIO_F_RING_RESET,
+} from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
+import { NOTIFICATION } from '../notification.js';
 import * as pci from '../pci-registers.js';
 import * as virtio from '../virtio-pci.js';
 import { CommonRegisters } from './common-registers.js';
@@ -13,8 +19,11 @@ export interface PciDriverOptions {
   readonly vectors?: number;
 }
 
-/** Tries, 1 ms apart, for a device to finish a reset. */
-const RESET_TRIES = 2_000;
+/** Features that have a register behind the least that a common configuration has. */
+const WITH_REGISTERS = VIRTIO_F_NOTIF_CONFIG_DATA | VIRTIO_F_RING_RESET;
+
+/** Tries, 1 ms apart, for a device to finish a reset, or whatever else it takes its time for. */
+const TRIES = 10_000;
 
 /**
  * Takes a virtio-pci function into use as a kernel does, up to where virtio begins (VIRTIO 1.3 §4.1).
@@ -48,6 +57,7 @@ class PciDriver implements DriverTransport {
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
   #closed = false;
+  #features = 0n;
   #kind = new RingKind(0n);
 
   constructor(platform: PciPlatform, memory: GuestMemory, found: ProbedFunction) {
@@ -87,10 +97,7 @@ class PciDriver implements DriverTransport {
   async reset(): Promise<void> {
     this.#interrupts.length = 0;
     await this.#common.write('device_status', 1, 0);
-    for (let tries = 0; (await this.#common.read('device_status', 1)) !== 0; tries++) {
-      if (tries === RESET_TRIES) throw new TransportError('TIMEOUT', 'the device does not finish its reset');
-      await this.#platform.pause(1);
-    }
+    await this.#until(async () => (await this.#common.read('device_status', 1)) === 0, 'its reset');
     if (this.#failure?.code === 'NEEDS_RESET') this.#failure = undefined;
     await this.#addStatus(virtio.VIRTIO_CONFIG_S_ACKNOWLEDGE);
     await this.#addStatus(virtio.VIRTIO_CONFIG_S_DRIVER);
@@ -103,10 +110,14 @@ class PciDriver implements DriverTransport {
       await this.#common.write('device_feature_select', 4, window);
       features |= BigInt(await this.#common.read('device_feature', 4)) << BigInt(32 * window);
     }
-    return features;
+    // A structure from before VIRTIO 1.2 has no registers for these.
+    return this.#function.common.length < virtio.COMMON.queue_reset + 2
+      ? features & ~WITH_REGISTERS
+      : features;
   }
 
   async acceptFeatures(features: bigint): Promise<void> {
+    this.#features = features;
     this.#kind = new RingKind(features);
     for (let window = 0; window < virtio.FEATURE_WINDOWS; window++) {
       const word = Number((features >> BigInt(32 * window)) & 0xffff_ffffn);
@@ -134,7 +145,12 @@ class PciDriver implements DriverTransport {
     return size;
   }
 
-  async startQueue(index: number, ring: RingPlace, base: number, interrupt: () => void): Promise<() => void> {
+  async startQueue(
+    index: number,
+    ring: RingPlace,
+    base: number,
+    interrupt: () => void,
+  ): Promise<(nextPlace: number) => void> {
     if (base !== this.#kind.freshBase) throw new RangeError('a ring starts from its beginning over PCI');
     await this.#common.write('queue_select', 2, index);
     if ((await this.#common.read('queue_enable', 2)) !== 0) {
@@ -149,6 +165,16 @@ class PciDriver implements DriverTransport {
     this.#interrupts[index] = interrupt;
     await this.#common.write('queue_enable', 2, 1);
     return kick;
+  }
+
+  async resetQueue(index: number): Promise<void> {
+    await this.#common.write('queue_select', 2, index);
+    await this.#common.write('queue_reset', 2, 1);
+    await this.#until(
+      async () => (await this.#common.read('queue_reset', 2)) === 0,
+      `its reset of queue ${index}`,
+    );
+    this.#interrupts[index] = undefined;
   }
 
   async start(): Promise<void> {
@@ -234,17 +260,42 @@ class PciDriver implements DriverTransport {
     }
   }
 
-  async #kickOf(index: number): Promise<() => void> {
+  async #kickOf(index: number): Promise<(nextPlace: number) => void> {
     const { notify } = this.#function;
+    const withData = this.#accepted(VIRTIO_F_NOTIFICATION_DATA);
     const offset = (await this.#common.read('queue_notify_off', 2)) * notify.multiplier;
-    if (offset + 2 > notify.length) {
+    if (offset + (withData ? NOTIFICATION.size : 2) > notify.length) {
       throw new TransportError(
         'PROTOCOL',
         `queue ${index} is notified at ${offset} of ${notify.length} bytes (VIRTIO §4.1.4.4)`,
       );
     }
-    const value = le16(index);
-    return () => this.#platform.postBar(notify.bar, notify.offset + offset, value);
+    const name = this.#accepted(VIRTIO_F_NOTIF_CONFIG_DATA)
+      ? await this.#common.read('queue_notif_config_data', 2)
+      : index;
+    const at = notify.offset + offset;
+    if (!withData) {
+      const value = le16(name);
+      return () => this.#platform.postBar(notify.bar, at, value);
+    }
+    const value = new DataView(new ArrayBuffer(NOTIFICATION.size));
+    value.setUint16(NOTIFICATION.queue, name, true);
+    return (nextPlace) => {
+      value.setUint16(NOTIFICATION.next, nextPlace, true);
+      this.#platform.postBar(notify.bar, at, new Uint8Array(value.buffer));
+    };
+  }
+
+  #accepted(feature: bigint): boolean {
+    return (this.#features & feature) !== 0n;
+  }
+
+  /** Looks again and again whether the device is done with something. */
+  async #until(isDone: () => Promise<boolean>, what: string): Promise<void> {
+    for (let tries = 0; !(await isDone()); tries++) {
+      if (tries === TRIES) throw new TransportError('TIMEOUT', `the device does not finish ${what}`);
+      await this.#platform.pause(1);
+    }
   }
 
   async #addStatus(bit: number): Promise<number> {

@@ -4,6 +4,7 @@ import type { GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import { MappedView } from '../../../memory/mapped-view.js';
 import { openDriver } from '../../../virtio/driver.js';
+import { VIRTIO_F_NOTIF_CONFIG_DATA, VIRTIO_F_NOTIFICATION_DATA } from '../../../virtio/features.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
 import type { PciOptions } from '../device/pci-host.js';
 import { VirtioPciFunction } from '../device/virtio-function.js';
@@ -129,6 +130,7 @@ test('4.1.3.1: each field is accessed in its own width, aligned; what is the dev
     ...[16, 18, 22, 24, 26, 28, 30].map((offset) => [offset, 2] as const),
     ...[20, 21].map((offset) => [offset, 1] as const),
     ...[32, 36, 40, 44, 48, 52].map((offset) => [offset, 4] as const),
+    ...[56, 58].map((offset) => [offset, 2] as const),
   ]);
   const readOnly: readonly number[] = [
     virtio.COMMON.device_feature,
@@ -154,11 +156,58 @@ test('4.1.3.1: each field is accessed in its own width, aligned; what is the dev
   }
 });
 
-test('4.1.5.2.1: a notification is the queue’s index, of 16 bits, at the queue’s place', async () => {
-  const { accesses_: accesses } = await opened();
-  const kicks = accesses.filter(({ offset }) => offset >= NOTIFY && offset < DEVICE);
-  assert.ok(kicks.length > 0);
-  for (const kick of kicks) assert.deepEqual(kick, { kind: 'W', offset: NOTIFY + 4, length: 2, value: 1 });
+/** The notifications that a driver with these ring features sends of queue 1 in three requests. */
+async function notified(ringFeatures: bigint): Promise<Access[]> {
+  const platform = new ToldPlatform();
+  const driver = await openDriver(await openPciDriver(platform, platform.memory), { ...WANTS, ringFeatures });
+  for (let i = 0; i < 3; i++) await driver.queues[1]!.request(Uint8Array.of(1, 2), 2);
+  await driver.close();
+  return platform.accesses_.filter(({ offset }) => offset >= NOTIFY && offset < DEVICE);
+}
+
+/** What queue 1 is called with NOTIF_CONFIG_DATA. */
+const NAME = 0x8001;
+
+test('4.1.5.2.1: a notification is the queue’s index, or the data that it was given instead, of 16 bits, at the queue’s place', async () => {
+  for (const [features, value] of [
+    [0n, 1],
+    [VIRTIO_F_NOTIF_CONFIG_DATA, NAME],
+  ] as const) {
+    const kick = { kind: 'W', offset: NOTIFY + 4, length: 2, value };
+    assert.deepEqual(await notified(features), [kick, kick, kick]);
+  }
+});
+
+test('4.1.5.2.1: with NOTIFICATION_DATA it has 32 bits, the upper ones with the place that comes next', async () => {
+  for (const [features, name] of [
+    [0n, 1],
+    [VIRTIO_F_NOTIF_CONFIG_DATA, NAME],
+  ] as const) {
+    const kicks = await notified(features | VIRTIO_F_NOTIFICATION_DATA);
+    assert.deepEqual(
+      kicks,
+      [1, 2, 3].map((next) => ({ kind: 'W', offset: NOTIFY + 4, length: 4, value: next * 0x1_0000 + name })),
+    );
+  }
+});
+
+test('4.1.4.3: what has no register in a structure from before VIRTIO 1.2 is not accepted', async () => {
+  const platform = new ToldPlatform();
+  const real = platform.readConfig.bind(platform);
+  const config = platform.function.readConfig(0, 256);
+  const common = [...config.keys()].find(
+    (at) => at >= 64 && config[at] === pci.PCI_CAP_ID_VNDR && config[at + virtio.CAP.cfg_type] === 1,
+  )!;
+  platform.readConfig = async (offset, length) => {
+    const bytes = await real(offset, length);
+    if (offset === common + virtio.CAP.length) bytes[0] = virtio.COMMON.minimum;
+    return bytes;
+  };
+  const driver = await openDriver(await openPciDriver(platform, platform.memory), WANTS);
+  assert.deepEqual(await driver.queues[1]!.request(Uint8Array.of(1, 2), 2), Uint8Array.of(2, 1));
+  assert.ok(platform.accesses_.every(({ offset }) => offset < virtio.COMMON.minimum || offset >= ISR));
+  await assert.rejects(driver.resetQueue(0), { code: 'REFUSED' });
+  await driver.close();
 });
 
 test('4.1.4.1: the first structure that can be used is taken, with a longer capability, in a longer structure; none is written to', async () => {

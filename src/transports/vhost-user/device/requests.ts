@@ -156,6 +156,7 @@ export class FrontendRequests {
     const extra = features & ~this.#offered;
     if (extra !== 0n) throw new Refusal(`bits 0x${extra.toString(16)} were not offered`);
     this.#protocolFeatures = features;
+    this.#device.toldOfResets = (features & (PROTOCOL_F.RESET_DEVICE | PROTOCOL_F.STATUS)) !== 0n;
   }
 
   /**

@@ -2,8 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GuestAddress } from '../../../memory/address.js';
 import { defineDevice } from '../../../virtio/define-device.js';
-import { VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
-import { F_PROTOCOL_FEATURES, REQUEST, VRING_FD } from '../messages.js';
+import {
+  ALL_RING_FEATURES,
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_RING_RESET,
+  VIRTIO_F_VERSION_1,
+} from '../../../virtio/features.js';
+import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST, VRING_FD } from '../messages.js';
 import { encodeU64, encodeVringAddress, encodeVringState } from '../payloads.js';
 import { Bench, type BenchRing, USER_START } from '../testing/bench.js';
 import { ProbeDevice } from '../testing/probe-device.js';
@@ -389,6 +394,33 @@ test('a guest that reboots: rings that were used start at 0 again, and the devic
   unused.request(2);
   assert.deepEqual(unused.answers(), [2]);
   finish(b);
+});
+
+test('2.6.1: with RING_RESET a ring that begins anew is another, and the device the same, where a reset of it would be told', () => {
+  for (const told of [PROTOCOL_F.RESET_DEVICE, PROTOCOL_F.STATUS, PROTOCOL_F.MQ]) {
+    const device = new ProbeDevice(1);
+    const b = new Bench(device, ALL_RING_FEATURES);
+    b.say(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(told));
+    b.negotiate(F_PROTOCOL_FEATURES | VIRTIO_F_VERSION_1 | VIRTIO_F_RING_RESET);
+    const first = b.ring(0);
+    first.start();
+    first.enable();
+    first.request(1);
+    assert.deepEqual(first.answers(), [1]);
+    first.enable(false);
+    first.stop();
+    assert.equal(first.takeBase(), 1);
+    const other = b.ring(0, 16);
+    other.request(2);
+    assert.deepEqual([other.answers(), first.answers()], [[], []]);
+    other.start();
+    other.enable();
+    assert.deepEqual(other.answers(), [2]);
+    const calls = device.calls.map((call) => call.split(' ')[0]);
+    // From one that can't tell, it can be nothing but a reboot.
+    assert.deepEqual(calls, told === PROTOCOL_F.MQ ? ['activate', 'reset', 'activate'] : ['activate']);
+    finish(b);
+  }
 });
 
 test('another driver at the same base: other addresses, another size or other features tell', () => {

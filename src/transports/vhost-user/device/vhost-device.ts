@@ -2,11 +2,13 @@ import type { MemoryView } from '../../../memory/memory-view.js';
 import type { Alarm } from '../../../virtio/clock.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
+import { VIRTIO_F_RING_RESET } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
 import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
+import { VHOST_USER_FEATURES } from '../../transport-features.js';
 import { F_PROTOCOL_FEATURES, VHOST_F_LOG_ALL } from '../messages.js';
 import type { VringAddress } from '../payloads.js';
 import { DirtyLogging } from './logging.js';
@@ -40,6 +42,8 @@ export interface VhostDeviceEvents {
 export class VhostDevice {
   readonly table: MemoryTable;
   readonly logging: DirtyLogging;
+  /** Whether the front-end says so when the driver resets the device. */
+  toldOfResets = false;
   readonly #runner: DeviceRunner;
   readonly #rings: readonly Ring[];
   readonly #environment: Environment;
@@ -68,7 +72,7 @@ export class VhostDevice {
       warn: environment.warn,
       monitor: environment.monitor,
       poll: environment.poll,
-      ringFeatures: environment.ringFeatures,
+      ringFeatures: (environment.ringFeatures ?? VHOST_USER_FEATURES.unlessTold) & VHOST_USER_FEATURES.all,
     });
   }
 
@@ -313,7 +317,10 @@ export class VhostDevice {
       throw error;
     }
     const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
-    if (suspended && this.#rings.some((other) => other.started && other.isFresh(this.table, this.#kind))) {
+    // With RING_RESET a ring alone may begin anew, where a reset of the device is told otherwise.
+    const guessed = !this.toldOfResets || (this.#features & VIRTIO_F_RING_RESET) === 0n;
+    const isFresh = (other: Ring): boolean => other.started && other.isFresh(this.table, this.#kind);
+    if (suspended && guessed && this.#rings.some(isFresh)) {
       this.#runner.reset();
       this.#runner.accept(this.#features);
     }

@@ -2,8 +2,9 @@ import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { Clock } from '../../../virtio/clock.js';
 import { type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
-import { VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
+import { ALL_RING_FEATURES, VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
 import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
+import { VHOST_USER_FEATURES } from '../../transport-features.js';
 import {
   CONFIG,
   F_PROTOCOL_FEATURES,
@@ -37,6 +38,9 @@ export interface FrontendOptions {
 const GUEST_START = 0x1_0000_0000 as GuestAddress;
 /** Where it is in what the back-end takes for our own memory: any number will do, and one that is different shows who mixes them up. */
 const USER_START = 0x7f00_0000_0000 as FrontendAddress;
+
+/** What a back-end may offer that no front-end can do. */
+const UNSAYABLE = ALL_RING_FEATURES & ~VHOST_USER_FEATURES.all;
 
 /** The device status (VIRTIO 1.3 §2.1). */
 const ACKNOWLEDGE_DRIVER = 3n;
@@ -130,7 +134,7 @@ export class VhostUserFrontend implements VhostUserTransport {
 
   async offeredFeatures(): Promise<bigint> {
     await this.#peer.greet();
-    return this.#peer.features & ~(F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL);
+    return this.#peer.features & ~(F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL | UNSAYABLE);
   }
 
   async acceptFeatures(features: bigint): Promise<void> {
@@ -172,6 +176,12 @@ export class VhostUserFrontend implements VhostUserTransport {
     await this.#peer.command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
     await this.#peer.command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
     return () => queue.kick.signal();
+  }
+
+  /** The ring is stopped, which lets the device finish what it has, and begins anew (VIRTIO 1.3 §2.6.1). */
+  async resetQueue(index: number): Promise<void> {
+    await this.stopQueue(index);
+    this.#closeQueue(index);
   }
 
   async start(): Promise<void> {
