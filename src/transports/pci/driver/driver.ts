@@ -17,6 +17,8 @@ import { type ProbedFunction, probeFunction, type Structure } from './probe.js';
 export interface PciDriverOptions {
   /** The most MSI-X vectors to use; 0 for INTx. All that are of use unless told. */
   readonly vectors?: number;
+  /** Whether notifications may have data (VIRTIO_F_NOTIFICATION_DATA), which an eventfd that stands for them has not. Default `true`. */
+  readonly notificationData?: boolean;
 }
 
 /** Features that have a register behind the least that a common configuration has. */
@@ -37,7 +39,7 @@ export async function openPciDriver(
   options: PciDriverOptions = {},
 ): Promise<DriverTransport> {
   const found = await probeFunction(platform);
-  const driver = new PciDriver(platform, memory, found);
+  const driver = new PciDriver(platform, memory, found, options.notificationData ?? true);
   await driver.connect(options.vectors ?? Number.POSITIVE_INFINITY);
   return driver;
 }
@@ -49,6 +51,7 @@ class PciDriver implements DriverTransport {
   readonly #platform: PciPlatform;
   readonly #function: ProbedFunction;
   readonly #common: CommonRegisters;
+  readonly #notificationData: boolean;
   /** MSI-X vectors in use; 0 for INTx. */
   #vectors = 0;
   #queues = 0;
@@ -60,7 +63,8 @@ class PciDriver implements DriverTransport {
   #features = 0n;
   #kind = new RingKind(0n);
 
-  constructor(platform: PciPlatform, memory: GuestMemory, found: ProbedFunction) {
+  constructor(platform: PciPlatform, memory: GuestMemory, found: ProbedFunction, notificationData: boolean) {
+    this.#notificationData = notificationData;
     this.name = platform.name;
     this.deviceId = found.deviceId;
     this.memory = memory;
@@ -110,6 +114,7 @@ class PciDriver implements DriverTransport {
       await this.#common.write('device_feature_select', 4, window);
       features |= BigInt(await this.#common.read('device_feature', 4)) << BigInt(32 * window);
     }
+    if (!this.#notificationData) features &= ~VIRTIO_F_NOTIFICATION_DATA;
     // A structure from before VIRTIO 1.2 has no registers for these.
     return this.#function.common.length < virtio.COMMON.queue_reset + 2
       ? features & ~WITH_REGISTERS

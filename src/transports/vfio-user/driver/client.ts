@@ -27,7 +27,7 @@ export interface VfioUserClientOptions extends PciDriverOptions, Abortable {
   readonly memorySize?: number;
   /** Whether the device maps the memory, or reaches it by messages, which needs no descriptors and is slow. Default `true`. */
   readonly shareMemory?: boolean;
-  /** Whether kicks are eventfds, where the server has them, instead of messages. Default `false`. */
+  /** Whether kicks are eventfds, where the server has them, instead of messages; they have no data then. Default `false`. */
   readonly doorbells?: boolean;
 }
 
@@ -47,7 +47,8 @@ export async function openVfioUser(
 ): Promise<DriverTransport> {
   const { memorySize = 16 << 20, shareMemory = true, doorbells = false, signal, ...driver } = options;
   const client = new VfioUserClient(channel, environment, memorySize, shareMemory, doorbells);
-  const opened = client.connect().then(() => openPciDriver(client, client.memory, driver));
+  const chosen = { notificationData: !doorbells, ...driver };
+  const opened = client.connect().then(() => openPciDriver(client, client.memory, chosen));
   try {
     return await abortable(opened, signal);
   } catch (error) {
