@@ -19,6 +19,7 @@ type Five = (a: number, b: number, c: number, d: number, e: number) => number;
 type Six = (a: number, b: number, c: number, d: number, e: number, f: number) => number;
 
 export const close: One = declare('int close(int fd)');
+export const read: Three = declare('int64_t read(int fd, uintptr_t bytes, size_t size)');
 export const write: Three = declare('int64_t write(int fd, uintptr_t bytes, size_t size)');
 // Variadic in C; on Linux an int argument travels the same way whether or not it is.
 export const fcntl: Three = declare('int fcntl(int fd, int command, int argument)');
@@ -26,6 +27,8 @@ export const fcntl: Three = declare('int fcntl(int fd, int command, int argument
 export const epoll_create1: One = declare('int epoll_create1(int flags)');
 export const epoll_ctl: Four = declare('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)');
 export const epoll_wait: Four = declare('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)');
+
+export const pipe2: Two = declare('int pipe2(uintptr_t fds, int flags)');
 
 export const eventfd: Two = declare('int eventfd(uint32_t initial, int flags)');
 export const timerfd_create: Two = declare('int timerfd_create(int clock, int flags)');

@@ -1,4 +1,4 @@
-import type { Channel, EventPort, Mapping, Os } from '../transports/ports.js';
+import type { Channel, EventPort, Mapping, Os, Transfer } from '../transports/ports.js';
 import type { Clock } from '../virtio/clock.js';
 import { closeFd } from './close-fd.js';
 import { closeStranger } from './close-stranger.js';
@@ -6,6 +6,7 @@ import { EventFd } from './event-fd.js';
 import { FileMapping } from './mapping.js';
 import { createMemfd } from './memfd.js';
 import { MonotonicClock } from './monotonic-clock.js';
+import { createPipe, readPipe, writePipe } from './pipe.js';
 import { Reactor } from './reactor.js';
 import { UnixChannel } from './unix-channel.js';
 import { UnixListener } from './unix-listener.js';
@@ -89,6 +90,18 @@ export class LinuxOs implements Os {
       closeFd(fd);
       throw error;
     }
+  }
+
+  createPipe(): { readonly reader: number; readonly writer: number } {
+    return createPipe();
+  }
+
+  writePipe(fd: number, bytes: Uint8Array, done: (error?: Error) => void): Transfer {
+    return writePipe(this.#reactor, fd, bytes, done);
+  }
+
+  readPipe(fd: number, most: number, done: (result: Uint8Array | Error) => void): Transfer {
+    return readPipe(this.#reactor, fd, most, done);
   }
 
   closeFd(fd: number): void {

@@ -58,6 +58,12 @@ export interface Mapping {
   release(): void;
 }
 
+/** Bytes on their way through a pipe. */
+export interface Transfer {
+  /** Closes our end. Nothing is called back after this. Safe to call twice, and when it is over. */
+  end(): void;
+}
+
 /** The operating system. */
 export interface Os {
   /** Makes an eventfd. */
@@ -84,5 +90,23 @@ export interface Os {
   map(fd: number, offset: number, size: number): Mapping;
   /** Makes shared memory: the caller owns the descriptor, which can't be shrunk. */
   createMemory(name: string, size: number): { readonly fd: number; readonly mapping: Mapping };
+  /** Makes a pipe: both ends are the caller's. */
+  createPipe(): { readonly reader: number; readonly writer: number };
+  /**
+   * Takes over a descriptor that should be the writing end of a pipe (or a stream socket), writes all bytes, whenever there is room, and closes it.
+   *
+   * @param bytes - not to be changed meanwhile.
+   * @param done - called once, not from inside this call: with what went wrong, if anything did.
+   * @throws OsError when it can't be one (then it is closed).
+   */
+  writePipe(fd: number, bytes: Uint8Array, done: (error?: Error) => void): Transfer;
+  /**
+   * Takes over a descriptor that should be the reading end of a pipe (or a stream socket), reads until the other one is closed, and closes it.
+   *
+   * @param most - bytes; more are an error.
+   * @param done - called once, not from inside this call: with all bytes, or with what went wrong.
+   * @throws OsError when it can't be one (then it is closed).
+   */
+  readPipe(fd: number, most: number, done: (result: Uint8Array | Error) => void): Transfer;
   closeFd(fd: number): void;
 }

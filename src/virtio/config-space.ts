@@ -77,6 +77,13 @@ export class ConfigSpace {
     return any;
   }
 
+  /** Goes on with the bytes that another process had, if there are as many. */
+  restore(bytes: Uint8Array): void {
+    if (bytes.length !== this.size) return;
+    this.settle();
+    this.#bytes.set(bytes);
+  }
+
   /** Goes on where the space of a replaced device was: with what its driver and it wrote there, and its generation. Of one size. */
   takeOver(from: ConfigSpace): void {
     for (const [index, [start, end]] of this.#fields.entries()) {

@@ -10,6 +10,7 @@ import { FeatureError } from './feature-error.js';
 import { featureBits, RING_FEATURES } from './features.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor, Print } from './monitor.js';
+import { restoreDevice, savedDevice } from './moved-device.js';
 import type { Polled, Spin } from './poller.js';
 import { type QueueEvents, QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
@@ -60,6 +61,8 @@ export class DeviceRunner {
   #taker = 0;
   #features = 0n;
   #state: 'idle' | 'active' | 'paused' = 'idle';
+  /** What was restored is the device's, though it is not active yet. */
+  #restored = false;
   #configPending = false;
   /** The device failed, and its driver did not reset it yet. */
   #needsReset = false;
@@ -235,6 +238,33 @@ export class DeviceRunner {
   }
 
   /**
+   * The device as bytes, to go on elsewhere; it may go on here as well.
+   *
+   * @throws as `savedDevice`.
+   */
+  save(): Uint8Array {
+    return savedDevice(this.device);
+  }
+
+  /**
+   * Has the device go on from what another's `save` returned, as soon as it is activated. What it was at before, with no ring under any queue, is
+   * forgotten.
+   *
+   * @throws TypeError while it is active; else as `restoreDevice`: then it is as after a reset.
+   */
+  restore(bytes: Uint8Array): void {
+    if (this.#state === 'active') throw new TypeError('the device is at work');
+    this.#forget();
+    this.#restored = true;
+    try {
+      restoreDevice(this.device, bytes);
+    } catch (error) {
+      this.#forget();
+      throw error;
+    }
+  }
+
+  /**
    * Puts a ring under a queue. Call `kick` when the device may serve it: work already in it is served then.
    *
    * @param options - what the ring was made of, for whoever looks on.
@@ -313,15 +343,20 @@ export class DeviceRunner {
     const { monitor } = this.#ports;
     for (const queue of this.#queues) queue.stop();
     monitor?.lived?.('reset');
-    if (this.#state !== 'idle') {
+    this.#forget();
+    this.#features = 0n;
+    this.#configPending = false;
+    this.#needsReset = false;
+  }
+
+  #forget(): void {
+    if (this.#state !== 'idle' || this.#restored) {
       this.#state = 'idle';
+      this.#restored = false;
       this.#guard(() => this.device.reset?.());
     }
     this.#resident.clock.close();
     this.#sweep();
-    this.#features = 0n;
-    this.#configPending = false;
-    this.#needsReset = false;
   }
 
   /** Resets the device and lets it go. */

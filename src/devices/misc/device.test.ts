@@ -263,3 +263,32 @@ test('a driver after a reset finds no timer of the one before, armed, expired or
     [3, 1],
   ]);
 });
+
+test('a device that takes the place of this one goes on with its timers, where they stood, each told once', () => {
+  const bench = new MiscBench();
+  bench.postBuffers(2);
+  assert.equal(bench.set(1, 10), OK);
+  assert.equal(bench.set(2, 5), OK);
+  assert.equal(bench.set(3, 20), OK);
+  bench.every(4, 8 * MS);
+  bench.advance(6 * MS);
+  assert.deepEqual(bench.notified(), [[2, 1]]);
+  bench.replace(virtioMisc());
+  assert.equal(bench.set(1, 1), EXISTS);
+  bench.advance(2 * MS - 1);
+  assert.deepEqual(bench.notified(), []);
+  bench.advance(1);
+  assert.deepEqual(bench.notified(), [[4, 1]]);
+  bench.advance(16 * MS);
+  // Without buffers, all of it waits.
+  bench.replace(virtioMisc());
+  bench.postBuffers(5);
+  bench.advance(0);
+  assert.deepEqual(bench.notified(), [
+    [1, 1],
+    [4, 2],
+    [3, 1],
+  ]);
+  bench.advance(8 * MS);
+  assert.deepEqual(bench.notified(), [[4, 1]]);
+});

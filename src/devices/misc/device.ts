@@ -3,8 +3,10 @@ import type { Alarm } from '../../virtio/clock.js';
 import { ConfigSpace } from '../../virtio/config-space.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../virtio/device.js';
 import type { MakeDevice } from '../../virtio/make-device.js';
+import { StateFields } from '../../virtio/state-fields.js';
 import { le64 } from '../../virtio/struct.js';
 import type { Chain } from '../../virtqueue/chain.js';
+import { armTimers, checkTimers, savedTimers } from './saved-timers.js';
 import { Timers } from './timers.js';
 import * as wire from './wire.js';
 
@@ -53,6 +55,9 @@ class MiscDevice implements VirtioDevice {
   readonly #answer = new DataView(new ArrayBuffer(wire.NOTIFICATION.sizeWithCount));
   readonly #answerBytes = new Uint8Array(this.#answer.buffer);
   #host!: DeviceHost;
+  #active = false;
+  /** Timers to go on with, until there is a clock. */
+  #restored: Uint8Array | undefined;
   #alarm!: Alarm;
   /** What the alarm is set to; setting it costs a system call. */
   #alarmAt: number | undefined;
@@ -66,12 +71,20 @@ class MiscDevice implements VirtioDevice {
 
   activate(host: DeviceHost): void {
     this.#host = host;
+    this.#active = true;
     this.#alarmAt = undefined;
     this.#trimAt = undefined;
     this.#alarm = host.clock.alarm(() => {
       this.#alarmAt = undefined;
       this.#deliver();
     });
+    if (this.#restored === undefined) return;
+    const now = host.clock.now();
+    armTimers(this.#timers, this.#restored, now);
+    this.#restored = undefined;
+    // Some may be due; those that are not have the alarm set then.
+    this.#alarmAt = now;
+    this.#alarm.set(now);
   }
 
   queueNotified(queue: DeviceQueue): void {
@@ -84,6 +97,23 @@ class MiscDevice implements VirtioDevice {
 
   reset(): void {
     this.#timers.clear();
+    this.#restored = undefined;
+    this.#active = false;
+  }
+
+  /** Timers by the time that is left: the clock of who goes on is another. */
+  save(): unknown {
+    return { timers: this.#active ? savedTimers(this.#timers, this.#host.clock.now()) : this.#restored };
+  }
+
+  restore(state: unknown): void {
+    const timers = new StateFields(state, 'virtio-misc').any('timers');
+    if (timers !== undefined) this.#restored = checkTimers(timers, this.#maxTimers);
+  }
+
+  replaced(): void {
+    this.#timers.clear();
+    this.#alarm.clear();
   }
 
   #answerRequest(queue: DeviceQueue, chain: Chain): void {

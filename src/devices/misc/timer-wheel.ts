@@ -6,7 +6,7 @@ const BUCKETS = 1 << BITS;
 const LEVELS = 8;
 /** Lists that are no bucket: what is due, in order, and what no clock gets to. */
 export const DUE: number = LEVELS * BUCKETS;
-const NEVER = DUE + 1;
+export const NEVER: number = DUE + 1;
 /** Chunks that are put in order at once when all that is in them is due, and the levels of whose buckets all times are small enough for that. */
 const SORTED = 8;
 const SORTED_LEVELS = 5;

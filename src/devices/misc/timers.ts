@@ -1,6 +1,6 @@
 import { IdTable } from './id-table.js';
 import { FLOATS, ID, INTERVAL, INTS, NUMBER } from './timer-lists.js';
-import { DUE, TimerWheel } from './timer-wheel.js';
+import { DUE, NEVER, TimerWheel } from './timer-wheel.js';
 
 /** An expiry that is told to the driver. */
 export interface Expiry {
@@ -110,6 +110,31 @@ export class Timers {
     this.#byId.clear();
     this.#wheel = undefined;
     this.#doubtful = false;
+  }
+
+  /** Each timer, armed or undelivered, in the order in which they are due. What it is called with may not change anything here. */
+  forEach(each: (id: number, deadline: number, interval: number) => void): void {
+    const wheel = this.#wheel;
+    if (wheel === undefined) return;
+    const { lists } = wheel;
+    const found: { id: number; deadline: number; interval: number }[] = [];
+    // Those that are due are in order, and before all others; equal deadlines are in one list, in order.
+    for (let i = 0; i <= NEVER; i++) {
+      const list = i === 0 ? DUE : i <= DUE ? i - 1 : i;
+      for (let chunk = lists.first(list); chunk !== 0; chunk = lists.after(chunk)) {
+        const floats = lists.floatsOf(chunk);
+        const ints = lists.intsOf(chunk);
+        const base = lists.base(chunk);
+        for (let at = base + lists.start(chunk); at < base + lists.end(chunk); at++) {
+          const id = ints[INTS * at + ID]!;
+          if (this.#byId.get(id) !== ints[INTS * at + NUMBER]) continue;
+          const deadline = floats[FLOATS * at]!;
+          found.push({ id: id >>> 0, deadline, interval: floats[FLOATS * at + INTERVAL]! });
+        }
+      }
+    }
+    found.sort((a, b) => a.deadline - b.deadline);
+    for (const { id, deadline, interval } of found) each(id, deadline, interval);
   }
 
   /**

@@ -1,6 +1,6 @@
 import { MappedView } from '../../memory/mapped-view.js';
 import type { MemoryView } from '../../memory/memory-view.js';
-import type { Channel, ChannelHandler, EventPort, Mapping, Os } from '../ports.js';
+import type { Channel, ChannelHandler, EventPort, Mapping, Os, Transfer } from '../ports.js';
 
 /** What the operating system would say. */
 class FakeOsError extends Error {
@@ -14,7 +14,7 @@ class FakeOsError extends Error {
 }
 
 /** What a descriptor stands for; several descriptors can stand for one. */
-type FakeFile = FakeEventFile | FakeMemoryFile | FakeSocketFile | { readonly kind: 'other' };
+type FakeFile = FakeEventFile | FakeMemoryFile | FakeSocketFile | FakePipeFile | { readonly kind: 'other' };
 
 class FakeEventFile {
   readonly kind: 'event' = 'event';
@@ -33,6 +33,22 @@ class FakeMemoryFile {
     this.bytes = new ArrayBuffer(size);
   }
 }
+
+/** One end of a pipe. Both share what is in it. */
+class FakePipeFile {
+  readonly kind: 'pipe' = 'pipe';
+  readonly bytes: number[];
+  peer!: FakePipeFile;
+  /** Hears that something changed: there is more, or less, or the other end is gone. */
+  changed: () => void = () => {};
+
+  constructor(bytes: number[]) {
+    this.bytes = bytes;
+  }
+}
+
+/** Bytes that a pipe holds. */
+const PIPE_ROOM = 4096;
 
 /** One end of a stream: what was sent to it and not read yet, as the kernel keeps it. */
 class FakeSocketFile {
@@ -121,9 +137,38 @@ export class FakeOs implements Os {
     return { fd: this.open(file), mapping: this.#mapping(file, 0, size) };
   }
 
+  createPipe(): { readonly reader: number; readonly writer: number } {
+    const bytes: number[] = [];
+    const [reader, writer] = [new FakePipeFile(bytes), new FakePipeFile(bytes)];
+    reader.peer = writer;
+    writer.peer = reader;
+    return { reader: this.open(reader), writer: this.open(writer) };
+  }
+
+  writePipe(fd: number, bytes: Uint8Array, done: (error?: Error) => void): Transfer {
+    let at = 0;
+    return this.#transfer(fd, ({ bytes: inside, peer }) => {
+      if (!this.#isOpen(peer)) return () => done(new FakeOsError('EPIPE', 'write a pipe'));
+      for (; at < bytes.length && inside.length < PIPE_ROOM; at++) inside.push(bytes[at]!);
+      peer.changed();
+      return at === bytes.length ? () => done() : undefined;
+    });
+  }
+
+  readPipe(fd: number, most: number, done: (result: Uint8Array | Error) => void): Transfer {
+    const all: number[] = [];
+    return this.#transfer(fd, ({ bytes: inside, peer }) => {
+      all.push(...inside.splice(0));
+      if (all.length > most) return () => done(new FakeOsError('EFBIG', 'read a pipe'));
+      peer.changed();
+      return this.#isOpen(peer) ? undefined : () => done(Uint8Array.from(all));
+    });
+  }
+
   closeFd(fd: number): void {
     const file = this.file(fd);
     this.#files.delete(fd);
+    if (file.kind === 'pipe' && !this.#isOpen(file)) file.peer.changed();
     if (file.kind === 'socket' && !this.#isOpen(file)) this.#hangUp(file);
   }
 
@@ -159,6 +204,37 @@ export class FakeOs implements Os {
     const file = this.#files.get(fd);
     if (file === undefined) throw new Error(`descriptor ${fd} is not open`);
     return file;
+  }
+
+  /** @param step - moves what can be moved. It returns what is to be called when that was all. */
+  #transfer(fd: number, step: (file: FakePipeFile) => (() => void) | undefined): Transfer {
+    const file = this.file(fd);
+    if (file.kind !== 'pipe') {
+      this.closeFd(fd);
+      throw new FakeOsError('EINVAL', 'no pipe');
+    }
+    let open = true;
+    let pending = false;
+    const end = (): void => {
+      if (!open) return;
+      open = false;
+      file.changed = () => {};
+      this.closeFd(fd);
+    };
+    file.changed = () => {
+      if (pending) return;
+      pending = true;
+      this.defer(() => {
+        pending = false;
+        if (!open) return;
+        const over = step(file);
+        if (over === undefined) return;
+        end();
+        over();
+      });
+    };
+    file.changed();
+    return { end };
   }
 
   #mapping(file: FakeMemoryFile, offset: number, size: number): Mapping {

@@ -30,6 +30,7 @@ export const PROTOCOL_F = {
   RESET_DEVICE: 0x2000n,
   CONFIGURE_MEM_SLOTS: 0x8000n,
   STATUS: 0x10000n,
+  DEVICE_STATE: 0x80000n,
 } as const;
 
 /** `VHOST_USER_*`: what a front-end asks of a back-end. */
@@ -147,6 +148,15 @@ export const CONFIG = { offset: 0, size: 4, flags: 8, payload: 12 } as const;
 /** Bytes of the configuration space that a message can carry. */
 export const MAX_CONFIG_SIZE = 256;
 
+/** Device state transfer parameters, 8 bytes: u32 direction, u32 phase. */
+export const DEVICE_STATE = { direction: 0, phase: 4 } as const;
+export const DEVICE_STATE_SIZE = 8;
+/** Which way the state goes: from the back-end, or to it; and when: while all rings are stopped. */
+export const STATE_DIRECTION = { SAVE: 0, LOAD: 1 } as const;
+export const STATE_PHASE = { STOPPED: 0 } as const;
+/** The u64 that answers SET_DEVICE_STATE_FD: it works, and over the front-end's own pipe. */
+export const STATE_NOFD = 0x100n;
+
 /** Bytes that a request's payload must have: [least, most]. What is not here may have any number. */
 export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: number]> = new Map([
   [REQUEST.GET_FEATURES, [0, 0]],
@@ -178,4 +188,6 @@ export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: nu
   [REQUEST.REM_MEM_REG, [SINGLE_REGION_SIZE, SINGLE_REGION_SIZE]],
   [REQUEST.SET_STATUS, [8, 8]],
   [REQUEST.GET_STATUS, [0, 0]],
+  [REQUEST.SET_DEVICE_STATE_FD, [DEVICE_STATE_SIZE, DEVICE_STATE_SIZE]],
+  [REQUEST.CHECK_DEVICE_STATE, [0, 0]],
 ]);

@@ -1,6 +1,8 @@
 import { type FrontendAddress, type GuestAddress, get64, set64 } from '../../memory/address.js';
 import {
   CONFIG,
+  DEVICE_STATE,
+  DEVICE_STATE_SIZE,
   LOG,
   LOG_SIZE,
   REGION,
@@ -50,6 +52,12 @@ export interface RegionDescription {
   readonly userAddress: FrontendAddress;
   /** Where the region begins in the file. */
   readonly mmapOffset: number;
+}
+
+/** Which way a device's state goes, and when: `STATE_DIRECTION` and `STATE_PHASE`. */
+export interface DeviceStateParameters {
+  readonly direction: number;
+  readonly phase: number;
 }
 
 /** An access to the configuration space. */
@@ -144,6 +152,21 @@ export function encodeRegions(regions: readonly RegionDescription[]): Uint8Array
   view.setUint32(REGIONS.count, regions.length, true);
   for (const [i, region] of regions.entries()) putRegion(view, REGIONS.regions + i * REGION_SIZE, region);
   return bytes;
+}
+
+export function encodeDeviceState({ direction, phase }: DeviceStateParameters): Uint8Array {
+  const bytes = new Uint8Array(DEVICE_STATE_SIZE);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(DEVICE_STATE.direction, direction, true);
+  view.setUint32(DEVICE_STATE.phase, phase, true);
+  return bytes;
+}
+
+export function decodeDeviceState(payload: DataView): DeviceStateParameters {
+  return {
+    direction: payload.getUint32(DEVICE_STATE.direction, true),
+    phase: payload.getUint32(DEVICE_STATE.phase, true),
+  };
 }
 
 export function decodeConfig(payload: DataView): ConfigAccess {

@@ -31,8 +31,6 @@ export const REFUSED: ReadonlyMap<number, string> = new Map([
   [REQUEST.GPU_SET_SOCKET, "it is for vhost-user-gpu, whose display is the front-end's"],
   [REQUEST.VRING_KICK, 'INBAND_NOTIFICATIONS was not negotiated'],
   [REQUEST.GET_SHARED_OBJECT, SHARED],
-  [REQUEST.SET_DEVICE_STATE_FD, 'DEVICE_STATE is not offered'],
-  [REQUEST.CHECK_DEVICE_STATE, 'DEVICE_STATE is not offered'],
   [REQUEST.GET_SHMEM_CONFIG, 'no device here has shared memory of its own'],
   [REQUEST.GET_VRING_BASE_SKIP_DRAIN, 'it takes INFLIGHT_SHMFD and GET_VRING_BASE_INFLIGHT'],
 ]);
@@ -55,7 +53,6 @@ export const NOT_OFFERED: Readonly<Record<string, readonly [bit: number, why: st
   INBAND_NOTIFICATIONS: [14, 'not there'],
   XEN_MMAP: [17, 'only memory of the same host, mapped as files, is reached'],
   SHARED_OBJECT: [18, SHARED],
-  DEVICE_STATE: [19, 'not there'],
   GET_VRING_BASE_INFLIGHT: [20, 'it takes INFLIGHT_SHMFD'],
   GPA_ADDRESSES: [21, 'not there'],
   SHMEM: [22, 'no device here has shared memory of its own'],

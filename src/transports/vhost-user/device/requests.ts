@@ -2,13 +2,22 @@ import type { VirtioDevice } from '../../../virtio/device.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { checkDescriptors, checkRequest, type Message } from '../codec.js';
-import { PROTOCOL_F, REQUEST, VRING_FD } from '../messages.js';
+import {
+  FAILURE,
+  PROTOCOL_F,
+  REQUEST,
+  STATE_DIRECTION,
+  STATE_NOFD,
+  STATE_PHASE,
+  VRING_FD,
+} from '../messages.js';
 import * as payloads from '../payloads.js';
 import { ProtocolError } from '../protocol-error.js';
 import { REFUSED } from '../refused.js';
 import { BackendChannel } from './channel.js';
 import { MAX_MEM_SLOTS } from './memory-table.js';
 import { Refusal } from './refusal.js';
+import { StateTransfer } from './state-transfer.js';
 import { VhostDevice } from './vhost-device.js';
 
 /** What is implemented is all that is offered: QEMU takes whatever bit it sees. */
@@ -24,6 +33,7 @@ export class FrontendRequests {
   readonly #environment: Environment;
   readonly #warn: (line: string) => void;
   readonly #device: VhostDevice;
+  readonly #transfer: StateTransfer;
   #backendChannel: BackendChannel | undefined;
   #protocolFeatures = 0n;
   #status = 0n;
@@ -31,6 +41,7 @@ export class FrontendRequests {
   constructor(device: VirtioDevice, environment: Environment, warn: (line: string) => void) {
     this.#environment = environment;
     this.#warn = warn;
+    this.#transfer = new StateTransfer(environment, warn);
     this.#device = new VhostDevice(device, environment, {
       configChanged: () => this.#backendChannel?.configChanged(),
       serving: () => this.#backendChannel?.flush(),
@@ -45,6 +56,7 @@ export class FrontendRequests {
 
   /** Lets the device go, and everything that the front-end handed over. */
   close(): void {
+    this.#transfer.close();
     this.#device.close();
     this.#backendChannel?.close();
   }
@@ -142,6 +154,11 @@ export class FrontendRequests {
       case REQUEST.SET_CONFIG:
         this.#setConfig(payload);
         return;
+      case REQUEST.SET_DEVICE_STATE_FD:
+        this.#setDeviceState(message);
+        return payloads.encodeU64(STATE_NOFD);
+      case REQUEST.CHECK_DEVICE_STATE:
+        return this.#checkDeviceState(later);
       default:
         throw new Refusal(REFUSED.get(request) ?? 'there is no such message');
     }
@@ -200,15 +217,9 @@ export class FrontendRequests {
       this.#warn(`GET_VRING_BASE: there is no ring ${index}`);
       return payloads.encodeVringState({ index, num: 0 });
     }
-    let atOnce: Uint8Array | 'later' = 'later';
-    let returned = false;
-    this.#device.stop(index, (base) => {
-      const reply = payloads.encodeVringState({ index, num: base });
-      if (returned) later(reply);
-      else atOnce = reply;
-    });
-    returned = true;
-    return atOnce;
+    return answered(later, (answer) =>
+      this.#device.stop(index, (base) => answer(payloads.encodeVringState({ index, num: base }))),
+    );
   }
 
   /** @returns the ring, and what takes its event over: to be called once the ring is known to be there. */
@@ -228,6 +239,30 @@ export class FrontendRequests {
     this.#backendChannel?.close();
     const acknowledged = (this.#protocolFeatures & PROTOCOL_F.REPLY_ACK) !== 0n;
     this.#backendChannel = new BackendChannel(channel, os, acknowledged, () => this.#device.serving);
+  }
+
+  #setDeviceState(message: Message): void {
+    const { direction, phase } = payloads.decodeDeviceState(message.payload);
+    checkDescriptors(message, 1);
+    if ((this.#protocolFeatures & PROTOCOL_F.DEVICE_STATE) === 0n) {
+      throw new Refusal('DEVICE_STATE was not negotiated');
+    }
+    if (direction > STATE_DIRECTION.LOAD) throw new Refusal(`direction ${direction} is unknown`);
+    if (phase !== STATE_PHASE.STOPPED) throw new Refusal(`phase ${phase} is unknown`);
+    const device = this.#device;
+    if (direction === STATE_DIRECTION.SAVE) {
+      const state = device.save();
+      this.#transfer.save(state, message.fds.pop()!);
+      return;
+    }
+    device.checkSuspended();
+    this.#transfer.load(message.fds.pop()!, (bytes) => device.restore(bytes));
+  }
+
+  #checkDeviceState(later: (reply: Uint8Array) => void): Uint8Array | 'later' {
+    return answered(later, (answer) =>
+      this.#transfer.check((good) => answer(payloads.encodeU64(good ? 0n : FAILURE))),
+    );
   }
 
   /** An error is told by an empty payload; otherwise it has the request's size. */
@@ -251,4 +286,19 @@ export class FrontendRequests {
     if (flags > 1) throw new Refusal(`flags ${flags} are unknown`);
     this.#device.writeConfig(offset, bytes.subarray(0, size));
   }
+}
+
+/** @param ask - calls back with the answer, now or later. @returns it, or that it comes later. */
+function answered(
+  later: (reply: Uint8Array) => void,
+  ask: (answer: (reply: Uint8Array) => void) => void,
+): Uint8Array | 'later' {
+  let atOnce: Uint8Array | 'later' = 'later';
+  let returned = false;
+  ask((reply) => {
+    if (returned) later(reply);
+    else atOnce = reply;
+  });
+  returned = true;
+  return atOnce;
 }

@@ -254,6 +254,28 @@ export class VhostDevice {
     for (const ring of this.#rings) ring.reset();
   }
 
+  /**
+   * The device as bytes (DEVICE_STATE).
+   *
+   * @throws Refusal while a ring runs; or as `DeviceRunner.save`.
+   */
+  save(): Uint8Array {
+    this.checkSuspended();
+    return this.#runner.save();
+  }
+
+  /** Has the device go on from such bytes. @throws Refusal while a ring runs; or as `DeviceRunner.restore`. */
+  restore(bytes: Uint8Array): void {
+    this.checkSuspended();
+    this.#runner.restore(bytes);
+  }
+
+  /** @throws Refusal while a ring runs. */
+  checkSuspended(): void {
+    const ring = this.#rings.find(({ live, started }) => live || started);
+    if (ring !== undefined) throw new Refusal(`ring ${ring.index} is not stopped`);
+  }
+
   /** @returns `undefined` when a part of the range is not there. */
   readConfig(offset: number, length: number): Uint8Array | undefined {
     if (offset + length > this.#runner.device.config.size) return undefined;

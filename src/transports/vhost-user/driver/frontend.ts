@@ -15,6 +15,7 @@ import {
   VHOST_VRING_F_LOG,
 } from '../messages.js';
 import * as payloads from '../payloads.js';
+import { DeviceStates } from './device-states.js';
 import { DirtyPages } from './dirty-pages.js';
 import { BackendPeer } from './peer.js';
 import type { VhostUserTransport } from './transport.js';
@@ -78,6 +79,7 @@ export class VhostUserFrontend implements VhostUserTransport {
   /** What the driver accepted. */
   #features = 0n;
   #log: DirtyPages | undefined;
+  readonly #states: DeviceStates;
   #configChanged: () => void = () => {};
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
@@ -101,6 +103,7 @@ export class VhostUserFrontend implements VhostUserTransport {
       },
       failed: (error) => this.#fail(error),
     });
+    this.#states = new DeviceStates(os, this.#peer);
     try {
       const { fd, mapping } = os.createMemory('virtio-misc', memorySize);
       this.#memoryFd = fd;
@@ -266,6 +269,28 @@ export class VhostUserFrontend implements VhostUserTransport {
     if (this.#failure !== undefined) failed(this.#failure);
   }
 
+  async pause(): Promise<void> {
+    for (const index of this.#queues.keys()) await this.stopQueue(index);
+  }
+
+  async resume(): Promise<void> {
+    for (const [index, { base, running }] of this.#queues) {
+      if (running) continue;
+      await this.#peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
+    }
+    await this.start();
+  }
+
+  async saveState(): Promise<Uint8Array> {
+    await this.#peer.greet();
+    return this.#states.save();
+  }
+
+  async loadState(state: Uint8Array): Promise<void> {
+    await this.#peer.greet();
+    await this.#states.load(state);
+  }
+
   async startLog(): Promise<void> {
     await this.#peer.greet();
     if (this.#log !== undefined) return;
@@ -304,6 +329,7 @@ export class VhostUserFrontend implements VhostUserTransport {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#states.close();
     this.#log?.close();
     this.#log = undefined;
     this.#failed = undefined;

@@ -93,8 +93,19 @@ export class BackendPeer {
     return reply;
   }
 
-  async askU64(request: number, payload?: Uint8Array, fds?: readonly number[]): Promise<bigint> {
-    return u64(request, await this.#requester.ask(request, 0, payload, fds));
+  /**
+   * Sends a request whose reply is a number.
+   *
+   * @param fds - stay the caller's.
+   * @param received - gets the descriptors that come with the reply, the caller's then; without it they are closed.
+   */
+  async askU64(
+    request: number,
+    payload?: Uint8Array,
+    fds?: readonly number[],
+    received?: number[],
+  ): Promise<bigint> {
+    return u64(request, await this.#requester.ask(request, 0, payload, fds, received));
   }
 
   /** Waits until everything said so far was heard: without REPLY_ACK, by asking what every back-end answers. */

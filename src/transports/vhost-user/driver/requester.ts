@@ -10,6 +10,8 @@ interface Pending {
   /** On the clock, in ns. */
   readonly deadline: number;
   readonly resolve: (payload: DataView) => void;
+  /** Takes the descriptors of the reply. */
+  readonly received: number[] | undefined;
   readonly reject: (error: TransportError) => void;
 }
 
@@ -73,16 +75,23 @@ export class Requester {
    * Sends a request and waits for its reply. Descriptors stay the caller's.
    *
    * @param flags - `FLAGS.NEED_REPLY` for a request that has none of its own, with REPLY_ACK.
+   * @param received - gets the descriptors that come with the reply, the caller's then; without it they are closed.
    * @returns the reply's payload, of any size: the back-end is not to be trusted.
    */
-  ask(request: number, flags: number, payload?: Uint8Array, fds?: readonly number[]): Promise<DataView> {
+  ask(
+    request: number,
+    flags: number,
+    payload?: Uint8Array,
+    fds?: readonly number[],
+    received?: number[],
+  ): Promise<DataView> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) {
         reject(this.#ended);
         return;
       }
       const deadline = this.#ports.clock.now() + this.#ports.timeout;
-      this.#pending.push({ request, deadline, resolve, reject });
+      this.#pending.push({ request, deadline, resolve, reject, received });
       if (this.#pending.length === 1) this.#alarm.set(deadline);
       this.#channel.send(encodeMessage(request, flags, payload), fds);
     });
@@ -110,12 +119,13 @@ export class Requester {
       return;
     }
     for (let message = this.#decoder.next(); message !== undefined; message = this.#decoder.next()) {
+      const good = this.#match(message);
       for (const fd of message.fds) this.#ports.os.closeFd(fd);
-      if (!this.#match(message)) return;
+      if (!good) return;
     }
   }
 
-  #match({ request, flags, payload }: Message): boolean {
+  #match({ request, flags, payload, fds }: Message): boolean {
     const asked = this.#pending[0];
     if (asked?.request !== request || (flags & FLAGS.REPLY) === 0) {
       const expected = asked === undefined ? 'none' : `one to ${requestName(asked.request)}`;
@@ -126,6 +136,7 @@ export class Requester {
     const next = this.#pending[0];
     if (next === undefined) this.#alarm.clear();
     else this.#alarm.set(next.deadline);
+    asked.received?.push(...fds.splice(0));
     asked.resolve(payload);
     return true;
   }

@@ -5,6 +5,22 @@ import type { DriverTransport } from '../../../virtio/driver-transport.js';
 export interface VhostUserTransport extends DriverTransport {
   /** The protocol features that were negotiated, a mask of bits 0 to 63; none before the first `reset`. */
   readonly protocolFeatures: bigint;
+  /** Stops all queues, each once what is in flight is finished: the device stands still, and touches no memory. */
+  pause(): Promise<void>;
+  /** Lets the queues go on where they stopped. */
+  resume(): Promise<void>;
+  /**
+   * What the device is at, for another back-end of the same kind; paused before.
+   *
+   * @throws TransportError `REFUSED` when it has no DEVICE_STATE, or can't be saved.
+   */
+  saveState(): Promise<Uint8Array>;
+  /**
+   * Has the device go on from what another one's `saveState` said; paused before, or not started yet.
+   *
+   * @throws TransportError `REFUSED` when it can't.
+   */
+  loadState(state: Uint8Array): Promise<void>;
   /**
    * Has the back-end mark the pages that it writes to from now on, rings included, whether they run or not; until `stopLog`.
    *

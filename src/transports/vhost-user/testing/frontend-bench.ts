@@ -81,7 +81,10 @@ export class Pair {
 }
 
 /** A driver on one side, our own back-end with a device on the other. */
-export async function openProbe(device: ProbeDevice): Promise<{
+export async function openProbe(
+  device: ProbeDevice,
+  warn: (line: string) => void = (line) => assert.fail(line),
+): Promise<{
   os: FakeOs;
   clock: FakeClock;
   driver: Driver;
@@ -96,7 +99,7 @@ export async function openProbe(device: ProbeDevice): Promise<{
     clock,
     defer: os.defer,
     print: () => {},
-    warn: (line: string) => assert.fail(line),
+    warn,
   };
   const session = serveVhostUser(os.adoptChannel(fd), device, environment, () => {});
   const frontend = new VhostUserFrontend(channel, { os, clock }, { memorySize: 1 << 20, queueSize: 64 });

@@ -22,14 +22,18 @@ export class ScriptedBackend {
   readonly heard: Message[] = [];
   /** How many descriptors came with each. */
   readonly fds: number[] = [];
+  /** Go with the next reply, and are closed then. */
+  replyFds: readonly number[] = [];
   /** Whether the front-end hung up. */
   closed = false;
   readonly #script: Script;
+  readonly #os: Os;
 
   /** @param channel - owned from now on. */
   constructor(channel: Channel, os: Os, script: Script) {
     this.channel = channel;
     this.#script = script;
+    this.#os = os;
     const decoder = new Decoder();
     channel.receive({
       received: (bytes, fds) => {
@@ -57,8 +61,12 @@ export class ScriptedBackend {
     const { request, flags } = message;
     const payload = this.#script.reply?.(message) ?? this.#honest(message);
     if (payload === 'none') return;
-    if (payload !== undefined) this.channel.send(encodeMessage(request, FLAGS.REPLY, payload));
-    else if ((flags & FLAGS.NEED_REPLY) !== 0) {
+    if (payload !== undefined) {
+      const fds = this.replyFds;
+      this.replyFds = [];
+      this.channel.send(encodeMessage(request, FLAGS.REPLY, payload), fds);
+      for (const fd of fds) this.#os.closeFd(fd);
+    } else if ((flags & FLAGS.NEED_REPLY) !== 0) {
       this.channel.send(encodeMessage(request, FLAGS.REPLY, encodeU64(0n)));
     }
   }
@@ -71,6 +79,7 @@ export class ScriptedBackend {
       case REQUEST.GET_PROTOCOL_FEATURES:
         return encodeU64(protocolFeatures ?? 0n);
       case REQUEST.SET_LOG_BASE:
+      case REQUEST.CHECK_DEVICE_STATE:
         return encodeU64(0n);
       case REQUEST.GET_QUEUE_NUM:
         return encodeU64(1n);
