@@ -1,134 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import type { GuestAddress } from '../../memory/address.js';
-import { GuestAllocator } from '../../memory/guest-allocator.js';
-import type { Chain } from '../chain.js';
-import { allowed, contested } from '../testing/contested-memory.js';
-import { RingWriter } from '../testing/ring-writer.js';
-import { WatchedView } from '../testing/watched-view.js';
-import { SplitDeviceQueue } from './device.js';
-import { SplitDriverQueue } from './driver.js';
-
-/*
- * The other end writes anything anywhere, also between two accesses of one call. Nothing but `VirtqueueError` and
- * `MemoryError` may come of it, and no call may take more than a bounded number of accesses.
- */
-
-const BYTES = 4096;
-const SIZE = 8;
-/** Reads that one pop may take: idx, entry, and two tables of at most `SIZE` and 1024 descriptors, four reads each. */
-const MOST_READS = 2 + 4 * (SIZE + 1024);
-
-/** One life of a device's queue under a hostile driver. Returns the codes of the errors that it met. */
-function deviceLife(seed: number, steps: number, plausible: boolean): Set<string> {
-  const { roll, plain, watch, memory, quiet } = contested(seed, BYTES, plausible ? 40 : 3);
-  const codes = new Set<string>();
-  for (let at = 0; at < BYTES; at += 2) plain.write16(at, plausible ? 0 : roll(65536));
-  const place = {
-    size: SIZE,
-    descriptorArea: 0 as GuestAddress,
-    driverArea: 256 as GuestAddress,
-    deviceArea: 512 as GuestAddress,
-  };
-  const ring = new RingWriter({ ...place, memory: quiet });
-  const base = roll(65536);
-  if (plausible) ring.usedIndex = base;
-  ring.availIndex = base;
-  const options = { ...place, memory, base, eventIdx: roll(2) === 0, indirect: roll(4) > 0 };
-  const queue = allowed(codes, () => new SplitDeviceQueue(options));
-  if (queue === undefined) return codes;
-
-  const held: Chain[] = [];
-  const anyDescriptor = () => ({
-    address: roll(12) === 0 ? roll(2 ** 31) * 2 ** 22 : roll(2) === 0 ? roll(BYTES) : 1024 + 16 * roll(8),
-    length: roll(12) === 0 ? roll(2 ** 31) * 2 : 16 * roll(5) + (roll(3) === 0 ? roll(16) : 0),
-    flags: roll(3) === 0 ? roll(8) : roll(3),
-    next: roll(SIZE + (roll(4) === 0 ? 2 : 0)),
-  });
-  for (let n = 0; n < steps; n++) {
-    // The driver: something plausible, or anything.
-    for (let i = roll(4); i > 0; i--) ring.descriptor(roll(SIZE), anyDescriptor());
-    if (roll(6) === 0)
-      ring.tableAt((1024 + 16 * roll(8)) as GuestAddress, [anyDescriptor(), anyDescriptor()]);
-    if (roll(3) > 0) ring.offer(roll(SIZE + (roll(8) === 0 ? 2 : 0)));
-    if (roll(60) === 0) ring.availIndex = roll(65536);
-    if (roll(80) === 0) memory.remove(0 as GuestAddress, BYTES);
-    else if (memory.regions.length === 0) {
-      memory.add({ start: 0 as GuestAddress, view: new WatchedView(plain, {}) });
-    }
-
-    // The device: all that it may do, in any order.
-    watch.accesses = 0;
-    const chain = allowed(codes, () => queue.pop());
-    assert.ok(watch.accesses <= MOST_READS, `${watch.accesses} accesses for one pop`);
-    if (chain !== undefined) held.push(chain);
-    if (held.length > 0 && roll(2) === 0) {
-      const [one] = held.splice(roll(held.length), 1);
-      const { readable, writable } = one!;
-      const into = new Uint8Array(100);
-      const read = allowed(codes, () => one!.read(into, 0, roll(100)));
-      const wrote = allowed(codes, () => one!.write(into, 0, roll(100)));
-      assert.ok((read ?? 0) <= readable && (wrote ?? 0) <= writable && one!.written <= writable);
-      queue.push(one!);
-      assert.throws(() => queue.push(one!), TypeError);
-    }
-    if (roll(3) === 0) queue.publish();
-    if (roll(5) === 0) queue.disableKicks();
-    if (roll(5) === 0) queue.enableKicks();
-    assert.equal(queue.inFlight, held.length);
-    assert.ok(held.length <= SIZE);
-  }
-  queue.close();
-  return codes;
-}
-
-/** One life of a driver's queue under a hostile device. */
-function driverLife(seed: number, steps: number): Set<string> {
-  const { roll, watch, memory } = contested(seed, BYTES, 200);
-  const codes = new Set<string>();
-  const allocator = new GuestAllocator(0 as GuestAddress, BYTES);
-  const options = { memory, allocator, size: SIZE, eventIdx: roll(2) === 0, indirect: roll(2) === 0 };
-  const queue = new SplitDriverQueue<number>({ ...options, base: roll(65536) });
-  const ring = new RingWriter({ ...queue, ...options });
-  const buffers = Array.from({ length: 4 }, () => ({ address: 0 as GuestAddress, length: 1 + roll(50) }));
-  const out = new Set<number>();
-  const rooms = new Map<number, number>();
-  let token = 0;
-  for (let n = 0; n < steps; n++) {
-    const writable = buffers.slice(roll(4));
-    if (allowed(codes, () => queue.add(buffers.slice(2), writable, token)) === true) {
-      out.add(token);
-      const room = writable.reduce((sum, { length }) => sum + length, 0);
-      rooms.set(token++, room);
-    }
-    if (roll(2) === 0) queue.publish();
-    // The device: mostly nearly right.
-    if (roll(3) > 0) ring.answer(roll(SIZE + (roll(20) === 0 ? 9 : 0)), roll(roll(20) === 0 ? 2 ** 31 : 20));
-    if (roll(60) === 0) ring.usedIndex = roll(65536);
-    if (roll(5) === 0) queue.enableInterrupts();
-    if (roll(5) === 0) queue.disableInterrupts();
-    for (let most = SIZE; ; most--) {
-      watch.accesses = 0;
-      const used = allowed(codes, () => queue.reap());
-      assert.ok(watch.accesses <= 3);
-      if (used === undefined) break;
-      assert.ok(most > 0, 'more chains than there are descriptors');
-      assert.ok(out.delete(used.token), 'each token comes back once');
-      assert.ok(used.written <= rooms.get(used.token)!);
-    }
-    assert.equal(queue.inFlight, out.size);
-  }
-  assert.deepEqual(queue.detach(), [...out], 'and those that are left come back now');
-  return codes;
-}
+import { splitDeviceLife, splitDriverLife } from '../testing/split-lives.js';
 
 const seed = fc.integer({ min: 1, max: 2 ** 31 - 1 });
 
 test('2.7: garbage in the whole ring, changing all the time, costs a device no more than its queue', () => {
   fc.assert(
     fc.property(seed, fc.boolean(), (from, plausible) => {
-      deviceLife(from, 60, plausible);
+      splitDeviceLife(from, 60, plausible);
     }),
     { numRuns: 1500 },
   );
@@ -137,7 +17,7 @@ test('2.7: garbage in the whole ring, changing all the time, costs a device no m
 test('2.7: garbage from the device costs a driver no more than its queue', () => {
   fc.assert(
     fc.property(seed, (from) => {
-      driverLife(from, 60);
+      splitDriverLife(from, 60);
     }),
     { numRuns: 1000 },
   );
@@ -146,8 +26,8 @@ test('2.7: garbage from the device costs a driver no more than its queue', () =>
 test('the two tests above come to every rule that there is', () => {
   const codes = new Set<string>();
   for (let from = 1; from <= 1500; from++) {
-    for (const code of deviceLife(from * 7919, 60, from % 8 > 0)) codes.add(code);
-    if (from % 4 === 0) for (const code of driverLife(from * 7919, 60)) codes.add(code);
+    for (const code of splitDeviceLife(from * 7919, 60, from % 8 > 0).codes) codes.add(code);
+    if (from % 4 === 0) for (const code of splitDriverLife(from * 7919, 60).codes) codes.add(code);
   }
   const expected = [
     'AREA_UNMAPPED',

@@ -19,10 +19,20 @@ function dice(seed: number): (below: number) => number {
 export interface Contested {
   readonly roll: (below: number) => number;
   readonly plain: MappedView;
+  /** What `memory` consists of: put it back when it was taken away. */
+  readonly view: WatchedView;
   readonly watch: { accesses: number };
   readonly memory: GuestMemory;
   /** The same without the other. */
   readonly quiet: GuestMemory;
+}
+
+/** What came of one queue under a hostile other end. */
+export interface Life {
+  /** Of the errors that it met. */
+  readonly codes: Set<string>;
+  /** To the memory, by that queue. */
+  readonly accesses: number;
 }
 
 /** Memory at address 0 that somebody else writes to before each `every`-th access. */
@@ -35,10 +45,11 @@ export function contested(seed: number, bytes: number, every: number): Contested
     if (roll(every) === 0) plain.write16(2 * roll(bytes / 2), roll(2) === 0 ? roll(65536) : roll(10));
   };
   const memory = new GuestMemory();
-  memory.add({ start: 0 as GuestAddress, view: new WatchedView(plain, { before, byWords: seed % 2 === 0 }) });
+  const view = new WatchedView(plain, { before, byWords: seed % 2 === 0 });
+  memory.add({ start: 0 as GuestAddress, view });
   const quiet = new GuestMemory();
   quiet.add({ start: 0 as GuestAddress, view: plain });
-  return { roll, plain, watch, memory, quiet };
+  return { roll, plain, view, watch, memory, quiet };
 }
 
 /** Calls and returns `undefined` when the call failed as it may. */

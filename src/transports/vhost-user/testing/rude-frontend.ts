@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
+import { F_PROTOCOL_FEATURES, REQUEST } from '../messages.js';
+import * as payloads from '../payloads.js';
+import { Bench, type BenchRing, GUEST_START, MEMORY_SIZE, USER_START } from './bench.js';
+import { ProbeDevice } from './probe-device.js';
+
+/** One thing that a front-end, its guest or the device does; `ring` is one of the bench's two. */
+export type Step = (b: Bench, rings: readonly BenchRing[], device: ProbeDevice) => void;
+
+const anyU32 = fc.oneof(
+  fc.nat(4),
+  fc.constantFrom(8, 64, 0x100, 0xffff, 0x1_0000, 0xffff_ffff),
+  fc.nat(0xffff_ffff),
+);
+const anyU64 = fc.oneof(anyU32.map(BigInt), fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }));
+const anyAddress = fc.oneof(
+  fc.nat(MEMORY_SIZE).map((offset) => USER_START + offset),
+  fc.constantFrom(0, 1, USER_START - 1, USER_START + MEMORY_SIZE - 2, Number.MAX_SAFE_INTEGER),
+);
+const anyPage = fc.constantFrom(
+  0,
+  4096,
+  2 * 4096,
+  GUEST_START,
+  GUEST_START + MEMORY_SIZE,
+  USER_START,
+  2 ** 53 - 4096,
+  5,
+);
+const anyRegion = fc.tuple(anyPage, anyPage, anyPage, anyPage).map(([guest, size, user, mmapOffset]) => ({
+  guestAddress: guest as GuestAddress,
+  size,
+  userAddress: user as FrontendAddress,
+  mmapOffset,
+}));
+const anyState = fc.tuple(anyU32, anyU32).map(([index, num]) => payloads.encodeVringState({ index, num }));
+const anyConfig = fc
+  .tuple(anyU32, anyU32, anyU32, fc.uint8Array({ maxLength: 256 }))
+  .map(([offset, size, flags, bytes]) => payloads.encodeConfig({ offset, size, flags, bytes }));
+const anyAddresses = fc
+  .tuple(anyU32, anyAddress, anyAddress, anyAddress)
+  .map(([index, descriptor, available, used]) =>
+    payloads.encodeVringAddress({
+      index,
+      flags: 0,
+      log: 0 as GuestAddress,
+      descriptor: descriptor as FrontendAddress,
+      available: available as FrontendAddress,
+      used: used as FrontendAddress,
+    }),
+  );
+/** A u64, one of the values that mean most of the time. */
+const anyVringFd = fc.oneof(fc.constantFrom(0n, 1n, 0x100n, 0x101n), anyU64);
+
+const payload = fc.oneof(
+  fc.tuple(
+    fc.constantFrom(REQUEST.SET_FEATURES, REQUEST.SET_PROTOCOL_FEATURES, REQUEST.SET_STATUS),
+    anyU64.map(payloads.encodeU64),
+  ),
+  fc.tuple(
+    fc.constantFrom(REQUEST.SET_VRING_KICK, REQUEST.SET_VRING_CALL, REQUEST.SET_VRING_ERR),
+    anyVringFd.map(payloads.encodeU64),
+  ),
+  fc.tuple(
+    fc.constantFrom(
+      REQUEST.SET_VRING_NUM,
+      REQUEST.SET_VRING_BASE,
+      REQUEST.GET_VRING_BASE,
+      REQUEST.SET_VRING_ENABLE,
+      REQUEST.GET_VRING_BASE_SKIP_DRAIN,
+    ),
+    anyState,
+  ),
+  fc.tuple(fc.constant(REQUEST.SET_VRING_ADDR), anyAddresses),
+  fc.tuple(fc.constantFrom(REQUEST.GET_CONFIG, REQUEST.SET_CONFIG), anyConfig),
+  fc.tuple(fc.constantFrom(REQUEST.ADD_MEM_REG, REQUEST.REM_MEM_REG), anyRegion.map(payloads.encodeRegion)),
+  fc.tuple(
+    fc.constant(REQUEST.SET_MEM_TABLE),
+    fc.array(anyRegion, { maxLength: 3 }).map(payloads.encodeRegions),
+  ),
+  fc.tuple(
+    fc.constantFrom(
+      REQUEST.GET_FEATURES,
+      REQUEST.GET_PROTOCOL_FEATURES,
+      REQUEST.GET_QUEUE_NUM,
+      REQUEST.GET_MAX_MEM_SLOTS,
+      REQUEST.GET_STATUS,
+      REQUEST.SET_OWNER,
+      REQUEST.RESET_OWNER,
+      REQUEST.RESET_DEVICE,
+      REQUEST.SET_BACKEND_REQ_FD,
+    ),
+    fc.constant(new Uint8Array()),
+  ),
+);
+
+/** How many descriptors an honest front-end sends along, so that most messages get past the first check. */
+function honestFds(request: number, bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer);
+  switch (request) {
+    case REQUEST.SET_MEM_TABLE:
+      return view.getUint32(0, true);
+    case REQUEST.ADD_MEM_REG:
+    case REQUEST.SET_BACKEND_REQ_FD:
+      return 1;
+    case REQUEST.SET_VRING_KICK:
+    case REQUEST.SET_VRING_CALL:
+    case REQUEST.SET_VRING_ERR:
+      return (view.getBigUint64(0, true) & 0x100n) === 0n ? 1 : 0;
+    default:
+      return 0;
+  }
+}
+
+type FdKind = 'memory' | 'kick' | 'call' | 'socket' | 'other';
+const anyFdKind = fc.constantFrom<FdKind[]>('memory', 'kick', 'call', 'socket', 'other');
+
+/** A message, mostly with what goes with it. */
+const message: fc.Arbitrary<Step> = fc
+  .tuple(
+    payload,
+    fc.boolean(),
+    fc.array(anyFdKind, { minLength: 3, maxLength: 3 }),
+    fc.constantFrom(0, 0, 0, 0, 0, 0, 0, 1),
+  )
+  .map(([[request, bytes], needReply, kinds, extra]) => (b, rings) => {
+    const wanted = Math.min(honestFds(request, bytes) + extra, 3);
+    const fds = kinds
+      .slice(0, wanted)
+      .map((kind) => descriptor(b, rings, request === REQUEST.SET_MEM_TABLE ? 'memory' : kind));
+    b.frontend.send(request, bytes, { fds, needReply });
+    for (const fd of fds) b.os.closeFd(fd);
+  });
+
+function descriptor(b: Bench, rings: readonly BenchRing[], kind: FdKind): number {
+  switch (kind) {
+    case 'memory':
+      return b.os.duplicate(b.memoryFd);
+    case 'kick':
+      return b.os.duplicate(rings[0]!.kick.fd);
+    case 'call':
+      return b.os.duplicate(rings[1]!.call.fd);
+    case 'socket': {
+      const [ours, theirs] = b.os.socketPair();
+      b.os.closeFd(ours);
+      return theirs;
+    }
+    case 'other':
+      return b.os.createOther();
+  }
+}
+
+/** What an honest front-end does, so that there is something to break. */
+const honest: fc.Arbitrary<Step> = fc.oneof(
+  fc.constant<Step>((b) => b.negotiate()),
+  fc.constant<Step>((b) => b.negotiate(0n)),
+  fc.nat(1).map(
+    (i): Step =>
+      (_, rings) =>
+        rings[i]!.start(),
+  ),
+  fc.tuple(fc.nat(1), fc.boolean()).map(
+    ([i, on]): Step =>
+      (_, rings) =>
+        rings[i]!.enable(on),
+  ),
+  fc.nat(1).map(
+    (i): Step =>
+      (_, rings) =>
+        rings[i]!.stop(),
+  ),
+);
+
+const world: fc.Arbitrary<Step> = fc.oneof(
+  fc.tuple(fc.nat(1), fc.nat(255)).map(
+    ([i, byte]): Step =>
+      (_, rings) => {
+        if (rings[i]!.queue.free >= 2) rings[i]!.request(byte);
+      },
+  ),
+  // The driver writes nonsense to its ring.
+  fc.tuple(fc.nat(1), fc.nat(200), fc.uint8Array({ minLength: 1, maxLength: 16 })).map(
+    ([i, offset, bytes]): Step =>
+      (b, rings) => {
+        const { queue, kick } = rings[i]!;
+        b.memory.write((queue.descriptorArea + offset) as GuestAddress, bytes);
+        kick.signal();
+      },
+  ),
+  fc.boolean().map(
+    (hold): Step =>
+      (_b, _rings, device) => {
+        device.hold = hold;
+      },
+  ),
+  fc.constant<Step>((_b, _rings, device) => device.host?.configChanged()),
+  fc.nat(6).map(
+    (seconds): Step =>
+      (b) =>
+        b.clock.advance(seconds * 1e9),
+  ),
+  fc.constant<Step>((b) => b.os.run()),
+);
+
+/** What such a front-end does, how well it begins, and how many bytes a read of its socket brings. */
+export const rudeSession: fc.Arbitrary<[Step[], number, number]> = fc.tuple(
+  fc.array(fc.oneof({ weight: 3, arbitrary: message }, { weight: 3, arbitrary: honest }, world), {
+    minLength: 1,
+    maxLength: 60,
+  }),
+  fc.nat(3),
+  fc.constantFrom(1, 7, 65_536),
+);
+
+/**
+ * One connection of such a front-end: nothing is thrown, nothing hangs, and everything is given back.
+ *
+ * @returns whether its end found it alive, and whether its device was ever activated.
+ */
+export function rudeLife([all, start, readSize]: [Step[], number, number]): {
+  survived: boolean;
+  activated: boolean;
+} {
+  const device = new ProbeDevice();
+  const b = new Bench(device);
+  b.os.readSize = readSize;
+  const rings = [b.ring(0), b.ring(1)];
+  // Most begin as they should.
+  if (start > 0) {
+    b.negotiate();
+    for (const ring of rings.slice(0, start)) ring.start();
+    for (const ring of rings.slice(0, start)) ring.enable();
+  }
+  for (const step of all) step(b, rings, device);
+  b.os.run();
+  b.clock.advance(6e9);
+  b.os.run();
+  const activated = device.calls.some((call) => call.startsWith('activate'));
+  const survived = b.ended === undefined;
+  if (survived) {
+    // Still there: a device that was reset is as new.
+    b.frontend.replies.length = 0;
+    b.say(REQUEST.RESET_DEVICE);
+    device.hold = false;
+    b.negotiate(F_PROTOCOL_FEATURES);
+    const fresh = b.ring(1);
+    fresh.start();
+    fresh.enable();
+    fresh.request(42);
+    assert.deepEqual(fresh.answers(), [42]);
+  } else {
+    assert.equal(b.ended?.error?.name, 'ProtocolError');
+    assert.equal(b.frontend.closed, true);
+  }
+  b.close();
+  assert.equal(b.os.openFds, 0);
+  assert.equal(b.os.openMappings, 0);
+  assert.equal(b.os.staleAccesses, 0);
+  assert.equal(b.clock.open, 0);
+  assert.equal(device.calls.at(-1), 'close');
+  return { survived, activated };
+}
