@@ -41,7 +41,8 @@ export async function connectVhostUser(
 ): Promise<VhostUserTransport> {
   signal?.throwIfAborted();
   const { channel, environment } = await dial(path);
-  return new VhostUserFrontend(channel, environment, options);
+  const again = (): Channel => environment.os.connect(path);
+  return new VhostUserFrontend(channel, { ...environment, dial: again }, options);
 }
 
 /**

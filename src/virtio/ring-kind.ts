@@ -5,9 +5,11 @@ import type { DeviceQueueOptions } from '../virtqueue/device-queue-options.js';
 import type { DriverQueue } from '../virtqueue/driver-queue.js';
 import { PackedDeviceQueue } from '../virtqueue/packed/device.js';
 import { PackedDriverQueue } from '../virtqueue/packed/driver.js';
+import { packedRegionSize } from '../virtqueue/packed/inflight-layout.js';
 import * as packed from '../virtqueue/packed/layout.js';
 import { SplitDeviceQueue } from '../virtqueue/split/device.js';
 import { SplitDriverQueue } from '../virtqueue/split/driver.js';
+import { splitRegionSize } from '../virtqueue/split/inflight-layout.js';
 import * as split from '../virtqueue/split/layout.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import {
@@ -57,6 +59,11 @@ export class RingKind {
       driver: split.driverAreaSize(size),
       device: split.deviceAreaSize(size),
     };
+  }
+
+  /** Bytes that it takes to keep what is in flight on a queue of so many descriptors: see `InflightPlace`. */
+  inflightSize(size: number): number {
+    return this.packed ? packedRegionSize(size) : splitRegionSize(size);
   }
 
   /** What the device's end of a ring is made of. */

@@ -27,10 +27,13 @@ export const PROTOCOL_F = {
   BACKEND_REQ: 0x20n,
   CONFIG: 0x200n,
   BACKEND_SEND_FD: 0x400n,
+  INFLIGHT_SHMFD: 0x1000n,
   RESET_DEVICE: 0x2000n,
   CONFIGURE_MEM_SLOTS: 0x8000n,
   STATUS: 0x10000n,
   DEVICE_STATE: 0x80000n,
+  GET_VRING_BASE_INFLIGHT: 0x100000n,
+  GET_VRING_BASE_SKIP_DRAIN: 0x800000n,
 } as const;
 
 /** `VHOST_USER_*`: what a front-end asks of a back-end. */
@@ -104,7 +107,6 @@ export const ANSWERED_ELSEWHERE: ReadonlySet<number> = new Set([
   REQUEST.CREATE_CRYPTO_SESSION,
   REQUEST.POSTCOPY_ADVISE,
   REQUEST.POSTCOPY_END,
-  REQUEST.GET_INFLIGHT_FD,
   REQUEST.GET_SHARED_OBJECT,
   REQUEST.SET_DEVICE_STATE_FD,
   REQUEST.CHECK_DEVICE_STATE,
@@ -131,6 +133,11 @@ export const VHOST_VRING_F_LOG = 1;
 /** A log description, 16 bytes: u64 size, u64 offset in the file. */
 export const LOG = { size: 0, offset: 8 } as const;
 export const LOG_SIZE = 16;
+
+/** An inflight description: u64 size and offset in the file, u16 queues and their size. With or without the 4 bytes that C puts after it. */
+export const INFLIGHT = { mmapSize: 0, mmapOffset: 8, queues: 16, queueSize: 18 } as const;
+export const INFLIGHT_SIZE = 20;
+export const INFLIGHT_PADDED_SIZE = 24;
 
 /** A memory region description, 32 bytes, all u64. */
 export const REGION = { guestAddress: 0, size: 8, userAddress: 16, mmapOffset: 24 } as const;
@@ -182,6 +189,9 @@ export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: nu
   [REQUEST.SET_BACKEND_REQ_FD, [0, 0]],
   [REQUEST.GET_CONFIG, [CONFIG.payload, CONFIG.payload + MAX_CONFIG_SIZE]],
   [REQUEST.SET_CONFIG, [CONFIG.payload, CONFIG.payload + MAX_CONFIG_SIZE]],
+  [REQUEST.GET_INFLIGHT_FD, [INFLIGHT_SIZE, INFLIGHT_PADDED_SIZE]],
+  [REQUEST.SET_INFLIGHT_FD, [INFLIGHT_SIZE, INFLIGHT_PADDED_SIZE]],
+  [REQUEST.GET_VRING_BASE_SKIP_DRAIN, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
   [REQUEST.RESET_DEVICE, [0, 0]],
   [REQUEST.GET_MAX_MEM_SLOTS, [0, 0]],
   [REQUEST.ADD_MEM_REG, [SINGLE_REGION_SIZE, SINGLE_REGION_SIZE]],

@@ -3,6 +3,8 @@ import {
   CONFIG,
   DEVICE_STATE,
   DEVICE_STATE_SIZE,
+  INFLIGHT,
+  INFLIGHT_PADDED_SIZE,
   LOG,
   LOG_SIZE,
   REGION,
@@ -58,6 +60,17 @@ export interface RegionDescription {
 export interface DeviceStateParameters {
   readonly direction: number;
   readonly phase: number;
+}
+
+/** Where it is kept what is in flight. */
+export interface InflightDescription {
+  /** Bytes of the region; 0 where there is none. */
+  readonly mmapSize: number;
+  /** Where it begins in its file. */
+  readonly mmapOffset: number;
+  readonly queues: number;
+  /** Descriptors of each, at most. */
+  readonly queueSize: number;
 }
 
 /** An access to the configuration space. */
@@ -167,6 +180,29 @@ export function decodeDeviceState(payload: DataView): DeviceStateParameters {
     direction: payload.getUint32(DEVICE_STATE.direction, true),
     phase: payload.getUint32(DEVICE_STATE.phase, true),
   };
+}
+
+export function decodeInflight(payload: DataView): InflightDescription {
+  return {
+    mmapSize: get64(payload, INFLIGHT.mmapSize),
+    mmapOffset: get64(payload, INFLIGHT.mmapOffset),
+    queues: payload.getUint16(INFLIGHT.queues, true),
+    queueSize: payload.getUint16(INFLIGHT.queueSize, true),
+  };
+}
+
+/** @param length - of the payload: as long as the one that is answered. */
+export function encodeInflight(
+  inflight: InflightDescription,
+  length: number = INFLIGHT_PADDED_SIZE,
+): Uint8Array {
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  set64(view, INFLIGHT.mmapSize, inflight.mmapSize);
+  set64(view, INFLIGHT.mmapOffset, inflight.mmapOffset);
+  view.setUint16(INFLIGHT.queues, inflight.queues, true);
+  view.setUint16(INFLIGHT.queueSize, inflight.queueSize, true);
+  return bytes;
 }
 
 export function decodeConfig(payload: DataView): ConfigAccess {

@@ -9,7 +9,6 @@ const NETWORK = 'it is for network cards, which announce themselves here through
 const CRYPTO = 'it is for devices of the crypto type that are half in the VMM';
 const POSTCOPY =
   'PAGEFAULT is not offered: a page that has not come yet would stop this whole process, other connections too, until it comes';
-const INFLIGHT = 'INFLIGHT_SHMFD is not offered';
 const SHARED = 'it hands dma-bufs from one graphics device to another, and there is none here';
 
 /** Front-end messages that are refused, by number. */
@@ -26,13 +25,10 @@ export const REFUSED: ReadonlyMap<number, string> = new Map([
   [REQUEST.POSTCOPY_ADVISE, POSTCOPY],
   [REQUEST.POSTCOPY_LISTEN, POSTCOPY],
   [REQUEST.POSTCOPY_END, POSTCOPY],
-  [REQUEST.GET_INFLIGHT_FD, INFLIGHT],
-  [REQUEST.SET_INFLIGHT_FD, INFLIGHT],
   [REQUEST.GPU_SET_SOCKET, "it is for vhost-user-gpu, whose display is the front-end's"],
   [REQUEST.VRING_KICK, 'INBAND_NOTIFICATIONS was not negotiated'],
   [REQUEST.GET_SHARED_OBJECT, SHARED],
   [REQUEST.GET_SHMEM_CONFIG, 'no device here has shared memory of its own'],
-  [REQUEST.GET_VRING_BASE_SKIP_DRAIN, 'it takes INFLIGHT_SHMFD and GET_VRING_BASE_INFLIGHT'],
 ]);
 
 /** Protocol features that are not offered: each with its bit. */
@@ -49,12 +45,9 @@ export const NOT_OFFERED: Readonly<Record<string, readonly [bit: number, why: st
     11,
     'it is for hardware whose doorbell is mapped into the guest; here a kick must wake this process',
   ],
-  INFLIGHT_SHMFD: [12, 'not there'],
   INBAND_NOTIFICATIONS: [14, 'not there'],
   XEN_MMAP: [17, 'only memory of the same host, mapped as files, is reached'],
   SHARED_OBJECT: [18, SHARED],
-  GET_VRING_BASE_INFLIGHT: [20, 'it takes INFLIGHT_SHMFD'],
   GPA_ADDRESSES: [21, 'not there'],
   SHMEM: [22, 'no device here has shared memory of its own'],
-  GET_VRING_BASE_SKIP_DRAIN: [23, 'it takes INFLIGHT_SHMFD and GET_VRING_BASE_INFLIGHT'],
 };

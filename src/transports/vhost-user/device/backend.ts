@@ -6,7 +6,7 @@ import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { ANSWERED_ELSEWHERE, FAILURE, FLAGS, requestName } from '../messages.js';
 import { encodeU64 } from '../payloads.js';
 import { ProtocolError } from '../protocol-error.js';
-import { FrontendRequests } from './requests.js';
+import { FrontendRequests, type Reply } from './requests.js';
 
 /** Serves a device to a vhost-user front-end, such as QEMU (docs/interop/vhost-user.rst). */
 export const serveVhostUser: StartSession = (channel, device, environment, ended) =>
@@ -106,7 +106,7 @@ class BackendSession implements Session {
 
   #carryOut(message: Message): void {
     const { request, flags } = message;
-    let reply: Uint8Array | 'later' | undefined;
+    let reply: Reply | 'later' | undefined;
     let ack = 0n;
     try {
       reply = this.#requests.carryOut(message, (later) => {
@@ -126,8 +126,13 @@ class BackendSession implements Session {
     }
   }
 
-  #reply(request: number, payload: Uint8Array): void {
-    this.#channel.send(encodeMessage(request, FLAGS.REPLY, payload));
+  #reply(request: number, reply: Reply): void {
+    if (reply instanceof Uint8Array) {
+      this.#channel.send(encodeMessage(request, FLAGS.REPLY, reply));
+      return;
+    }
+    this.#channel.send(encodeMessage(request, FLAGS.REPLY, reply.payload), [reply.fd]);
+    this.#environment.os.closeFd(reply.fd);
   }
 
   #warn(line: string): void {

@@ -23,10 +23,27 @@ import { VhostDevice } from './vhost-device.js';
 /** What is implemented is all that is offered: QEMU takes whatever bit it sees. */
 const PROTOCOL_FEATURES = Object.values(PROTOCOL_F).reduce((all, bit) => all | bit, 0n);
 
+/** What must not be negotiated without others. */
+const TOGETHER: readonly [bit: bigint, needed: bigint, text: string][] = [
+  [
+    PROTOCOL_F.GET_VRING_BASE_INFLIGHT,
+    PROTOCOL_F.INFLIGHT_SHMFD,
+    'GET_VRING_BASE_INFLIGHT takes INFLIGHT_SHMFD',
+  ],
+  [
+    PROTOCOL_F.GET_VRING_BASE_SKIP_DRAIN,
+    PROTOCOL_F.GET_VRING_BASE_INFLIGHT | PROTOCOL_F.INFLIGHT_SHMFD,
+    'GET_VRING_BASE_SKIP_DRAIN takes GET_VRING_BASE_INFLIGHT and INFLIGHT_SHMFD',
+  ],
+];
+
 /** VIRTIO 1.3 §2.1: the driver's features were accepted. */
 const VIRTIO_CONFIG_S_FEATURES_OK = 8n;
 /** §2.1.2: it broke a ring. Not to be set by a driver. */
 const VIRTIO_CONFIG_S_NEEDS_RESET = 0x40n;
+
+/** The payload of a reply, and a descriptor that goes with it. */
+export type Reply = Uint8Array | { readonly payload: Uint8Array; readonly fd: number };
 
 /** Carries out what one front-end asks for: what each message says, and to whom. */
 export class FrontendRequests {
@@ -66,7 +83,7 @@ export class FrontendRequests {
    * @returns the payload of the reply; `undefined` for a request that is acknowledged only when its sender wants it.
    * @throws ProtocolError when it is malformed; anything else when it can't be carried out.
    */
-  carryOut(message: Message, later: (reply: Uint8Array) => void): Uint8Array | 'later' | undefined {
+  carryOut(message: Message, later: (reply: Uint8Array) => void): Reply | 'later' | undefined {
     checkRequest(message);
     const { request, payload } = message;
     const device = this.#device;
@@ -131,7 +148,17 @@ export class FrontendRequests {
         return;
       }
       case REQUEST.GET_VRING_BASE:
-        return this.#getVringBase(payloads.decodeVringState(payload).index, later);
+        return this.#getVringBase(payloads.decodeVringState(payload).index, true, later);
+      case REQUEST.GET_VRING_BASE_SKIP_DRAIN:
+        this.#expect('GET_VRING_BASE_SKIP_DRAIN');
+        return this.#getVringBase(payloads.decodeVringState(payload).index, false, later);
+      case REQUEST.GET_INFLIGHT_FD:
+        return this.#getInflight(payload);
+      case REQUEST.SET_INFLIGHT_FD:
+        this.#expect('INFLIGHT_SHMFD');
+        checkDescriptors(message, 1);
+        device.setInflight(payloads.decodeInflight(payload), message.fds.pop()!);
+        return;
       case REQUEST.SET_VRING_ENABLE: {
         const { index, num } = payloads.decodeVringState(payload);
         device.enable(index, num !== 0);
@@ -172,6 +199,9 @@ export class FrontendRequests {
   #setProtocolFeatures(features: bigint): void {
     const extra = features & ~this.#offered;
     if (extra !== 0n) throw new Refusal(`bits 0x${extra.toString(16)} were not offered`);
+    for (const [bit, needed, text] of TOGETHER) {
+      if ((features & bit) !== 0n && (features & needed) !== needed) throw new Refusal(text);
+    }
     this.#protocolFeatures = features;
     this.#device.toldOfResets = (features & (PROTOCOL_F.RESET_DEVICE | PROTOCOL_F.STATUS)) !== 0n;
   }
@@ -211,14 +241,33 @@ export class FrontendRequests {
     this.#device.logging.set(log, message.fds.pop()!);
   }
 
-  #getVringBase(index: number, later: (reply: Uint8Array) => void): Uint8Array | 'later' {
+  /** @throws Refusal when it was not negotiated. */
+  #expect(name: keyof typeof PROTOCOL_F): void {
+    if ((this.#protocolFeatures & PROTOCOL_F[name]) === 0n) throw new Refusal(`${name} was not negotiated`);
+  }
+
+  /** A region of no bytes says that there is none. */
+  #getInflight(payload: DataView): Reply {
+    const wanted = payloads.decodeInflight(payload);
+    const { byteLength } = payload;
+    try {
+      this.#expect('INFLIGHT_SHMFD');
+      const { description, fd } = this.#device.makeInflight(wanted);
+      return { payload: payloads.encodeInflight(description, byteLength), fd };
+    } catch (error) {
+      this.#warn(`GET_INFLIGHT_FD is refused: ${(error as Error).message}`);
+      return payloads.encodeInflight({ ...wanted, mmapSize: 0, mmapOffset: 0 }, byteLength);
+    }
+  }
+
+  #getVringBase(index: number, drain: boolean, later: (reply: Uint8Array) => void): Uint8Array | 'later' {
     if (index >= this.#device.queueCount) {
       // A front-end with more rings than the device: one that can't run has stopped where it began.
       this.#warn(`GET_VRING_BASE: there is no ring ${index}`);
       return payloads.encodeVringState({ index, num: 0 });
     }
     return answered(later, (answer) =>
-      this.#device.stop(index, (base) => answer(payloads.encodeVringState({ index, num: base }))),
+      this.#device.stop(index, drain, (base) => answer(payloads.encodeVringState({ index, num: base }))),
     );
   }
 

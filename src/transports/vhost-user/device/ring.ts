@@ -18,6 +18,10 @@ export class Ring {
   enabled = false;
   /** Whether the device has a queue over it. Its layout must not change then. */
   live = false;
+  /** It is kept elsewhere what is in flight. */
+  tracked = false;
+  /** An earlier back-end served it, and may have died before it interrupted the driver. */
+  owed = false;
   kick: EventPort | undefined;
   call: EventPort | undefined;
   err: EventPort | undefined;

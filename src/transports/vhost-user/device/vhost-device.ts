@@ -1,3 +1,4 @@
+import { MemoryError } from '../../../memory/memory-error.js';
 import type { MemoryView } from '../../../memory/memory-view.js';
 import type { Alarm } from '../../../virtio/clock.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
@@ -10,7 +11,8 @@ import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
 import { F_PROTOCOL_FEATURES, VHOST_F_LOG_ALL } from '../messages.js';
-import type { VringAddress } from '../payloads.js';
+import type { InflightDescription, VringAddress } from '../payloads.js';
+import { InflightRegions } from './inflight-regions.js';
 import { DirtyLogging } from './logging.js';
 import { MemoryTable } from './memory-table.js';
 import { Refusal } from './refusal.js';
@@ -44,6 +46,7 @@ export class VhostDevice {
   readonly logging: DirtyLogging;
   /** Whether the front-end says so when the driver resets the device. */
   toldOfResets = false;
+  readonly #inflight: InflightRegions;
   readonly #runner: DeviceRunner;
   readonly #rings: readonly Ring[];
   readonly #environment: Environment;
@@ -59,6 +62,7 @@ export class VhostDevice {
     this.#events = events;
     this.table = new MemoryTable(environment.os, environment.maxMemory);
     this.logging = new DirtyLogging(this.table, environment, events.warn);
+    this.#inflight = new InflightRegions(environment.os, device.queues.length);
     this.#rings = device.queues.map((_, index) => new Ring(index));
     this.#runner = new DeviceRunner(device, {
       clock: environment.clock,
@@ -111,7 +115,7 @@ export class VhostDevice {
       if (this.#rings.some((ring) => ring.live))
         throw new Refusal('features can not change while a ring runs');
       // Rings that stand still are those of a paused guest, or of a driver that is gone: this one is another.
-      if (this.#runner.active) this.#runner.reset();
+      if (this.#runner.active) this.#forget();
     }
     this.#featuresRefused = true;
     this.#runner.accept(features);
@@ -179,6 +183,7 @@ export class VhostDevice {
     const event = takeEvent();
     ring.call?.close();
     ring.call = event;
+    if (ring.live) this.#settleOwed(ring);
   }
 
   /** SET_VRING_ERR. */
@@ -196,12 +201,28 @@ export class VhostDevice {
     this.#update(ring);
   }
 
+  /** GET_INFLIGHT_FD: a region for the front-end to keep. @returns what it is, with its descriptor, the caller's. */
+  makeInflight(wanted: InflightDescription): { description: InflightDescription; fd: number } {
+    return this.#inflight.make(wanted, this.#kind);
+  }
+
+  /** SET_INFLIGHT_FD. @param fd - taken over in any case. */
+  setInflight(description: InflightDescription, fd: number): void {
+    if (this.#rings.some((ring) => ring.live)) {
+      this.#environment.os.closeFd(fd);
+      throw new Refusal('a ring runs');
+    }
+    this.#inflight.set(description, this.#kind, fd);
+  }
+
   /**
    * GET_VRING_BASE: the ring stops, after what is in flight was finished.
    *
+   * @param drain - `false` when that is not to be waited for, and is served anew when the ring goes on. It is all the same where nobody keeps what
+   *   is in flight.
    * @param stopped - called once, now or later: nothing touches the ring any more. Nothing else may be asked of this object before.
    */
-  stop(index: number, stopped: (base: number) => void): void {
+  stop(index: number, drain: boolean, stopped: (base: number) => void): void {
     const ring = this.#ring(index);
     ring.started = false;
     ring.kick?.close();
@@ -228,6 +249,10 @@ export class VhostDevice {
     this.#draining = alarm;
     alarm.set(this.#environment.clock.now() + DRAIN_TIMEOUT);
     this.#runner.holdQueue(index);
+    if (!drain && ring.tracked) {
+      finish();
+      return;
+    }
     let drained = false;
     let later = false;
     this.#runner.whenDrained(index, () => {
@@ -249,7 +274,7 @@ export class VhostDevice {
 
   /** RESET_DEVICE, or a device status of 0: back to the initial state. Memory and the events for the front-end stay. */
   reset(): void {
-    this.#runner.reset();
+    this.#forget();
     this.#runner.accept(this.#features);
     for (const ring of this.#rings) ring.reset();
   }
@@ -303,6 +328,7 @@ export class VhostDevice {
     for (const ring of this.#rings) ring.started = false;
     this.#runner.close();
     for (const ring of this.#rings) ring.close();
+    this.#inflight.close();
     this.logging.close();
     this.table.close();
   }
@@ -343,20 +369,40 @@ export class VhostDevice {
     const guessed = !this.toldOfResets || (this.#features & VIRTIO_F_RING_RESET) === 0n;
     const isFresh = (other: Ring): boolean => other.started && other.isFresh(this.table, this.#kind);
     if (suspended && guessed && this.#rings.some(isFresh)) {
-      this.#runner.reset();
+      this.#forget();
       this.#runner.accept(this.#features);
     }
+    // One that begins anew has nothing in flight.
+    if (ring.isFresh(this.table, this.#kind)) this.#inflight.forget(ring.index);
     try {
       const place = ring.place(this.table, this.#kind);
       const deviceView = (view: MemoryView) => this.logging.deviceView(view, ring.addresses!);
-      const options = { ...this.#kind.optionsOf(this.table.memory, place, ring.base), deviceView };
-      this.#runner.startQueue(ring.index, this.#kind.deviceQueue(options), options);
+      const inflight = this.#inflight.placeOf(ring.index, place.size, this.#kind);
+      const options = { ...this.#kind.optionsOf(this.table.memory, place, ring.base), deviceView, inflight };
+      const queue = this.#kind.deviceQueue(options);
+      this.#runner.startQueue(ring.index, queue, options);
       ring.ran(place);
+      ring.tracked = inflight !== undefined;
+      ring.owed = queue.resumed === true;
+      this.#settleOwed(ring);
     } catch (error) {
-      if (!(error instanceof Refusal || error instanceof VirtqueueError)) throw error;
+      if (!isBroken(error)) throw error;
       ring.ran(undefined);
       this.#runner.breakQueue(ring.index, error);
     }
+  }
+
+  /** Interrupts the driver once: at worst there is nothing for it. */
+  #settleOwed(ring: Ring): void {
+    if (!ring.owed || ring.call === undefined) return;
+    ring.owed = false;
+    ring.call.signal();
+  }
+
+  /** The driver's requests are nobody's any more. */
+  #forget(): void {
+    this.#runner.reset();
+    this.#inflight.forget();
   }
 
   #poll(): void {
@@ -367,6 +413,11 @@ export class VhostDevice {
     });
     this.#polling.set(this.#environment.clock.now() + POLL_INTERVAL);
   }
+}
+
+/** Whether a ring can't be, which is its driver's affair. */
+function isBroken(error: unknown): error is Error {
+  return error instanceof Refusal || error instanceof VirtqueueError || error instanceof MemoryError;
 }
 
 /**

@@ -3,6 +3,7 @@ import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { Clock } from '../../../virtio/clock.js';
 import { type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
 import { ALL_RING_FEATURES, VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
+import { VIRTQ_USED } from '../../../virtqueue/split/layout.js';
 import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
 import {
@@ -17,13 +18,17 @@ import {
 import * as payloads from '../payloads.js';
 import { DeviceStates } from './device-states.js';
 import { DirtyPages } from './dirty-pages.js';
+import { InflightBuffer } from './inflight-buffer.js';
 import { BackendPeer } from './peer.js';
+import { Persistence } from './persistence.js';
 import type { VhostUserTransport } from './transport.js';
 
 /** What a front-end needs of the process. */
 export interface FrontendEnvironment {
   readonly os: Os;
   readonly clock: Clock;
+  /** Connects once more to where the back-end is. @throws OsError when nobody listens there. */
+  dial?(): Channel;
 }
 
 export interface FrontendOptions {
@@ -33,6 +38,12 @@ export interface FrontendOptions {
   readonly queueSize?: number;
   /** ms that a reply may take. 10,000 unless told: a back-end finishes what is in flight before it stops a ring. */
   readonly timeout?: number;
+  /**
+   * ms that a back-end may be gone, `true` for any time: the next one that listens at the same socket goes on with what is in flight, and the driver
+   * notices nothing but that it takes longer. It may carry out a request that the last one carried out and did not answer. Only with a back-end
+   * that keeps what is in flight (INFLIGHT_SHMFD); others are refused. Not unless told.
+   */
+  readonly reconnect?: boolean | number;
 }
 
 /** Where the memory is in an address space of ours that the back-end knows as the guest's. Not 0, and above 4 GiB, as most of a real guest's is. */
@@ -55,6 +66,7 @@ interface Queue {
   readonly call: EventPort;
   readonly err: EventPort;
   readonly ring: RingPlace;
+  readonly interrupt: () => void;
   /** The next available index, when it does not run. */
   base: number;
   running: boolean;
@@ -62,7 +74,7 @@ interface Queue {
 
 /**
  * A driver's way to a device behind a vhost-user socket, whoever serves it: virtio-misc itself, qemu-storage-daemon,
- * DPDK. Once it is lost it stays lost: connect again and make another.
+ * DPDK. Once it is lost it stays lost, unless it is told to reconnect: connect again and make another.
  */
 export class VhostUserFrontend implements VhostUserTransport {
   readonly name = 'vhost-user';
@@ -71,7 +83,12 @@ export class VhostUserFrontend implements VhostUserTransport {
   readonly #os: Os;
   readonly #memoryFd: number;
   readonly #mapping: Mapping;
-  readonly #peer: BackendPeer;
+  readonly #clock: Clock;
+  readonly #timeout: number;
+  readonly #dial: (() => Channel) | undefined;
+  /** ns that a back-end may be gone; 0 when it may not. */
+  readonly #window: number;
+  #peer: BackendPeer;
   readonly #queueSize: number;
   readonly #queues = new Map<number, Queue>();
   #hasMemory = false;
@@ -79,7 +96,14 @@ export class VhostUserFrontend implements VhostUserTransport {
   /** What the driver accepted. */
   #features = 0n;
   #log: DirtyPages | undefined;
-  readonly #states: DeviceStates;
+  #states: DeviceStates;
+  /** While it reconnects: what ends that, and when it is over. */
+  #away: Persistence | undefined;
+  #joining: BackendPeer | undefined;
+  #back: Promise<void> | undefined;
+  #inflight: InflightBuffer | undefined;
+  /** The device runs, and there is something to go on with. */
+  #started = false;
   #configChanged: () => void = () => {};
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
@@ -89,20 +113,15 @@ export class VhostUserFrontend implements VhostUserTransport {
    * @param channel - a connection to a back-end, owned from now on.
    * @throws OsError when there is no memory to share.
    */
-  constructor(channel: Channel, { os, clock }: FrontendEnvironment, options: FrontendOptions = {}) {
-    const { memorySize = 16 << 20, queueSize = 1024, timeout = 10_000 } = options;
+  constructor(channel: Channel, { os, clock, dial }: FrontendEnvironment, options: FrontendOptions = {}) {
+    const { memorySize = 16 << 20, queueSize = 1024, timeout = 10_000, reconnect = false } = options;
     this.#os = os;
+    this.#clock = clock;
+    this.#dial = dial;
     this.#queueSize = queueSize;
-    this.#peer = new BackendPeer(channel, {
-      os,
-      clock,
-      timeout: timeout * 1e6,
-      configChanged: () => {
-        this.#configGeneration += 1;
-        this.#configChanged();
-      },
-      failed: (error) => this.#fail(error),
-    });
+    this.#timeout = timeout;
+    this.#window = windowOf(reconnect);
+    this.#peer = this.#meet(channel);
     this.#states = new DeviceStates(os, this.#peer);
     try {
       const { fd, mapping } = os.createMemory('virtio-misc', memorySize);
@@ -120,6 +139,8 @@ export class VhostUserFrontend implements VhostUserTransport {
   }
 
   async reset(): Promise<void> {
+    // From here on there is nothing to go on with.
+    this.#stayAway();
     await this.#peer.greet();
     for (const index of [...this.#queues.keys()]) {
       await this.stopQueue(index);
@@ -131,6 +152,7 @@ export class VhostUserFrontend implements VhostUserTransport {
       await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER));
     }
     await this.#peer.settle();
+    this.#dropInflight();
     // Whatever was wrong with the device is mended.
     this.#failure = undefined;
   }
@@ -143,7 +165,7 @@ export class VhostUserFrontend implements VhostUserTransport {
   async acceptFeatures(features: bigint): Promise<void> {
     await this.#peer.greet();
     this.#features = features;
-    await this.#sayFeatures();
+    await this.#sayFeatures(this.#peer);
     if (this.#peer.has(PROTOCOL_F.STATUS)) {
       await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER | FEATURES_OK));
       if (((await this.#peer.askU64(REQUEST.GET_STATUS)) & FEATURES_OK) === 0n) {
@@ -166,18 +188,13 @@ export class VhostUserFrontend implements VhostUserTransport {
     this.#closeQueue(index);
     const os = this.#os;
     const events = { kick: os.createEvent(), call: os.createEvent(), err: os.createEvent() };
-    const queue: Queue = { ...events, ring, base, running: false };
+    const queue: Queue = { ...events, ring, interrupt, base, running: false };
     this.#queues.set(index, queue);
     queue.call.watch(interrupt);
     queue.err.watch(() =>
       this.#fail(new TransportError('NEEDS_RESET', `the back-end says that queue ${index} is broken`)),
     );
-    await this.#peer.command(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index, num: ring.size }));
-    await this.#peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
-    await this.#sayAddresses(index, ring);
-    const which = payloads.encodeU64(BigInt(index));
-    await this.#peer.command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
-    await this.#peer.command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
+    await this.#sayQueue(this.#peer, index, queue, base);
     return () => queue.kick.signal();
   }
 
@@ -188,20 +205,16 @@ export class VhostUserFrontend implements VhostUserTransport {
   }
 
   async start(): Promise<void> {
+    await this.#keepInflight();
     for (const [index, queue] of this.#queues) {
       if (queue.running) continue;
       // From now on it must be stopped by GET_VRING_BASE.
       queue.running = true;
-      await this.#peer.command(REQUEST.SET_VRING_KICK, payloads.encodeU64(BigInt(index)), [queue.kick.fd]);
-      if ((this.#peer.features & F_PROTOCOL_FEATURES) !== 0n) {
-        await this.#peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 1 }));
-      }
+      await this.#sayStarted(this.#peer, index, queue);
     }
-    if (this.#peer.has(PROTOCOL_F.STATUS)) {
-      const status = ACKNOWLEDGE_DRIVER | FEATURES_OK | DRIVER_OK;
-      await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(status));
-    }
+    await this.#sayReady(this.#peer);
     await this.#peer.settle();
+    this.#started = true;
     // For back-ends that hold by the older rule, that a ring starts with its first kick.
     for (const queue of this.#queues.values()) queue.kick.signal();
   }
@@ -215,9 +228,11 @@ export class VhostUserFrontend implements VhostUserTransport {
   /**
    * Stops a queue after the device finished what is in flight; `startQueue` and `start` let it go on.
    *
+   * @param options - with `drain: false` that is not waited for, and the device starts with it anew; only where the back-end can (SKIP_DRAIN), and
+   *   keeps what is in flight.
    * @returns the base to start it from.
    */
-  async stopQueue(index: number): Promise<number> {
+  async stopQueue(index: number, { drain = true }: { readonly drain?: boolean } = {}): Promise<number> {
     const queue = this.#queues.get(index);
     if (queue === undefined) throw new RangeError(`queue ${index} was not set up`);
     if (!queue.running) return queue.base;
@@ -226,7 +241,10 @@ export class VhostUserFrontend implements VhostUserTransport {
       await this.#peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 0 }));
     }
     const request = payloads.encodeVringState({ index, num: 0 });
-    const reply = await this.#peer.ask(REQUEST.GET_VRING_BASE, request, request.length);
+    const skip =
+      !drain && this.#inflight !== undefined && this.#peer.has(PROTOCOL_F.GET_VRING_BASE_SKIP_DRAIN);
+    const stop = skip ? REQUEST.GET_VRING_BASE_SKIP_DRAIN : REQUEST.GET_VRING_BASE;
+    const reply = await this.#peer.ask(stop, request, request.length);
     if (reply.byteLength === 0) {
       throw new TransportError('REFUSED', `the back-end does not stop queue ${index}`);
     }
@@ -237,11 +255,16 @@ export class VhostUserFrontend implements VhostUserTransport {
 
   /** vhost-user has none: it counts the changes that the device told. Each `readConfig` is one message, so never torn. */
   async configGeneration(): Promise<number> {
+    if (this.#back !== undefined) await this.#back;
     this.#peer.checkAlive();
     return this.#configGeneration;
   }
 
-  async readConfig(offset: number, length: number): Promise<Uint8Array> {
+  readConfig(offset: number, length: number): Promise<Uint8Array> {
+    return this.#lasting(() => this.#readConfig(offset, length));
+  }
+
+  async #readConfig(offset: number, length: number): Promise<Uint8Array> {
     this.#checkConfig(offset, length);
     // From 0 on, because libvhost-user takes no notice of the offset.
     const size = offset + length;
@@ -253,7 +276,11 @@ export class VhostUserFrontend implements VhostUserTransport {
     return new Uint8Array(reply.buffer.slice(CONFIG.payload + offset));
   }
 
-  async writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
+  writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
+    return this.#lasting(() => this.#writeConfig(offset, bytes));
+  }
+
+  async #writeConfig(offset: number, bytes: Uint8Array): Promise<void> {
     this.#checkConfig(offset, bytes.length);
     const access = { offset, size: bytes.length, flags: 0, bytes };
     await this.#peer.command(REQUEST.SET_CONFIG, payloads.encodeConfig(access));
@@ -299,10 +326,7 @@ export class VhostUserFrontend implements VhostUserTransport {
     }
     const log = new DirtyPages(this.#os, GUEST_START + this.#mapping.size);
     try {
-      const request = payloads.encodeLog(log.description);
-      if ((await this.#peer.askU64(REQUEST.SET_LOG_BASE, request, [log.fd])) !== 0n) {
-        throw new TransportError('REFUSED', 'the back-end refused SET_LOG_BASE');
-      }
+      await sayLogBase(this.#peer, log);
     } catch (error) {
       log.close();
       throw error;
@@ -333,6 +357,8 @@ export class VhostUserFrontend implements VhostUserTransport {
     this.#log?.close();
     this.#log = undefined;
     this.#failed = undefined;
+    this.#stayAway();
+    this.#dropInflight();
     this.#peer.close();
     for (const index of [...this.#queues.keys()]) this.#closeQueue(index);
     this.memory.clear();
@@ -340,28 +366,181 @@ export class VhostUserFrontend implements VhostUserTransport {
     this.#os.closeFd(this.#memoryFd);
   }
 
+  /** @param channel - owned from now on. */
+  #meet(channel: Channel): BackendPeer {
+    const peer: BackendPeer = new BackendPeer(channel, {
+      os: this.#os,
+      clock: this.#clock,
+      timeout: this.#timeout * 1e6,
+      configChanged: () => {
+        this.#configGeneration += 1;
+        this.#configChanged();
+      },
+      failed: (error) => {
+        // One that is lost before it is ours is tried again.
+        if (peer === this.#peer) this.#lost(error);
+      },
+    });
+    return peer;
+  }
+
+  #lost(error: TransportError): void {
+    const dial = this.#dial;
+    if (error.code !== 'LOST' || !this.#started || this.#window === 0 || dial === undefined) {
+      this.#fail(error);
+      return;
+    }
+    const away = new Persistence(this.#clock);
+    this.#away = away;
+    const back = away.run(() => this.#join(dial()), this.#window);
+    this.#back = back.then(
+      () => {
+        this.#away = undefined;
+        this.#back = undefined;
+        // The last one may have died between an answer and its interrupt.
+        for (const queue of this.#queues.values()) queue.interrupt();
+      },
+      (reason: Error) => {
+        this.#away = undefined;
+        this.#back = undefined;
+        if (!away.stopped) this.#fail(asTransportError(reason));
+      },
+    );
+  }
+
+  /** Does not reconnect: there is nothing to go on with. */
+  #stayAway(): void {
+    this.#started = false;
+    this.#away?.stop();
+    this.#joining?.close();
+  }
+
+  /** Goes on with the next back-end where the last one was. */
+  async #join(channel: Channel): Promise<void> {
+    const peer = this.#meet(channel);
+    this.#joining = peer;
+    try {
+      await peer.greet();
+      checkInflight(peer);
+      const missing = this.#features & ~peer.features;
+      if (missing !== 0n) {
+        const text = `the next back-end does not offer the features 0x${missing.toString(16)}`;
+        throw new TransportError('REFUSED', text);
+      }
+      const status = async (bits: bigint): Promise<void> => {
+        if (peer.has(PROTOCOL_F.STATUS)) await peer.command(REQUEST.SET_STATUS, payloads.encodeU64(bits));
+      };
+      if (this.#log !== undefined) await sayLogBase(peer, this.#log);
+      await status(ACKNOWLEDGE_DRIVER);
+      await this.#sayFeatures(peer);
+      await status(ACKNOWLEDGE_DRIVER | FEATURES_OK);
+      await this.#sayMemory(peer);
+      await this.#inflight!.give(peer);
+      for (const [index, queue] of this.#queues) {
+        await this.#sayQueue(peer, index, queue, queue.running ? this.#baseOf(queue) : queue.base);
+      }
+      for (const [index, queue] of this.#queues) {
+        if (queue.running) await this.#sayStarted(peer, index, queue);
+      }
+      await this.#sayReady(peer);
+      await peer.settle();
+      peer.checkAlive();
+      if (!this.#started) throw new TransportError('LOST', 'the front-end was reset');
+    } catch (error) {
+      peer.close();
+      throw error;
+    }
+    this.#joining = undefined;
+    this.#states.close();
+    this.#peer.close();
+    this.#peer = peer;
+    this.#states = new DeviceStates(this.#os, peer);
+    for (const queue of this.#queues.values()) queue.kick.signal();
+  }
+
+  /** Where a queue goes on, as far as its ring tells: its inflight region knows better. */
+  #baseOf({ ring, base }: Queue): number {
+    if ((this.#features & VIRTIO_F_RING_PACKED) !== 0n) return base;
+    return this.memory.view(ring.deviceArea, 4).load16(VIRTQ_USED.idx);
+  }
+
+  /** Waits until there is a back-end, and does it again with the next one when this one is lost meanwhile. */
+  async #lasting<T>(act: () => Promise<T>): Promise<T> {
+    for (;;) {
+      if (this.#back !== undefined) await this.#back;
+      try {
+        return await act();
+      } catch (error) {
+        if (this.#back === undefined) throw error;
+      }
+    }
+  }
+
+  /** Asks for a region, if it is of use, once for each life of the device. */
+  async #keepInflight(): Promise<void> {
+    if (this.#window === 0 || this.#inflight !== undefined) return;
+    checkInflight(this.#peer);
+    const queues = this.#peer.queueCount ?? Math.max(...this.#queues.keys()) + 1;
+    this.#inflight = await InflightBuffer.ask(this.#peer, this.#os, queues, this.#queueSize);
+    await this.#inflight.give(this.#peer);
+  }
+
+  #dropInflight(): void {
+    this.#inflight?.close();
+    this.#inflight = undefined;
+  }
+
+  async #sayQueue(peer: BackendPeer, index: number, queue: Queue, base: number): Promise<void> {
+    const { ring } = queue;
+    await peer.command(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index, num: ring.size }));
+    await peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
+    await this.#sayAddresses(peer, index, ring);
+    const which = payloads.encodeU64(BigInt(index));
+    await peer.command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
+    await peer.command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
+  }
+
+  async #sayStarted(peer: BackendPeer, index: number, { kick }: Queue): Promise<void> {
+    await peer.command(REQUEST.SET_VRING_KICK, payloads.encodeU64(BigInt(index)), [kick.fd]);
+    if ((peer.features & F_PROTOCOL_FEATURES) !== 0n) {
+      await peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 1 }));
+    }
+  }
+
+  async #sayReady(peer: BackendPeer): Promise<void> {
+    if (!peer.has(PROTOCOL_F.STATUS)) return;
+    const status = ACKNOWLEDGE_DRIVER | FEATURES_OK | DRIVER_OK;
+    await peer.command(REQUEST.SET_STATUS, payloads.encodeU64(status));
+  }
+
   async #shareMemory(): Promise<void> {
+    // One region, which such a back-end has already.
+    if (this.#hasMemory && this.#peer.has(PROTOCOL_F.CONFIGURE_MEM_SLOTS)) return;
+    await this.#sayMemory(this.#peer);
+    this.#hasMemory = true;
+  }
+
+  async #sayMemory(peer: BackendPeer): Promise<void> {
     const region = {
       guestAddress: GUEST_START,
       size: this.#mapping.size,
       userAddress: USER_START,
       mmapOffset: 0,
     };
-    if (!this.#peer.has(PROTOCOL_F.CONFIGURE_MEM_SLOTS)) {
-      await this.#peer.command(REQUEST.SET_MEM_TABLE, payloads.encodeRegions([region]), [this.#memoryFd]);
-    } else if (!this.#hasMemory) {
-      await this.#peer.command(REQUEST.ADD_MEM_REG, payloads.encodeRegion(region), [this.#memoryFd]);
+    if (!peer.has(PROTOCOL_F.CONFIGURE_MEM_SLOTS)) {
+      await peer.command(REQUEST.SET_MEM_TABLE, payloads.encodeRegions([region]), [this.#memoryFd]);
+    } else {
+      await peer.command(REQUEST.ADD_MEM_REG, payloads.encodeRegion(region), [this.#memoryFd]);
     }
-    this.#hasMemory = true;
   }
 
-  async #sayFeatures(): Promise<void> {
+  async #sayFeatures(peer: BackendPeer): Promise<void> {
     const log = this.#log === undefined ? 0n : VHOST_F_LOG_ALL;
-    const bits = this.#features | log | (this.#peer.features & F_PROTOCOL_FEATURES);
-    await this.#peer.command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
+    const bits = this.#features | log | (peer.features & F_PROTOCOL_FEATURES);
+    await peer.command(REQUEST.SET_FEATURES, payloads.encodeU64(bits));
   }
 
-  async #sayAddresses(index: number, ring: RingPlace): Promise<void> {
+  async #sayAddresses(peer: BackendPeer, index: number, ring: RingPlace): Promise<void> {
     const user = (address: GuestAddress): FrontendAddress =>
       (address - GUEST_START + USER_START) as FrontendAddress;
     const addresses = {
@@ -372,13 +551,13 @@ export class VhostUserFrontend implements VhostUserTransport {
       used: user(ring.deviceArea),
       log: ring.deviceArea,
     };
-    await this.#peer.command(REQUEST.SET_VRING_ADDR, payloads.encodeVringAddress(addresses));
+    await peer.command(REQUEST.SET_VRING_ADDR, payloads.encodeVringAddress(addresses));
   }
 
   /** That all of it is logged, or no longer. */
   async #sayLog(): Promise<void> {
-    await this.#sayFeatures();
-    for (const [index, { ring }] of this.#queues) await this.#sayAddresses(index, ring);
+    await this.#sayFeatures(this.#peer);
+    for (const [index, { ring }] of this.#queues) await this.#sayAddresses(this.#peer, index, ring);
     await this.#peer.settle();
   }
 
@@ -405,4 +584,29 @@ export class VhostUserFrontend implements VhostUserTransport {
     this.#failure = error;
     if (first) this.#failed?.(error);
   }
+}
+
+function checkInflight(peer: BackendPeer): void {
+  if (peer.has(PROTOCOL_F.INFLIGHT_SHMFD)) return;
+  const text = 'the back-end does not keep what is in flight (INFLIGHT_SHMFD), and can not be reconnected to';
+  throw new TransportError('REFUSED', text);
+}
+
+async function sayLogBase(peer: BackendPeer, log: DirtyPages): Promise<void> {
+  const request = payloads.encodeLog(log.description);
+  if ((await peer.askU64(REQUEST.SET_LOG_BASE, request, [log.fd])) !== 0n) {
+    throw new TransportError('REFUSED', 'the back-end refused SET_LOG_BASE');
+  }
+}
+
+/** @param reconnect - ms, or whether at all. @returns ns. */
+function windowOf(reconnect: boolean | number): number {
+  if (typeof reconnect === 'boolean') return reconnect ? Number.POSITIVE_INFINITY : 0;
+  if (!(reconnect > 0))
+    throw new RangeError(`a back-end that may be gone for ${reconnect} ms: say some, or true`);
+  return reconnect * 1e6;
+}
+
+function asTransportError(error: Error): TransportError {
+  return error instanceof TransportError ? error : new TransportError('LOST', error.message);
 }

@@ -93,6 +93,12 @@ export class BackendPeer {
     return reply;
   }
 
+  /** Likewise, with a reply of any size that may bring descriptors, which are the caller's. */
+  async askForFds(request: number, payload: Uint8Array): Promise<{ payload: DataView; fds: number[] }> {
+    const fds: number[] = [];
+    return { payload: await this.#requester.ask(request, 0, payload, undefined, fds), fds };
+  }
+
   /**
    * Sends a request whose reply is a number.
    *

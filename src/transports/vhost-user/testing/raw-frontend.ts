@@ -14,6 +14,8 @@ export class RawFrontend {
   readonly channel: Channel;
   /** Answers that nobody took. */
   readonly replies: Message[] = [];
+  /** Descriptors that came with answers, if they are to be kept. */
+  kept: number[] | undefined;
   /** Whether the back-end hung up. */
   closed = false;
   #arrived: () => void = () => {};
@@ -26,7 +28,8 @@ export class RawFrontend {
       received: (bytes, fds) => {
         decoder.push(bytes, fds);
         for (let message = decoder.next(); message !== undefined; message = decoder.next()) {
-          for (const fd of message.fds) os.closeFd(fd);
+          if (this.kept !== undefined) this.kept.push(...message.fds);
+          else for (const fd of message.fds) os.closeFd(fd);
           this.replies.push(message);
         }
         this.#arrived();
