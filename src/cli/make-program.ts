@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { completionCommand } from './completion.js';
 import { ctlCommand } from './ctl.js';
@@ -6,17 +5,16 @@ import { doctorCommand } from './doctor.js';
 import { initCommand } from './init.js';
 import { qemuArgsCommand } from './qemu-args-command.js';
 import { serveCommand } from './serve.js';
+import { showCommand } from './show.js';
+import { VERSION } from './version.js';
 import { vmCommand } from './vm.js';
-
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
+import { wiresharkCommand } from './wireshark.js';
 
 /** All commands and their options. */
 export function makeProgram(): Command {
   const program: Command = new Command('virtio-misc')
     .description('virtio devices in TypeScript for a stock QEMU, and a guest to try them in')
-    .version(version)
+    .version(VERSION)
     .showSuggestionAfterError()
     .showHelpAfterError('(--help says more)')
     .exitOverride();
@@ -26,6 +24,8 @@ export function makeProgram(): Command {
     vmCommand(),
     qemuArgsCommand(),
     ctlCommand(),
+    showCommand(),
+    wiresharkCommand(),
     doctorCommand(),
     completionCommand(program),
   ]) {

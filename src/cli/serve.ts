@@ -24,12 +24,13 @@ import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
+import { type RecordOptions, recordBytesOption, recordOption, startRecording } from './record-file.js';
 import { printTo, takeOverStreams } from './standard-streams.js';
 import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
 
-interface Options extends DeviceOptions {
+interface Options extends DeviceOptions, RecordOptions {
   readonly set?: Settings;
   readonly vhostUser?: string;
   readonly vfioUser?: string;
@@ -75,6 +76,8 @@ export function serveCommand(): Command {
     .addOption(typeCheckOption())
     .option('--trace', 'log each chain: what the device read and wrote, and how long it took')
     .addOption(metricsOption())
+    .addOption(recordOption())
+    .addOption(recordBytesOption())
     .addOption(controlOption())
     .addOption(pollOption())
     .addOption(featuresOption())
@@ -108,6 +111,7 @@ async function run(name: string, options: Options): Promise<void> {
   const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
   const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
   const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
+  const recording = startRecording(options, (line) => log.warn(line));
   const stopped = stopSignal();
   endWithNpm();
   const server = await serve(() => kind.make(options), {
@@ -131,6 +135,7 @@ async function run(name: string, options: Options): Promise<void> {
       return monitors.length > 0 ? combineMonitors(monitors) : undefined;
     },
   });
+  recording?.add(server);
   process.once('exit', () => server.close());
   const page = await metrics?.listen(options.metrics!).catch((error: unknown) => {
     server.close();
@@ -154,6 +159,7 @@ async function run(name: string, options: Options): Promise<void> {
   leaveFile?.();
   controls.close();
   server.close();
+  recording?.close();
   page?.close();
   for (const limiter of [comings, troubles, traces]) limiter.flush();
   if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);

@@ -22,6 +22,7 @@ import type { ReloadResult } from './live-reload.js';
 import { type LineContext, makeLog } from './log.js';
 import { Metrics } from './metrics.js';
 import { deviceArgs, type TransportName } from './qemu-args.js';
+import { startRecording } from './record-file.js';
 import { printTo, type StandardStreams } from './standard-streams.js';
 import { traceTo } from './trace.js';
 import type { VmOptions } from './vm-options.js';
@@ -59,6 +60,7 @@ export async function runGuest(
     seat === undefined ? printed : (line) => seat.terminal.device(device, line);
   const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
   const metrics = options.metrics === undefined ? undefined : new Metrics();
+  const recording = startRecording(options, (line) => log.warn(line));
   const page = await metrics?.listen(options.metrics!);
   try {
     const args: string[] = [];
@@ -81,6 +83,7 @@ export async function runGuest(
         gone: (_socket, _error, connection) => metrics?.gone(connection),
       });
       servers.push(server);
+      recording?.add(server);
       if (kind.file !== undefined) {
         const reloaded = (result: ReloadResult): void => metrics?.reloaded(result);
         const { typeCheck } = options;
@@ -144,6 +147,7 @@ export async function runGuest(
     seat?.terminal.end();
     for (const leave of leaveFiles) leave();
     for (const server of servers) server.close();
+    recording?.close();
     controls?.close();
     page?.close();
     traces.flush();

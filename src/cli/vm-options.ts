@@ -2,9 +2,10 @@ import type { RingFeatures } from '../virtio/ring-features.js';
 import type { Machine } from '../vm/boot-options.js';
 import type { DeviceOptions, WantedDevice } from './device-options.js';
 import type { TransportName } from './qemu-args.js';
+import type { RecordOptions } from './record-file.js';
 
 /** What `virtio-misc vm` was told. */
-export interface VmOptions extends DeviceOptions {
+export interface VmOptions extends DeviceOptions, RecordOptions {
   readonly device?: readonly WantedDevice[];
   readonly listDrivers?: boolean;
   readonly control?: readonly string[];

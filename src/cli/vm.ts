@@ -24,6 +24,7 @@ import { metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
 import { bestTransport } from './qemu-args.js';
+import { recordBytesOption, recordOption } from './record-file.js';
 import { endStreams, takeOverStreams } from './standard-streams.js';
 import { stopSignal } from './stop-signal.js';
 import { UsageError } from './usage-error.js';
@@ -103,6 +104,8 @@ export function vmCommand(): Command {
       new Option('--timeout <time>', 'end a command, or a shell, that takes longer').argParser(duration),
     )
     .addOption(metricsOption())
+    .addOption(recordOption())
+    .addOption(recordBytesOption())
     .addOption(controlOption())
     .option('--verbose', "show the kernel's boot messages too")
     .addOption(pollOption())

@@ -46,6 +46,15 @@ export class Union<K extends string, A extends Arms>
     ofKind('open', this);
   }
 
+  /**
+   * What it consists of, for those who show it.
+   *
+   * @internal
+   */
+  get parts(): { readonly key: string; readonly tag: Field<number>; readonly arms: Arms } {
+    return { key: this.#key, tag: this.#tag, arms: this.#arms };
+  }
+
   get outline(): string {
     return `{ ${this.#key}: ${Object.keys(this.#arms).join(' | ')}, ... }`;
   }

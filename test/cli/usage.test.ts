@@ -59,6 +59,10 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['vm --device test --exec true --memory 512', /write a size such as 512M, 64G or 4T/],
   ['vm --device test --exec true --memory 1025K', /write a whole number of MiB, such as 512M/],
   ['qemu-args test --vhost-user /tmp/x --memory some', /write a size such as 512M/],
+  ['serve test --vhost-user /tmp/x --record-bytes lots', /write a size such as 512M/],
+  ['show', /missing required argument 'file'/],
+  ['show /no/such/file --from 5', /write a time such as 500ms, 3s or 1m/],
+  ['wireshark nothing', /there is no device 'nothing'/],
   ['init x --template none', /Allowed choices are struct, stream, stock/],
   ['vm --device test --exec true --vectors 2', /--vectors needs/],
   ['sreve test', /unknown command 'sreve'/],
@@ -74,7 +78,18 @@ for (const [args, says] of WRONG) {
   });
 }
 
-for (const command of ['', 'init', 'serve', 'vm', 'qemu-args', 'ctl', 'doctor', 'completion']) {
+for (const command of [
+  '',
+  'init',
+  'serve',
+  'vm',
+  'qemu-args',
+  'ctl',
+  'show',
+  'wireshark',
+  'doctor',
+  'completion',
+]) {
   test(`virtio-misc ${command} --help`, async () => {
     const { code, lines } = await virtioMisc(...command.split(' ').filter(Boolean), '--help');
     assert.equal(code, 0);
