@@ -7,6 +7,7 @@ import { Loopback } from './transports/loopback/loopback.js';
 import type { Channel } from './transports/ports.js';
 import { checkChoice, LOOPBACK_FEATURES, offeredOver } from './transports/transport-features.js';
 import { openVfioUser, type VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
+import type { VfioUserTransport } from './transports/vfio-user/driver/transport.js';
 import { type FrontendOptions, VhostUserFrontend } from './transports/vhost-user/driver/frontend.js';
 import type { VhostUserTransport } from './transports/vhost-user/driver/transport.js';
 import type { Abortable } from './virtio/abortable.js';
@@ -53,10 +54,11 @@ export async function connectVhostUser(
 export async function connectVfioUser(
   path: string,
   options: VfioUserClientOptions = {},
-): Promise<DriverTransport> {
+): Promise<VfioUserTransport> {
   options.signal?.throwIfAborted();
   const { channel, environment } = await dial(path);
-  return openVfioUser(channel, environment, options);
+  const transport = await openVfioUser(channel, environment, options);
+  return Object.assign(transport, { moveTo: async (to: string) => transport.move((await dial(to)).channel) });
 }
 
 /** What `loopback` may be told. */

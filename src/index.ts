@@ -1,6 +1,11 @@
 // The package's public entry point.
 
-export { connectVfioUser, connectVhostUser, type LoopbackOptions, loopback } from './connect.js';
+export {
+  connectVfioUser,
+  connectVhostUser,
+  type LoopbackOptions,
+  loopback,
+} from './connect.js';
 export type { Connection, ServedConnection } from './connections.js';
 export { type MiscOptions, virtioMisc } from './devices/misc/device.js';
 export { MiscDriver, type Timer, type TimerCallback, type TimerTimes } from './devices/misc/driver.js';
@@ -40,6 +45,7 @@ export type { Hear, Listener } from './observe/observer.js';
 export { type Replacement, type ServeOptions, type Server, type ServerObserver, serve } from './serve.js';
 export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
+export type { VfioUserTransport } from './transports/vfio-user/driver/transport.js';
 export type { FrontendOptions } from './transports/vhost-user/driver/frontend.js';
 export type { VhostUserTransport } from './transports/vhost-user/driver/transport.js';
 export { ProtocolError, type ProtocolErrorCode } from './transports/vhost-user/protocol-error.js';

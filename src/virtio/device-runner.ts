@@ -282,6 +282,21 @@ export class DeviceRunner {
     return base;
   }
 
+  /** Shows drivers all that was handed back. */
+  flush(): void {
+    for (const queue of this.#queues) queue.flush();
+  }
+
+  /** The base to start from later, of a queue whose device holds no chain; `undefined` when it has no ring. */
+  baseOf(index: number): number | undefined {
+    return this.#queues[index]!.base;
+  }
+
+  /** Whether the device holds chains of this queue. */
+  isOwing(index: number): boolean {
+    return this.#queues[index]!.owing;
+  }
+
   /** Lets the device take no more chains from this queue; those that it holds it can still hand back. */
   holdQueue(index: number): void {
     const queue = this.#queues[index]!;

@@ -77,6 +77,11 @@ export class QueueRunner {
     return this.#broken;
   }
 
+  /** Where a later ring must start from; `undefined` when there is none. */
+  get base(): number | undefined {
+    return this.#ring?.base;
+  }
+
   start(ring: Virtqueue): void {
     this.#ring = ring;
     this.#takers = new Uint32Array(ring.size);

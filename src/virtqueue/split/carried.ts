@@ -108,6 +108,7 @@ export class CarriedQueue implements Virtqueue {
   /** Waits for chains to be given back. */
   #full = false;
   #returning = false;
+  #returned: (() => void) | undefined;
   /** What the driver was last told to kick for. */
   #eventAt = -1;
   #closed = false;
@@ -146,7 +147,14 @@ export class CarriedQueue implements Virtqueue {
   }
 
   get base(): number {
-    return this.#nextAvail;
+    return (this.#nextAvail - this.#ready.length) & 0xffff;
+  }
+
+  /** Calls back as soon as all that was handed back is with the driver: at once when it is, or nothing can be any more. */
+  whenReturned(done: () => void): void {
+    this.publish();
+    if (this.#over || !this.#returning) done();
+    else this.#returned = done;
   }
 
   get waiting(): boolean {
@@ -239,6 +247,7 @@ export class CarriedQueue implements Virtqueue {
     this.#done = [];
     this.#order = [];
     this.#inFlight = 0;
+    this.#tellReturned();
   }
 
   get #over(): boolean {
@@ -510,11 +519,18 @@ export class CarriedQueue implements Virtqueue {
         if (this.#over) return;
         this.#returning = false;
         this.publish();
+        if (!this.#returning) this.#tellReturned();
         if (!this.#full) return;
         this.#full = false;
         this.kick();
       });
     });
+  }
+
+  #tellReturned(): void {
+    const returned = this.#returned;
+    this.#returned = undefined;
+    returned?.();
   }
 
   #fail(code: string, section: string, text: string): void {
@@ -524,6 +540,7 @@ export class CarriedQueue implements Virtqueue {
   #break(error: VirtqueueError): void {
     this.#broken = error;
     this.#events.broken(error);
+    this.#tellReturned();
   }
 }
 

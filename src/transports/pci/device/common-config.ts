@@ -1,4 +1,5 @@
 import type { QueueSpec } from '../../../virtio/device.js';
+import type { StateFields } from '../../../virtio/state-fields.js';
 import { notifConfigData } from '../notification.js';
 import { COMMON, FEATURE_WINDOWS, VIRTIO_MSI_NO_VECTOR } from '../virtio-pci.js';
 import { QueueRegisters } from './queue-registers.js';
@@ -115,6 +116,32 @@ export class CommonConfig {
     this.#configVector = VIRTIO_MSI_NO_VECTOR;
     this.#queueSelect = 0;
     for (const queue of this.queues) queue.reset();
+  }
+
+  save(): Record<string, unknown> {
+    return {
+      deviceFeatureSelect: this.#deviceFeatureSelect,
+      driverFeatureSelect: this.#driverFeatureSelect,
+      driverFeatures: this.driverFeatures,
+      configVector: this.#configVector,
+      queueSelect: this.#queueSelect,
+      queues: this.queues.map((queue) => queue.save()),
+    };
+  }
+
+  /** @throws StateError when it can't be. */
+  restore(state: StateFields): void {
+    this.#deviceFeatureSelect = state.number('deviceFeatureSelect', 0xffff_ffff);
+    this.#driverFeatureSelect = state.number('driverFeatureSelect', 0xffff_ffff);
+    let features = state.bigint('driverFeatures');
+    for (let window = 0; window < FEATURE_WINDOWS; window++) {
+      this.#driverFeatures[window] = Number(features & 0xffff_ffffn);
+      features >>= 32n;
+    }
+    this.#configVector = state.number('configVector', 0xffff);
+    this.#queueSelect = state.number('queueSelect', 0xffff);
+    const queues = state.list('queues', this.queues.length);
+    for (const [index, queue] of this.queues.entries()) queue.restore(queues[index]!);
   }
 
   #get({ offset, size }: Field): number {

@@ -99,6 +99,18 @@ export class ConfigHeader {
     this.#initial = this.#bytes.slice();
   }
 
+  /** All of it. */
+  save(): Uint8Array {
+    return this.#bytes.slice();
+  }
+
+  /** @returns where bytes that a driver can't write are others than these: then nothing is taken; -1 when all are the same. */
+  restore(bytes: Uint8Array): number {
+    const at = bytes.findIndex((byte, i) => ((byte ^ this.#bytes[i]!) & ~this.#writable[i]!) !== 0);
+    if (at < 0) this.#bytes.set(bytes);
+    return at;
+  }
+
   reset(): void {
     if (this.#initial !== undefined) this.#bytes.set(this.#initial);
   }

@@ -61,6 +61,16 @@ export class Interrupts {
     this.#host.intx(asserted);
   }
 
+  /** The ISR status, which is as it was then. */
+  save(): number {
+    return this.#isr;
+  }
+
+  restore(isr: number): void {
+    this.#isr = isr;
+    this.update();
+  }
+
   /** A virtio reset: nothing is pending. */
   reset(): void {
     this.#isr = 0;

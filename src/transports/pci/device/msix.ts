@@ -1,3 +1,4 @@
+import type { StateFields } from '../../../virtio/state-fields.js';
 import * as pci from '../pci-registers.js';
 
 /** The MSI-X table and its pending bits (PCI 3.0 §6.8.2), of 1 to 2048 vectors. */
@@ -86,6 +87,19 @@ export class Msix {
       if (at === pci.PCI_MSIX_ENTRY_VECTOR_CTRL)
         this.#flush(Math.floor((offset + i) / pci.PCI_MSIX_ENTRY_SIZE));
     }
+  }
+
+  save(): { readonly table: Uint8Array; readonly pending: Uint8Array } {
+    return { table: this.#table.slice(), pending: this.#pending.slice() };
+  }
+
+  /** Call `control` then. @throws StateError when they can't be. */
+  restore(state: StateFields): void {
+    const table = state.bytes('table', this.#table.length);
+    const pending = state.bytes('pending', this.#pending.length);
+    for (let bit = this.vectors; bit < 8 * pending.length; bit++) pending[bit >> 3]! &= ~(1 << (bit & 7));
+    this.#pending.set(pending);
+    this.write(0, table);
   }
 
   /** As after power-on; what the host holds stays held. */

@@ -1,6 +1,7 @@
 import type { GuestAddress } from '../../../memory/address.js';
 import { joinAddress } from '../../../memory/address.js';
 import type { QueueSpec } from '../../../virtio/device.js';
+import type { StateFields } from '../../../virtio/state-fields.js';
 import { VIRTIO_MSI_NO_VECTOR } from '../virtio-pci.js';
 
 /**
@@ -42,6 +43,20 @@ export class QueueRegisters {
 
   get deviceArea(): GuestAddress {
     return joinAddress(this.halves[4]!, this.halves[5]!);
+  }
+
+  save(): Record<string, unknown> {
+    const { size, vector, enabled } = this;
+    return { size, vector, enabled, halves: [...this.halves].map((half) => ({ half })) };
+  }
+
+  /** @throws StateError when it can't be. */
+  restore(state: StateFields): void {
+    this.size = state.number('size', 0xffff);
+    this.vector = state.number('vector', 0xffff);
+    this.enabled = state.boolean('enabled');
+    const halves = state.list('halves', this.halves.length);
+    for (const [i, half] of halves.entries()) this.halves[i] = half.number('half', 0xffff_ffff);
   }
 
   reset(): void {

@@ -1,5 +1,7 @@
 import type { GuestMemory } from '../../../memory/guest-memory.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
+import { openState, StateError, sealState } from '../../../virtio/saved-state.js';
+import { StateFields } from '../../../virtio/state-fields.js';
 import { pciIdentity } from '../pci-ids.js';
 import * as pci from '../pci-registers.js';
 import { PCI_VENDOR_ID_REDHAT_QUMRANET } from '../virtio-pci.js';
@@ -34,6 +36,8 @@ export class VirtioPciFunction {
   readonly #msix: Msix | undefined;
   readonly #msixBar: number;
   readonly #msixCap: number = 0;
+  readonly #name: string;
+  readonly #queueSizes: readonly number[];
 
   /**
    * @param memory - what the device can reach of the guest's; regions may come and go.
@@ -54,6 +58,8 @@ export class VirtioPciFunction {
       throw new RangeError(`the BARs are 0 to 5, there is no ${bar}`);
     }
     this.#host = host;
+    this.#name = device.name;
+    this.#queueSizes = device.queues.map(({ size }) => size);
     this.vectors = vectors;
     if (vectors > 0) {
       this.#msix = new Msix(vectors, options.maskedAtReset ?? true, (vector) => host.raise(vector));
@@ -115,10 +121,14 @@ export class VirtioPciFunction {
     const touches = (at: number): boolean => offset < at + 2 && offset + bytes.length > at;
     if (touches(pci.PCI_COMMAND)) this.#commandWritten();
     if (this.#msix !== undefined && touches(this.#msixCap + pci.PCI_MSIX_FLAGS)) {
-      this.#msix.control(this.#header.get16(this.#msixCap + pci.PCI_MSIX_FLAGS));
-      this.#interrupts.update();
+      this.#controlMsix(this.#msix);
     }
     this.#access.afterWrite(offset, bytes.length);
+  }
+
+  #controlMsix(msix: Msix): void {
+    msix.control(this.#header.get16(this.#msixCap + pci.PCI_MSIX_FLAGS));
+    this.#interrupts.update();
   }
 
   /** Reads registers behind a BAR; zeros while the driver has it switched off (memory or I/O enable). */
@@ -149,12 +159,78 @@ export class VirtioPciFunction {
   reset(done: () => void): void {
     this.#registers.beginReset();
     this.#host.perform(() => {
-      this.#registers.finishReset();
-      this.#header.reset();
-      this.#msix?.reset();
-      this.#commandWritten();
+      this.#finishReset();
       done();
     });
+  }
+
+  #finishReset(): void {
+    this.#registers.finishReset();
+    this.#header.reset();
+    this.#msix?.reset();
+    this.#commandWritten();
+  }
+
+  /**
+   * Has the device hand back what it holds, and stand still: no memory is touched and nobody interrupted until `proceed`. Accesses to
+   * registers go on.
+   *
+   * @param done - called once, from the event loop: with what went wrong, if anything did; then all goes on as before.
+   */
+  halt(done: (problem?: string) => void): void {
+    this.#registers.halt(done);
+  }
+
+  /** Takes `halt` back. */
+  proceed(): void {
+    this.#registers.proceed();
+  }
+
+  /** As after `reset`, at once: for a function that is halted. */
+  clear(): void {
+    this.#registers.beginReset();
+    this.#finishReset();
+  }
+
+  /**
+   * All that a function elsewhere needs to go on in this one's place, of one that is halted.
+   *
+   * @throws TypeError when the device has no bytes for its state; or what it throws.
+   */
+  save(): Uint8Array {
+    return sealState({
+      function: this.#shape,
+      header: this.#header.save(),
+      msix: this.#msix?.save(),
+      isr: this.#interrupts.save(),
+      registers: this.#registers.save(),
+    });
+  }
+
+  /**
+   * Goes on in the place of another, of one that is halted and cleared; from `proceed` on, with the same memory.
+   *
+   * @throws StateError when it can't; or what the device throws. Then it has to be reset.
+   */
+  restore(bytes: Uint8Array): void {
+    const state = new StateFields(openState(bytes), 'the state');
+    const shape = state.text('function');
+    if (shape !== this.#shape) throw new StateError(`the state is of ${shape}, this is ${this.#shape}`);
+    const header = state.bytes('header', pci.PCI_CFG_SPACE_SIZE);
+    const differs = this.#header.restore(header);
+    if (differs >= 0)
+      throw new StateError(`the PCI configuration space is another at 0x${differs.toString(16)}`);
+    this.#msix?.restore(state.part('msix'));
+    this.#registers.restore(state.part('registers'));
+    if (this.#msix !== undefined) this.#controlMsix(this.#msix);
+    this.#interrupts.restore(state.number('isr', 3));
+    this.#commandWritten();
+  }
+
+  /** What the driver of one and the same function finds, whichever it is. */
+  get #shape(): string {
+    const queues = this.#queueSizes.join(' + ');
+    return `${this.#name} with ${this.vectors} vectors and queues of ${queues}`;
   }
 
   /** Puts another device in this one's place; see `DeviceRunner.replace`. The driver sees the same function. */

@@ -3,6 +3,7 @@ import type { GuestMemory } from '../../../memory/guest-memory.js';
 import { isSuspension, MemoryError } from '../../../memory/memory-error.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
+import { Drain } from '../../../virtio/drain.js';
 import { FeatureError } from '../../../virtio/feature-error.js';
 import {
   VIRTIO_F_NOTIF_CONFIG_DATA,
@@ -11,6 +12,8 @@ import {
   VIRTIO_F_VERSION_1,
 } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
+import { StateError } from '../../../virtio/saved-state.js';
+import type { StateFields } from '../../../virtio/state-fields.js';
 import type { DeviceQueueOptions } from '../../../virtqueue/device-queue-options.js';
 import { CarriedQueue } from '../../../virtqueue/split/carried.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
@@ -27,6 +30,9 @@ const STATUS_BITS =
   virtio.VIRTIO_CONFIG_S_DRIVER_OK |
   virtio.VIRTIO_CONFIG_S_FEATURES_OK |
   virtio.VIRTIO_CONFIG_S_FAILED;
+
+/** How long `halt` waits for the requests in flight, in ns. */
+const DRAIN_TIMEOUT = 5e9;
 
 /** What the registers work on. */
 export interface RegistersPorts {
@@ -60,6 +66,13 @@ export class VirtioRegisters {
   /** The configuration space's own generation when the driver last read any of it. */
   #configSeen: number;
   #resetting = false;
+  /** The host has it stand still, whatever the driver wants. */
+  #halted = false;
+  #drain: Drain | undefined;
+  /** Where rings go on that another function had. */
+  readonly #bases = new Map<number, number>();
+  /** Queues that were broken there: they are until they are reset. */
+  readonly #lost = new Set<number>();
 
   constructor(device: VirtioDevice, ports: RegistersPorts) {
     const { environment, host, interrupts, vectors } = ports;
@@ -144,7 +157,7 @@ export class VirtioRegisters {
 
   #takeBus(): void {
     // Meanwhile it may have changed its mind.
-    if (this.#master || !this.#masterWanted) return;
+    if (this.#master || !this.#masterWanted || this.#halted) return;
     this.#master = true;
     this.#ports.host.mastering?.(true);
     this.#ports.interrupts.silent = false;
@@ -163,9 +176,108 @@ export class VirtioRegisters {
     this.#common.reset();
     this.#ports.interrupts.reset();
     this.#unplaced.clear();
+    this.#bases.clear();
+    this.#lost.clear();
     this.#status = 0;
     this.#kind = new RingKind(0n);
     this.#resetting = false;
+  }
+
+  /**
+   * Has the device hand back what it holds, and stand still from then on: no memory is touched, and nobody is interrupted.
+   *
+   * @param done - called once, from the event loop: with what went wrong, if anything did; then all goes on as before.
+   */
+  halt(done: (problem?: string) => void): void {
+    if (!this.#master) {
+      const owing = this.#kicks.findIndex((_, index) => this.#runner.isOwing(index));
+      if (owing < 0) this.#halted = true;
+      const problem = owing < 0 ? undefined : `${this.#queueName(owing)}, and it may not master the bus`;
+      this.#ports.environment.defer(() => done(problem));
+      return;
+    }
+    const { clock, defer } = this.#ports.environment;
+    const returned = (queue: number, then: () => void): void => {
+      const carried = this.#carried.get(queue);
+      if (carried === undefined) then();
+      else carried.whenReturned(then);
+    };
+    this.#drain = new Drain(this.#runner, { clock, defer, returned }, DRAIN_TIMEOUT, ([late]) => {
+      this.#drain = undefined;
+      if (late === undefined) {
+        this.#halted = true;
+        if (this.#master) this.#leaveBus();
+        done();
+        return;
+      }
+      this.#release();
+      done(`${this.#queueName(late)} after ${DRAIN_TIMEOUT / 1e9} s`);
+    });
+  }
+
+  #queueName(index: number): string {
+    return `queue ${index} (${this.#runner.device.queues[index]!.name}) has requests in flight`;
+  }
+
+  /** Takes `halt` back. */
+  proceed(): void {
+    if (!this.#halted) return;
+    this.#halted = false;
+    this.#release();
+    if (this.#masterWanted) this.#ports.host.perform(() => this.#takeBus());
+  }
+
+  #release(): void {
+    for (const index of this.#kicks.keys()) {
+      this.#runner.resumeQueue(index);
+      if (this.#master) this.#kick(index);
+    }
+  }
+
+  /**
+   * What a function elsewhere needs to go on, of one that is halted.
+   *
+   * @throws as `DeviceRunner.save`.
+   */
+  save(): Record<string, unknown> {
+    const rings = this.#common.queues.map((_, index) => {
+      const base = this.#runner.baseOf(index) ?? this.#bases.get(index);
+      return { base, broken: this.#lost.has(index) || this.#runner.isBroken(index) };
+    });
+    return {
+      status: this.#status,
+      generation: this.#generation,
+      common: this.#common.save(),
+      rings,
+      device: this.#runner.save(),
+    };
+  }
+
+  /**
+   * Goes on from what `save` returned elsewhere, after a reset and while halted.
+   *
+   * @throws StateError when it can't; or what the device throws. Then it has to be reset.
+   */
+  restore(state: StateFields): void {
+    const status = state.number('status', 0xff);
+    if ((status & ~(STATUS_BITS | virtio.VIRTIO_CONFIG_S_NEEDS_RESET)) !== 0) {
+      throw new StateError(`the device status can't be 0x${status.toString(16)}`);
+    }
+    this.#generation = state.number('generation', 0xff);
+    this.#configSeen = Number.NaN;
+    this.#common.restore(state.part('common'));
+    if ((status & virtio.VIRTIO_CONFIG_S_FEATURES_OK) !== 0 && !this.#acceptFeatures()) {
+      const features = this.#common.driverFeatures.toString(16);
+      throw new StateError(`the driver accepted features that are not offered here: 0x${features}`);
+    }
+    for (const [index, ring] of state.list('rings', this.#common.queues.length).entries()) {
+      if (ring.any('base') !== undefined) this.#bases.set(index, ring.number('base', 0xffff_ffff));
+      if (ring.boolean('broken')) this.#lost.add(index);
+    }
+    const device: unknown = state.any('device');
+    if (!(device instanceof Uint8Array)) throw new StateError("the device's own state is not there");
+    this.#runner.restore(device);
+    this.#status = status;
   }
 
   /** Puts another device in this one's place; see `DeviceRunner.replace`. */
@@ -177,6 +289,7 @@ export class VirtioRegisters {
 
   /** Resets the device and lets it go. */
   close(): void {
+    this.#drain?.close();
     this.#runner.close();
     this.#carried.clear();
   }
@@ -306,6 +419,7 @@ export class VirtioRegisters {
   }
 
   #placeRing(index: number): void {
+    if (this.#lost.has(index)) return;
     const queue = this.#common.queues[index]!;
     const kind = this.#kind;
     try {
@@ -313,7 +427,7 @@ export class VirtioRegisters {
         const text = `queue size ${queue.size} is ${kind.packed ? 'not' : 'no power of two'} in 1..${queue.max}`;
         throw new VirtqueueError('QUEUE_SIZE', '4.1.4.3.2', text);
       }
-      const ring = kind.optionsOf(this.#ports.memory, queue);
+      const ring = kind.optionsOf(this.#ports.memory, queue, this.#bases.get(index));
       const distant = this.#ports.host.distant?.();
       if (distant !== undefined && kind.packed) {
         throw new VirtqueueError('RING_DISTANT', '2.8', 'a packed ring has to lie in memory that is shared');
@@ -357,6 +471,8 @@ export class VirtioRegisters {
     this.#unplaced.delete(index);
     this.#runner.stopQueue(index);
     this.#carried.delete(index);
+    this.#bases.delete(index);
+    this.#lost.delete(index);
     queue.reset();
   }
 

@@ -1,6 +1,7 @@
 import type { VirtioPciFunction } from '../../pci/device/virtio-function.js';
 import { PCI_CFG_SPACE_SIZE } from '../../pci/pci-registers.js';
 import * as codec from '../codec.js';
+import { decodeMigData, decodeMigDataRead, encodeMigData } from '../feature-codec.js';
 import type { Message } from '../framing.js';
 import * as wire from '../messages.js';
 import { VfioUserError } from '../vfio-user-error.js';
@@ -8,6 +9,7 @@ import { DeviceFeatures } from './device-features.js';
 import type { Dma } from './dma.js';
 import type { Doorbells } from './doorbells.js';
 import type { Irqs } from './irqs.js';
+import type { Migration } from './migration.js';
 
 /** What commands work on. */
 export interface CommandPorts {
@@ -15,12 +17,17 @@ export interface CommandPorts {
   readonly dma: Dma;
   readonly irqs: Irqs;
   readonly doorbells: Doorbells;
+  readonly migration: Migration;
   /** Most descriptors that the client takes in one message. */
   readonly maxFds: number;
   /** Answers a message, if it wants that. */
   reply(message: Message, ...pieces: Uint8Array[]): void;
   /** The same, with descriptors, which stay the caller's. */
   replyWith(message: Message, payload: Uint8Array, fds: readonly number[]): void;
+  /** Answers one that could not be obeyed. */
+  refuse(message: Message, error: VfioUserError): void;
+  /** No other command is served until what this returns is called. */
+  hold(): () => void;
 }
 
 /** Carries out what a client asks of its device, VERSION aside. */
@@ -79,7 +86,19 @@ export class Commands {
       case wire.VFIO_USER_REGION_WRITE_MULTI:
         return this.#writeMulti(message);
       case wire.VFIO_USER_DEVICE_RESET:
-        this.#ports.function.reset(() => this.#ports.reply(message));
+        this.#ports.function.reset(() => {
+          this.#ports.migration.reset();
+          this.#ports.reply(message);
+        });
+        break;
+      case wire.VFIO_USER_MIG_DATA_READ: {
+        const data = this.#ports.migration.read(decodeMigDataRead(payload));
+        this.#ports.reply(message, encodeMigData(data.length), data);
+        break;
+      }
+      case wire.VFIO_USER_MIG_DATA_WRITE:
+        this.#ports.migration.write(decodeMigData(payload, command));
+        this.#ports.reply(message);
         break;
       case wire.VFIO_USER_DEVICE_FEATURE:
         this.#features.serve(message);
@@ -154,6 +173,7 @@ export class Commands {
 
   #writeRegion(write: codec.RegionWrite): void {
     this.#checkAccess(write);
+    this.#ports.migration.checkWritable();
     const { region, offset, data } = write;
     if (region === wire.VFIO_PCI_CONFIG_REGION_INDEX) this.#ports.function.writeConfig(offset, data);
     else this.#ports.function.writeBar(region, offset, data);

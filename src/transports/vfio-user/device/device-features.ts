@@ -4,11 +4,14 @@ import * as wire from '../messages.js';
 import { VfioUserError } from '../vfio-user-error.js';
 import { bitmapSize, LOG_PAGE_SIZE } from './dirty-pages.js';
 import type { Dma } from './dma.js';
+import type { Migration } from './migration.js';
 
 const { VFIO_DEVICE_FEATURE_GET: GET, VFIO_DEVICE_FEATURE_SET: SET, VFIO_DEVICE_FEATURE_PROBE: PROBE } = wire;
 
 /** What can be done with each feature. */
 const OPERATIONS: Readonly<Record<number, number>> = {
+  [wire.VFIO_DEVICE_FEATURE_MIGRATION]: GET,
+  [wire.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE]: GET | SET,
   [wire.VFIO_DEVICE_FEATURE_DMA_LOGGING_START]: SET,
   [wire.VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP]: SET,
   [wire.VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT]: GET,
@@ -17,8 +20,13 @@ const OPERATIONS: Readonly<Record<number, number>> = {
 /** What features work on. */
 export interface FeaturePorts {
   readonly dma: Dma;
+  readonly migration: Migration;
   /** Answers a message, if it wants that. */
   reply(message: Message, ...pieces: Uint8Array[]): void;
+  /** Answers one that could not be obeyed. */
+  refuse(message: Message, error: VfioUserError): void;
+  /** No other command is served until what this returns is called. */
+  hold(): () => void;
 }
 
 /** DEVICE_FEATURE: what a client that moves its guest asks for. */
@@ -56,13 +64,51 @@ export class DeviceFeatures {
 
   #set(message: Message, { feature, data }: codec.Feature): void {
     const { dma } = this.#ports;
+    if (feature === wire.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE) {
+      this.#change(message, codec.decodeMigState(data));
+      return;
+    }
     let answer: Uint8Array = new Uint8Array();
     if (feature === wire.VFIO_DEVICE_FEATURE_DMA_LOGGING_START) answer = startLogging(dma, data);
     else dma.stopLogging();
     this.#ports.reply(message, codec.encodeFeature(feature, SET, answer));
   }
 
+  /** Answered when it is there. */
+  #change(message: Message, state: number): void {
+    const { migration, reply, refuse, hold } = this.#ports;
+    const release = hold();
+    try {
+      migration.change(state, (error) => {
+        if (error !== undefined) refuse(message, error);
+        else {
+          const data = codec.encodeMigState(state);
+          reply(message, codec.encodeFeature(wire.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, SET, data));
+        }
+        release();
+      });
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
   #get(message: Message, { feature, data, argsz }: codec.Feature): void {
+    if (feature !== wire.VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT) {
+      const answer =
+        feature === wire.VFIO_DEVICE_FEATURE_MIGRATION
+          ? codec.encodeMigration(wire.VFIO_MIGRATION_STOP_COPY)
+          : codec.encodeMigState(this.#ports.migration.state);
+      const size = wire.DEVICE_FEATURE.size + answer.length;
+      if (argsz < size) {
+        throw new VfioUserError(
+          'EINVAL',
+          `${wire.featureName(feature)} of ${size} bytes has room for ${argsz}`,
+        );
+      }
+      this.#ports.reply(message, codec.encodeFeature(feature, GET, answer));
+      return;
+    }
     const range = codec.decodeLoggingReport(data);
     const bitmap = this.#report(range, argsz);
     const head = codec.encodeLoggingReport(range);

@@ -15,6 +15,7 @@ import { Dma } from './dma.js';
 import { DmaMessages } from './dma-messages.js';
 import { Doorbells } from './doorbells.js';
 import { Irqs } from './irqs.js';
+import { Migration } from './migration.js';
 import { Reach } from './reach.js';
 
 /** How a device is served over vfio-user. */
@@ -31,6 +32,9 @@ export const serveVfioUser: StartSession = vfioUser();
 
 /** Bytes of answers that are collected at most. */
 const REPLIES_MOST = 65_536;
+
+/** Bytes of commands that are kept while one is being obeyed. */
+const BEHIND_MOST = 4 << 20;
 
 /**
  * One client. Messages are served in order, each to its end. Memory that the client keeps to itself is asked for and comes later: nothing
@@ -60,6 +64,10 @@ class ServerSession implements Session {
   readonly #inbox = new Fifo<Message>();
   /** A message that takes many steps, and is at one of them. */
   #current: { readonly message: Message; readonly steps: Iterator<void> } | undefined;
+  /** A command is being obeyed, which takes its time: others wait for it, in `#behind`. */
+  #held = false;
+  readonly #behind = new Fifo<Message>();
+  #behindBytes = 0;
   #running = false;
   #paused = false;
   #negotiated = false;
@@ -148,6 +156,9 @@ class ServerSession implements Session {
       },
       reply: (message, ...pieces) => this.#reply(message, ...pieces),
       replyWith: (message, payload, fds) => this.#replyWith(message, payload, fds),
+      migration: new Migration(this.#function),
+      refuse: (message, error) => this.#refuse(message, error),
+      hold: () => this.#hold(),
     });
     channel.receive({
       received: (bytes, fds) => this.#received(bytes, fds),
@@ -170,6 +181,7 @@ class ServerSession implements Session {
     this.#doorbells.close();
     this.#dma.close();
     for (const fd of this.#framing.abandon()) this.#environment.os.closeFd(fd);
+    for (const message of this.#behind) this.#closeFds(message.fds);
     for (const message of this.#inbox) this.#closeFds(message.fds);
     if (this.#current !== undefined) this.#closeFds(this.#current.message.fds);
   }
@@ -232,7 +244,8 @@ class ServerSession implements Session {
       return true;
     }
     // Kicks wait while more is written.
-    if (this.#urgent > 0 || this.#inbox.peek()?.command !== wire.VFIO_USER_REGION_WRITE) {
+    const next = (this.#held ? undefined : this.#behind.peek()) ?? this.#inbox.peek();
+    if (this.#urgent > 0 || next?.command !== wire.VFIO_USER_REGION_WRITE) {
       const work = this.#work.shift();
       if (work !== undefined) {
         if (this.#urgent > 0) this.#urgent -= 1;
@@ -242,10 +255,32 @@ class ServerSession implements Session {
         return true;
       }
     }
-    const message = this.#inbox.shift();
+    const message = (this.#held ? undefined : this.#behind.shift()) ?? this.#inbox.shift();
     if (message === undefined) return false;
-    this.#serve(message);
+    if (this.#held && (message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY)
+      this.#keep(message);
+    else this.#serve(message);
     return true;
+  }
+
+  /** @returns what ends it: commands that came meanwhile are served then. */
+  #hold(): () => void {
+    this.#held = true;
+    return () => {
+      this.#held = false;
+      this.#behindBytes = 0;
+      if (!this.#closed) this.#run();
+    };
+  }
+
+  /** Answers of the client's may be what is waited for, so that it has to be read on: as far as an honest one goes. */
+  #keep(message: Message): void {
+    this.#behind.push(message);
+    this.#behindBytes += wire.HEADER.size + message.payload.byteLength;
+    if (this.#behindBytes <= BEHIND_MOST) return;
+    this.#gone(
+      new ConnectionError('PROTOCOL', `over ${BEHIND_MOST} bytes of commands behind one that waits`),
+    );
   }
 
   /** A bug of ours or a device's costs this client its device, not the others theirs. */

@@ -1,20 +1,16 @@
 import type { GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import { MappedView } from '../../../memory/mapped-view.js';
-import { MemoryError } from '../../../memory/memory-error.js';
 import { type Abortable, abortable } from '../../../virtio/abortable.js';
 import type { Clock } from '../../../virtio/clock.js';
-import { type DriverTransport, TransportError } from '../../../virtio/driver-transport.js';
+import { TransportError } from '../../../virtio/driver-transport.js';
 import { openPciDriver, type PciDriverOptions } from '../../pci/driver/driver.js';
 import type { PciPlatform } from '../../pci/driver/pci-platform.js';
 import type { Channel, EventPort, Os } from '../../ports.js';
 import * as codec from '../codec.js';
-import type { Message } from '../framing.js';
 import * as wire from '../messages.js';
-import { decodeVersion, encodeVersion } from '../version.js';
-import { ERRNO, VfioUserError } from '../vfio-user-error.js';
-import { Requester } from './requester.js';
-import { ServerDoorbells } from './server-doorbells.js';
+import { ServerLink } from './server-link.js';
+import type { MovableTransport } from './transport.js';
 
 /** What a client needs of the process around it. */
 export interface ClientEnvironment {
@@ -31,6 +27,9 @@ export interface VfioUserClientOptions extends PciDriverOptions, Abortable {
   readonly doorbells?: boolean;
 }
 
+/** Bytes of a page, of which it is told whether it was written. */
+const PAGE_SIZE = 4096;
+
 /** Where the memory is for the device: high, so that both halves of addresses count. */
 const MEMORY_START = 0x1_0000_0000 as GuestAddress;
 
@@ -44,13 +43,18 @@ export async function openVfioUser(
   channel: Channel,
   environment: ClientEnvironment,
   options: VfioUserClientOptions = {},
-): Promise<DriverTransport> {
+): Promise<MovableTransport> {
   const { memorySize = 16 << 20, shareMemory = true, doorbells = false, signal, ...driver } = options;
   const client = new VfioUserClient(channel, environment, memorySize, shareMemory, doorbells);
   const chosen = { notificationData: !doorbells, ...driver };
   const opened = client.connect().then(() => openPciDriver(client, client.memory, chosen));
   try {
-    return await abortable(opened, signal);
+    return Object.assign(await abortable(opened, signal), {
+      move: (to: Channel) => client.move(to),
+      startLog: () => client.startLog(),
+      stopLog: () => client.stopLog(),
+      takeDirtyPages: () => client.takeDirtyPages(),
+    });
   } catch (error) {
     client.close();
     throw error;
@@ -63,17 +67,20 @@ class VfioUserClient implements PciPlatform {
   readonly memory: GuestMemory = new GuestMemory();
   readonly #os: Os;
   readonly #clock: Clock;
-  readonly #requester: Requester;
   readonly #memorySize: number;
-  /** The memory's descriptor, until it was sent. */
-  #memoryFd: number | undefined;
+  readonly #memoryFd: number | undefined;
   readonly #releaseMemory: () => void;
-  readonly #events: EventPort[] = [];
-  readonly #doorbells: ServerDoorbells | undefined;
+  readonly #doorbells: boolean;
+  #link: ServerLink;
+  /** The one that the device is on its way to. */
+  #next: ServerLink | undefined;
+  /** What each interrupt type signals. */
+  readonly #bound = new Map<number, readonly EventPort[]>();
   /** What ends each pause. */
   readonly #pauses = new Set<() => void>();
-  /** Most descriptors that the server takes in one message. */
-  #maxFds: number = wire.DEFAULT_MAX_MSG_FDS;
+  /** While the device is on its way: resolves when it can be reached again. */
+  #moving: Promise<void> | undefined;
+  #posted: (() => void)[] = [];
   #lostHandler: ((error: Error) => void) | undefined;
   #lost: Error | undefined;
   #closed = false;
@@ -88,6 +95,7 @@ class VfioUserClient implements PciPlatform {
     this.#os = os;
     this.#clock = clock;
     this.#memorySize = memorySize;
+    this.#doorbells = doorbells;
     if (share) {
       const { fd, mapping } = os.createMemory('virtio-misc', memorySize);
       this.#memoryFd = fd;
@@ -97,35 +105,73 @@ class VfioUserClient implements PciPlatform {
       this.#releaseMemory = () => {};
       this.memory.add({ start: MEMORY_START, view: new MappedView(new ArrayBuffer(memorySize)) });
     }
-    this.#requester = new Requester(channel, {
-      clock,
-      closeFd: (fd) => os.closeFd(fd),
-      command: (message) => this.#serve(message),
-      lost: (error) => this.#gone(error),
-    });
-    if (doorbells) this.#doorbells = new ServerDoorbells(os, this.#requester);
+    this.#link = this.#linkTo(channel);
   }
 
   /** Negotiates, shows the memory, and resets the device. */
   async connect(): Promise<void> {
-    const answer = await this.#requester.ask(wire.VFIO_USER_VERSION, [encodeVersion()]);
-    const version = this.#understand('VERSION', () => decodeVersion(answer));
-    if (version.major !== wire.VFIO_USER_MAJOR) {
-      throw new TransportError(
-        'REFUSED',
-        `the vfio-user server speaks version ${version.major}.${version.minor}`,
-      );
+    if (await this.#link.connect()) await this.#link.requester.ask(wire.VFIO_USER_DEVICE_RESET);
+  }
+
+  async startLog(): Promise<void> {
+    while (this.#moving !== undefined) await this.#moving;
+    await this.#link.state.startLogging(PAGE_SIZE);
+  }
+
+  async stopLog(): Promise<void> {
+    while (this.#moving !== undefined) await this.#moving;
+    await this.#link.state.stopLogging();
+  }
+
+  async takeDirtyPages(): Promise<GuestAddress[]> {
+    while (this.#moving !== undefined) await this.#moving;
+    return this.#link.state.dirtyPages(MEMORY_START, this.#memorySize, PAGE_SIZE);
+  }
+
+  async move(channel: Channel): Promise<void> {
+    const before = this.#moving;
+    let arrived = (): void => {};
+    this.#moving = new Promise((resolve) => {
+      arrived = resolve;
+    });
+    const moving = this.#moving;
+    try {
+      await before;
+      await this.#move(channel);
+    } finally {
+      if (this.#moving === moving) this.#moving = undefined;
+      arrived();
+      for (const post of this.#posted.splice(0)) post();
     }
-    this.#maxFds = Math.max(1, version.maxMsgFds);
-    await this.#mapMemory();
-    const info = await this.#requester.ask(wire.VFIO_USER_DEVICE_GET_INFO, [codec.encodeInfo(0, 0, 0)]);
-    const { flags } = this.#understand('DEVICE_GET_INFO', () =>
-      codec.decodeInfo(info, wire.VFIO_USER_DEVICE_GET_INFO),
-    );
-    if ((flags & wire.VFIO_DEVICE_FLAGS_PCI) === 0) {
-      throw new TransportError('REFUSED', 'the vfio-user server has no PCI device');
+  }
+
+  async #move(channel: Channel): Promise<void> {
+    const from = this.#link;
+    const to = this.#linkTo(channel);
+    this.#next = to;
+    try {
+      if (this.#closed) throw new TransportError('LOST', 'the transport was closed');
+      await to.connect();
+      if (!(await from.state.isMovable()) || !(await to.state.isMovable())) {
+        throw new TransportError('REFUSED', 'one of the vfio-user servers moves no devices');
+      }
+      await from.state.setState(wire.VFIO_USER_DEVICE_STATE_STOP_COPY);
+      const state = await from.state.read();
+      await to.state.setState(wire.VFIO_USER_DEVICE_STATE_RESUMING);
+      await to.state.write(state);
+      await to.state.setState(wire.VFIO_USER_DEVICE_STATE_STOP);
+      for (const [index, events] of this.#bound) await to.bind(index, events);
+      await to.state.setState(wire.VFIO_USER_DEVICE_STATE_RUNNING);
+    } catch (error) {
+      to.close();
+      // Wherever it got to, it goes on there; one that is gone is lost, as it would be at any time.
+      await from.state.setState(wire.VFIO_USER_DEVICE_STATE_RUNNING).catch(() => {});
+      throw error;
+    } finally {
+      this.#next = undefined;
     }
-    if ((flags & wire.VFIO_DEVICE_FLAGS_RESET) !== 0) await this.#requester.ask(wire.VFIO_USER_DEVICE_RESET);
+    this.#link = to;
+    from.close();
   }
 
   readConfig(offset: number, length: number): Promise<Uint8Array> {
@@ -137,44 +183,35 @@ class VfioUserClient implements PciPlatform {
   }
 
   async readBar(region: number, offset: number, count: number): Promise<Uint8Array> {
-    const request = codec.encodeRegionAccess({ region, offset, count });
-    const payload = await this.#requester.ask(wire.VFIO_USER_REGION_READ, [request]);
-    this.#understand('REGION_READ', () => {
-      const got = payload.byteLength - wire.REGION_ACCESS.size;
-      if (got !== count) throw new VfioUserError('EINVAL', `${got} bytes of ${count}`);
-    });
-    return codec.rest(payload, wire.REGION_ACCESS.size);
+    while (this.#moving !== undefined) await this.#moving;
+    return this.#link.read(region, offset, count);
   }
 
   async writeBar(region: number, offset: number, bytes: Uint8Array): Promise<void> {
-    const request = codec.encodeRegionAccess({ region, offset, count: bytes.length });
-    await this.#requester.ask(wire.VFIO_USER_REGION_WRITE, [request, bytes]);
+    while (this.#moving !== undefined) await this.#moving;
+    return this.#link.write(region, offset, bytes);
   }
 
   postBar(region: number, offset: number, bytes: Uint8Array): void {
-    if (this.#doorbells?.ring(region, offset, bytes.length) === true) return;
-    const request = codec.encodeRegionAccess({ region, offset, count: bytes.length });
-    this.#requester.post(wire.VFIO_USER_REGION_WRITE, [request, bytes]);
+    if (this.#moving === undefined) this.#link.post(region, offset, bytes);
+    else this.#posted.push(() => this.postBar(region, offset, bytes.slice()));
   }
 
   async connectVectors(handlers: readonly (() => void)[]): Promise<void> {
     const index = wire.VFIO_PCI_MSIX_IRQ_INDEX;
-    const { fourth: count } = await this.#irqInfo(index);
+    const { fourth: count } = await this.#link.irqInfo(index);
     if (count < handlers.length) {
       throw new TransportError(
         'PROTOCOL',
         `the vfio-user server has ${count} MSI-X vectors, its device ${handlers.length}`,
       );
     }
-    const events = handlers.map((handler) => this.#event(handler));
-    for (let start = 0; start < events.length; start += this.#maxFds) {
-      await this.#bind(index, start, events.slice(start, start + this.#maxFds));
-    }
+    await this.#bind(index, handlers);
   }
 
   async connectIntx(handler: (done: () => void) => void): Promise<void> {
     const index = wire.VFIO_PCI_INTX_IRQ_INDEX;
-    const { flags } = await this.#irqInfo(index);
+    const { flags } = await this.#link.irqInfo(index);
     const unmask = codec.encodeIrqSet({
       flags: wire.VFIO_IRQ_SET_DATA_NONE | wire.VFIO_IRQ_SET_ACTION_UNMASK,
       index,
@@ -184,11 +221,12 @@ class VfioUserClient implements PciPlatform {
     });
     const done = (): void => {
       if ((flags & wire.VFIO_IRQ_INFO_AUTOMASKED) === 0) return;
-      this.#requester.ask(wire.VFIO_USER_DEVICE_SET_IRQS, [unmask]).catch((error: TransportError) => {
-        this.#requester.end(error);
+      const { requester } = this.#link;
+      requester.ask(wire.VFIO_USER_DEVICE_SET_IRQS, [unmask]).catch((error: TransportError) => {
+        requester.end(error);
       });
     };
-    await this.#bind(index, 0, [this.#event(() => handler(done))]);
+    await this.#bind(index, [() => handler(done)]);
   }
 
   pause(ms: number): Promise<void> {
@@ -213,92 +251,39 @@ class VfioUserClient implements PciPlatform {
     if (this.#closed) return;
     this.#closed = true;
     this.#lostHandler = undefined;
-    this.#requester.end(new TransportError('LOST', 'the connection to the vfio-user server was closed'));
+    this.#link.close();
+    this.#next?.close();
     for (const end of this.#pauses) end();
-    for (const event of this.#events) event.close();
-    this.#doorbells?.close();
+    for (const events of this.#bound.values()) for (const event of events) event.close();
     if (this.#memoryFd !== undefined) this.#os.closeFd(this.#memoryFd);
-    this.#memoryFd = undefined;
     this.#releaseMemory();
   }
 
-  async #mapMemory(): Promise<void> {
-    const flags = wire.VFIO_DMA_MAP_FLAG_READ | wire.VFIO_DMA_MAP_FLAG_WRITE;
-    const map = codec.encodeDmaMap({ flags, offset: 0, address: MEMORY_START, size: this.#memorySize });
-    const fd = this.#memoryFd;
-    const mapped = this.#requester.ask(wire.VFIO_USER_DMA_MAP, [map], fd === undefined ? [] : [fd]);
-    if (fd !== undefined) this.#os.closeFd(fd);
-    this.#memoryFd = undefined;
-    await mapped;
-  }
-
-  async #irqInfo(index: number): Promise<{ flags: number; third: number; fourth: number }> {
-    const command = wire.VFIO_USER_DEVICE_GET_IRQ_INFO;
-    const payload = await this.#requester.ask(command, [codec.encodeIndex(index, command)]);
-    return this.#understand('DEVICE_GET_IRQ_INFO', () => codec.decodeInfo(payload, command));
-  }
-
-  async #bind(index: number, start: number, events: readonly EventPort[]): Promise<void> {
-    const set = codec.encodeIrqSet({
-      flags: wire.VFIO_IRQ_SET_DATA_EVENTFD | wire.VFIO_IRQ_SET_ACTION_TRIGGER,
-      index,
-      start,
-      count: events.length,
-      bools: new Uint8Array(),
+  #linkTo(channel: Channel): ServerLink {
+    const link = new ServerLink(channel, {
+      os: this.#os,
+      clock: this.#clock,
+      memory: this.memory,
+      start: MEMORY_START,
+      size: this.#memorySize,
+      memoryFd: this.#memoryFd,
+      doorbells: this.#doorbells,
+      // Not of one that is only tried, or was left.
+      lost: (error) => {
+        if (link === this.#link) this.#gone(error);
+      },
     });
-    const fds = events.map(({ fd }) => fd);
-    await this.#requester.ask(wire.VFIO_USER_DEVICE_SET_IRQS, [set], fds);
+    return link;
   }
 
-  #event(ring: () => void): EventPort {
-    const event = this.#os.createEvent();
-    this.#events.push(event);
-    event.watch(ring);
-    return event;
-  }
-
-  /** The server reaches for memory that was not shared. */
-  #serve(message: Message): void {
-    try {
-      this.#requester.reply(message, this.#dma(message));
-    } catch (error) {
-      if (error instanceof MemoryError) this.#requester.reply(message, [], ERRNO.EFAULT);
-      else if (error instanceof VfioUserError) this.#requester.reply(message, [], ERRNO[error.code]);
-      else throw error;
-    }
-  }
-
-  #dma({ command, payload }: Message): Uint8Array[] {
-    if (command !== wire.VFIO_USER_DMA_READ && command !== wire.VFIO_USER_DMA_WRITE) {
-      throw new VfioUserError('ENOSYS', `a server does not send ${wire.commandName(command)}`);
-    }
-    const { address, count } = codec.decodeDmaAccess(payload, command);
-    if (!(count <= wire.DEFAULT_MAX_DATA_XFER_SIZE)) {
-      throw new VfioUserError('E2BIG', `${wire.commandName(command)} of ${count} bytes`);
-    }
-    const head = codec.encodeDmaAccess(address, count);
-    if (command === wire.VFIO_USER_DMA_READ) {
-      const bytes = new Uint8Array(count);
-      this.memory.read(address, bytes);
-      return [head, bytes];
-    }
-    codec.need(payload, wire.DMA_ACCESS.size + count, `DMA_WRITE of ${count} bytes`);
-    this.memory.write(address, codec.rest(payload, wire.DMA_ACCESS.size, count));
-    return [head];
-  }
-
-  /** Decodes an answer. */
-  #understand<T>(what: string, decode: () => T): T {
-    try {
-      return decode();
-    } catch (error) {
-      const wrong = new TransportError(
-        'PROTOCOL',
-        `the vfio-user server answered ${what} wrongly: ${(error as Error).message}`,
-      );
-      this.#requester.end(wrong);
-      throw wrong;
-    }
+  async #bind(index: number, handlers: readonly (() => void)[]): Promise<void> {
+    const events = handlers.map((handler) => {
+      const event = this.#os.createEvent();
+      event.watch(handler);
+      return event;
+    });
+    this.#bound.set(index, events);
+    await this.#link.bind(index, events);
   }
 
   #gone(error: Error): void {
