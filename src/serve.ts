@@ -45,6 +45,11 @@ export interface ServeOptions {
    * come quickly enough that it pays. It takes a processor meanwhile, and is of use where the driver has another. Not unless told.
    */
   readonly poll?: boolean | number;
+  /**
+   * vhost-user: offers kicks and interrupts that are messages instead of eventfds (INBAND_NOTIFICATIONS). For front-ends that have no eventfds, such as
+   * simulations; QEMU accepts it and then sends none. Not unless told.
+   */
+  readonly inband?: boolean;
   /** The ring features that drivers are offered, where it is not what they are offered unless told. */
   readonly features?: RingFeatures;
   /** Takes each line that a device prints for its user. To stdout unless told; `false` when nobody reads them. */
@@ -200,6 +205,7 @@ const OPTIONS: Readonly<Record<keyof ServeOptions, OptionRule>> = {
   vectors: (value) => (typeof value === 'number' ? undefined : 'a number'),
   maxMemory: (value) => (typeof value === 'number' ? undefined : 'a number of bytes'),
   poll: anything,
+  inband: (value) => (typeof value === 'boolean' ? undefined : 'true or false'),
   features: anything,
   print: (value) => (value === false || typeof value === 'function' ? undefined : 'a function or false'),
   warn: aFunction,
@@ -268,6 +274,7 @@ class ServedSocket {
       print: options.print === false ? undefined : (options.print ?? toStdout),
       warn: (line, about) => this.#failures.say(line, { socket: this.#name, transport, ...about }),
       poll: polling(options.poll),
+      inband: options.inband,
       ringFeatures: offeredOver(FEATURES[transport], options.features),
     };
     this.#name = typeof place === 'string' ? place : `descriptor ${place}`;

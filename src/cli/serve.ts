@@ -42,6 +42,7 @@ interface Options extends DeviceOptions, RecordOptions {
   readonly control?: readonly string[];
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
+  readonly inband?: boolean;
   readonly features?: RingFeatures;
   readonly watch: boolean;
   readonly typeCheck: boolean;
@@ -80,6 +81,7 @@ export function serveCommand(): Command {
     .addOption(recordBytesOption())
     .addOption(controlOption())
     .addOption(pollOption())
+    .option('--inband', 'vhost-user: offer kicks and interrupts as messages; not for QEMU')
     .addOption(featuresOption())
     .option('--quiet', 'do not show what the device prints')
     .addOption(
@@ -119,6 +121,7 @@ async function run(name: string, options: Options): Promise<void> {
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
     ...(options.poll !== undefined && { poll: options.poll }),
+    ...(options.inband && { inband: true }),
     ...(options.features !== undefined && { features: options.features }),
     print: options.quiet ? false : printTo(stdout),
     warn: (line, about) => log.warn(about, line),

@@ -19,6 +19,8 @@ export interface Environment {
   readonly maxMemory?: number | undefined;
   /** The ring features that are offered, as far as they can be said; those of `TransportFeatures` unless told. */
   readonly ringFeatures?: bigint | undefined;
+  /** vhost-user: kicks and interrupts may be messages instead of eventfds (INBAND_NOTIFICATIONS). Not to be offered to QEMU. */
+  readonly inband?: boolean | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
   /** Looks at queues instead of waiting for kicks, if that is wished. */

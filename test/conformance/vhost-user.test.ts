@@ -1,44 +1,4 @@
-import { LinuxOs } from '../../src/linux/linux-os.js';
-import type { Session } from '../../src/transports/session.js';
-import { offeredOver, VHOST_USER_FEATURES } from '../../src/transports/transport-features.js';
-import { serveVhostUser } from '../../src/transports/vhost-user/device/backend.js';
-import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
-import { Lines } from './lines.js';
-import type { Pairing } from './pairing.js';
 import { runSuite } from './suite.js';
+import { vhostUserPairing } from './vhost-user-pairing.js';
 
-/** Back end and front end in this process, with a real socket between, and real eventfds and shared memory. */
-const vhostUserPairing: Pairing = {
-  name: 'vhost-user',
-  more: {},
-  async attach(make, _command, features = {}) {
-    const os = new LinuxOs();
-    const lines = new Lines();
-    const warnings: string[] = [];
-    const sessions: Session[] = [];
-    const environment = {
-      os,
-      clock: os.clock,
-      defer: setImmediate,
-      print: lines.add,
-      warn: (line: string) => void warnings.push(line),
-      ringFeatures: offeredOver(VHOST_USER_FEATURES, features),
-    };
-    return {
-      lines: lines.all,
-      printed: lines.printed,
-      warnings,
-      async connect() {
-        const { channel, fd } = os.createChannel();
-        sessions.push(serveVhostUser(os.adoptChannel(fd), make(), environment, () => {}));
-        return new VhostUserFrontend(channel, environment);
-      },
-      async close() {
-        for (const session of sessions) session.close();
-        os.close();
-      },
-    };
-  },
-};
-
-runSuite(vhostUserPairing);
+runSuite(vhostUserPairing(false));

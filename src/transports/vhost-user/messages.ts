@@ -29,10 +29,12 @@ export const PROTOCOL_F = {
   BACKEND_SEND_FD: 0x400n,
   INFLIGHT_SHMFD: 0x1000n,
   RESET_DEVICE: 0x2000n,
+  INBAND_NOTIFICATIONS: 0x4000n,
   CONFIGURE_MEM_SLOTS: 0x8000n,
   STATUS: 0x10000n,
   DEVICE_STATE: 0x80000n,
   GET_VRING_BASE_INFLIGHT: 0x100000n,
+  GPA_ADDRESSES: 0x200000n,
   GET_VRING_BASE_SKIP_DRAIN: 0x800000n,
 } as const;
 
@@ -86,7 +88,7 @@ export const REQUEST = {
 } as const;
 
 /** `VHOST_USER_BACKEND_*`: what a back-end asks of a front-end, on the channel of `SET_BACKEND_REQ_FD`. */
-export const BACKEND_REQUEST = { CONFIG_CHANGE_MSG: 2 } as const;
+export const BACKEND_REQUEST = { CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 } as const;
 
 const NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(REQUEST).map(([name, request]) => [request, name]),
@@ -193,6 +195,7 @@ export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: nu
   [REQUEST.SET_INFLIGHT_FD, [INFLIGHT_SIZE, INFLIGHT_PADDED_SIZE]],
   [REQUEST.GET_VRING_BASE_SKIP_DRAIN, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
   [REQUEST.RESET_DEVICE, [0, 0]],
+  [REQUEST.VRING_KICK, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
   [REQUEST.GET_MAX_MEM_SLOTS, [0, 0]],
   [REQUEST.ADD_MEM_REG, [SINGLE_REGION_SIZE, SINGLE_REGION_SIZE]],
   [REQUEST.REM_MEM_REG, [SINGLE_REGION_SIZE, SINGLE_REGION_SIZE]],

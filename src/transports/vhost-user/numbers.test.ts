@@ -10,7 +10,7 @@ import * as vhost from './messages.js';
 
 test('the vhost-user document', () => {
   assert.deepEqual(numbersOf(vhost), {
-    BACKEND_REQUEST: { CONFIG_CHANGE_MSG: 2 },
+    BACKEND_REQUEST: { CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 },
     CONFIG: { offset: 0, size: 4, flags: 8, payload: 0xc },
     DEVICE_STATE: { direction: 0, phase: 4 },
     DEVICE_STATE_SIZE: 8,
@@ -35,10 +35,12 @@ test('the vhost-user document', () => {
       BACKEND_SEND_FD: 0x400n,
       INFLIGHT_SHMFD: 0x1000n,
       RESET_DEVICE: 0x2000n,
+      INBAND_NOTIFICATIONS: 0x4000n,
       CONFIGURE_MEM_SLOTS: 0x8000n,
       STATUS: 0x10000n,
       DEVICE_STATE: 0x80000n,
       GET_VRING_BASE_INFLIGHT: 0x100000n,
+      GPA_ADDRESSES: 0x200000n,
       GET_VRING_BASE_SKIP_DRAIN: 0x800000n,
     },
     REGION: { guestAddress: 0, size: 8, userAddress: 0x10, mmapOffset: 0x18 },

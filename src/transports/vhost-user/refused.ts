@@ -26,7 +26,6 @@ export const REFUSED: ReadonlyMap<number, string> = new Map([
   [REQUEST.POSTCOPY_LISTEN, POSTCOPY],
   [REQUEST.POSTCOPY_END, POSTCOPY],
   [REQUEST.GPU_SET_SOCKET, "it is for vhost-user-gpu, whose display is the front-end's"],
-  [REQUEST.VRING_KICK, 'INBAND_NOTIFICATIONS was not negotiated'],
   [REQUEST.GET_SHARED_OBJECT, SHARED],
   [REQUEST.GET_SHMEM_CONFIG, 'no device here has shared memory of its own'],
 ]);
@@ -45,9 +44,7 @@ export const NOT_OFFERED: Readonly<Record<string, readonly [bit: number, why: st
     11,
     'it is for hardware whose doorbell is mapped into the guest; here a kick must wake this process',
   ],
-  INBAND_NOTIFICATIONS: [14, 'not there'],
   XEN_MMAP: [17, 'only memory of the same host, mapped as files, is reached'],
   SHARED_OBJECT: [18, SHARED],
-  GPA_ADDRESSES: [21, 'not there'],
   SHMEM: [22, 'no device here has shared memory of its own'],
 };

@@ -77,7 +77,7 @@ test('GET_FEATURES: bits that the messages have no room for are not offered', ()
 test('GET_PROTOCOL_FEATURES: what is implemented, and neither in-band notifications nor any other bit', () => {
   const { bench: b } = bench();
   b.say(REQUEST.GET_PROTOCOL_FEATURES);
-  const bits = [0, 1, 3, 5, 9, 10, 12, 13, 15, 16, 19, 20, 23].reduce(
+  const bits = [0, 1, 3, 5, 9, 10, 12, 13, 15, 16, 19, 20, 21, 23].reduce(
     (all, bit) => all | (1n << BigInt(bit)),
     0n,
   );

@@ -1,6 +1,13 @@
 import type { Channel, Os } from '../../ports.js';
 import { Decoder, encodeMessage } from '../codec.js';
 import { BACKEND_REQUEST, FLAGS } from '../messages.js';
+import { encodeVringState } from '../payloads.js';
+
+/** One message that waits to be sent. */
+interface Outgoing {
+  readonly request: number;
+  readonly payload?: Uint8Array;
+}
 
 /** The back-end's way to ask something of the front-end: SET_BACKEND_REQ_FD hands it over. */
 export class BackendChannel {
@@ -9,7 +16,8 @@ export class BackendChannel {
   readonly #acknowledged: boolean;
   readonly #mayTalk: () => boolean;
   readonly #decoder = new Decoder();
-  #changed = false;
+  /** By what they are about, the oldest first: what is to be said twice is said once. */
+  readonly #waiting = new Map<string, Outgoing>();
   #unanswered = false;
 
   /**
@@ -30,27 +38,46 @@ export class BackendChannel {
 
   /** Tells the front-end, now or as soon as it may, that the device changed its configuration space. */
   configChanged(): void {
-    this.#changed = true;
-    this.flush();
+    this.#say('config', { request: BACKEND_REQUEST.CONFIG_CHANGE_MSG });
+  }
+
+  /** The same, that buffers of a ring were used (INBAND_NOTIFICATIONS). */
+  called(index: number): void {
+    const payload = encodeVringState({ index, num: 0 });
+    this.#say(`call ${index}`, { request: BACKEND_REQUEST.VRING_CALL, payload });
+  }
+
+  /** The same, that a ring is broken. */
+  broke(index: number): void {
+    const payload = encodeVringState({ index, num: 0 });
+    this.#say(`err ${index}`, { request: BACKEND_REQUEST.VRING_ERR, payload });
   }
 
   /** Sends what had to wait. One message waits for its answer at a time, so that a front-end that reads none piles up none. */
   flush(): void {
-    if (!this.#changed || this.#unanswered || !this.#mayTalk()) return;
-    this.#changed = false;
-    this.#unanswered = this.#acknowledged;
-    const flags = this.#acknowledged ? FLAGS.NEED_REPLY : 0;
-    this.#channel.send(encodeMessage(BACKEND_REQUEST.CONFIG_CHANGE_MSG, flags));
+    for (const [what, { request, payload }] of this.#waiting) {
+      if (this.#unanswered || !this.#mayTalk()) return;
+      this.#waiting.delete(what);
+      this.#unanswered = this.#acknowledged;
+      const flags = this.#acknowledged ? FLAGS.NEED_REPLY : 0;
+      this.#channel.send(encodeMessage(request, flags, payload));
+    }
   }
 
-  /** The device was reset: nobody wants to hear of earlier changes. */
+  /** The device was reset: nobody wants to hear of what was before. */
   forget(): void {
-    this.#changed = false;
+    this.#waiting.clear();
   }
 
   close(): void {
+    this.#waiting.clear();
     this.#channel.close();
     for (const fd of this.#decoder.abandon()) this.#os.closeFd(fd);
+  }
+
+  #say(what: string, message: Outgoing): void {
+    if (!this.#waiting.has(what)) this.#waiting.set(what, message);
+    this.flush();
   }
 
   #received(bytes: Uint8Array, fds: readonly number[]): void {

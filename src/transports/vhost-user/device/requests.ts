@@ -62,6 +62,11 @@ export class FrontendRequests {
     this.#device = new VhostDevice(device, environment, {
       configChanged: () => this.#backendChannel?.configChanged(),
       serving: () => this.#backendChannel?.flush(),
+      called: (ring) => {
+        this.#inbandChannel?.called(ring);
+        return this.#inbandChannel !== undefined;
+      },
+      broke: (ring) => this.#inbandChannel?.broke(ring),
       warn,
     });
   }
@@ -173,6 +178,12 @@ export class FrontendRequests {
       case REQUEST.SET_VRING_ERR:
         device.setErr(...this.#vringEvent(message));
         return;
+      case REQUEST.VRING_KICK:
+        if (!this.#has(PROTOCOL_F.INBAND_NOTIFICATIONS)) {
+          throw new Refusal('INBAND_NOTIFICATIONS was not negotiated');
+        }
+        device.kick(payloads.decodeVringState(payload).index);
+        return;
       case REQUEST.SET_BACKEND_REQ_FD:
         this.#setBackendChannel(message);
         return;
@@ -192,8 +203,21 @@ export class FrontendRequests {
   }
 
   get #offered(): bigint {
+    let features = PROTOCOL_FEATURES;
     // A front-end that does not expect a configuration space complains of one.
-    return this.#device.hasConfig ? PROTOCOL_FEATURES : PROTOCOL_FEATURES & ~PROTOCOL_F.CONFIG;
+    if (!this.#device.hasConfig) features &= ~PROTOCOL_F.CONFIG;
+    // QEMU accepts it, and sends nothing of it.
+    if (this.#environment.inband !== true) features &= ~PROTOCOL_F.INBAND_NOTIFICATIONS;
+    return features;
+  }
+
+  #has(feature: bigint): boolean {
+    return (this.#protocolFeatures & feature) !== 0n;
+  }
+
+  /** The channel for what takes the place of events, if that was negotiated. */
+  get #inbandChannel(): BackendChannel | undefined {
+    return this.#has(PROTOCOL_F.INBAND_NOTIFICATIONS) ? this.#backendChannel : undefined;
   }
 
   #setProtocolFeatures(features: bigint): void {
@@ -201,6 +225,13 @@ export class FrontendRequests {
     if (extra !== 0n) throw new Refusal(`bits 0x${extra.toString(16)} were not offered`);
     for (const [bit, needed, text] of TOGETHER) {
       if ((features & bit) !== 0n && (features & needed) !== needed) throw new Refusal(text);
+    }
+    const needed = PROTOCOL_F.BACKEND_REQ | PROTOCOL_F.REPLY_ACK;
+    if ((features & PROTOCOL_F.INBAND_NOTIFICATIONS) !== 0n && (features & needed) !== needed) {
+      throw new ProtocolError(
+        'FEATURES',
+        'SET_PROTOCOL_FEATURES: INBAND_NOTIFICATIONS takes BACKEND_REQ and REPLY_ACK',
+      );
     }
     this.#protocolFeatures = features;
     this.#device.toldOfResets = (features & (PROTOCOL_F.RESET_DEVICE | PROTOCOL_F.STATUS)) !== 0n;
@@ -234,7 +265,7 @@ export class FrontendRequests {
 
   #setLogBase(message: Message): void {
     const log = payloads.decodeLog(message.payload);
-    if (log === undefined || (this.#protocolFeatures & PROTOCOL_F.LOG_SHMFD) === 0n) {
+    if (log === undefined || !this.#has(PROTOCOL_F.LOG_SHMFD)) {
       throw new Refusal('a log takes LOG_SHMFD: one at an address of the front-end can not be reached');
     }
     checkDescriptors(message, 1);
@@ -286,14 +317,14 @@ export class FrontendRequests {
     const { os } = this.#environment;
     const channel = os.adoptChannel(message.fds.pop()!);
     this.#backendChannel?.close();
-    const acknowledged = (this.#protocolFeatures & PROTOCOL_F.REPLY_ACK) !== 0n;
+    const acknowledged = this.#has(PROTOCOL_F.REPLY_ACK);
     this.#backendChannel = new BackendChannel(channel, os, acknowledged, () => this.#device.serving);
   }
 
   #setDeviceState(message: Message): void {
     const { direction, phase } = payloads.decodeDeviceState(message.payload);
     checkDescriptors(message, 1);
-    if ((this.#protocolFeatures & PROTOCOL_F.DEVICE_STATE) === 0n) {
+    if (!this.#has(PROTOCOL_F.DEVICE_STATE)) {
       throw new Refusal('DEVICE_STATE was not negotiated');
     }
     if (direction > STATE_DIRECTION.LOAD) throw new Refusal(`direction ${direction} is unknown`);

@@ -23,7 +23,11 @@ export class Ring {
   /** An earlier back-end served it, and may have died before it interrupted the driver. */
   owed = false;
   kick: EventPort | undefined;
+  /** It is looked at now and then, because there is no kick. */
+  polled = false;
   call: EventPort | undefined;
+  /** The front-end gave a call event, or said that it needs none. */
+  callTold = false;
   err: EventPort | undefined;
   #place: RingPlace | undefined;
   #stoppedAt: number | undefined;

@@ -33,6 +33,10 @@ export interface VhostDeviceEvents {
   configChanged(): void;
   /** A ring is served from now on. */
   serving(): void;
+  /** Buffers of a ring were used whose front-end said nothing of how to tell it. @returns whether it is told. */
+  called(ring: number): boolean;
+  /** A ring is broken, likewise. */
+  broke(ring: number): void;
   /** A line about what the front-end does. */
   warn(line: string): void;
 }
@@ -66,10 +70,11 @@ export class VhostDevice {
     this.#rings = device.queues.map((_, index) => new Ring(index));
     this.#runner = new DeviceRunner(device, {
       clock: environment.clock,
-      interrupt: (queue) => this.#rings[queue]!.call?.signal(),
+      interrupt: (queue) => void this.#interrupt(this.#rings[queue]!),
       configInterrupt: () => events.configChanged(),
       broken: (queue) => {
-        for (const ring of this.#rings) if (queue === undefined || queue === ring.index) ring.err?.signal();
+        for (const ring of this.#rings)
+          if (queue === undefined || queue === ring.index) this.#tellBroken(ring);
       },
       defer: environment.defer,
       print: environment.print,
@@ -170,11 +175,22 @@ export class VhostDevice {
     const event = takeEvent();
     ring.kick?.close();
     ring.kick = event;
+    ring.polled = event === undefined;
     ring.started = true;
     event?.watch(() => {
       if (ring.serving) this.#runner.kick(index);
     });
     this.#update(ring);
+  }
+
+  /** VRING_KICK: what the event would say; and the ring starts, if it did not. */
+  kick(index: number): void {
+    const ring = this.#ring(index);
+    if (!ring.started) {
+      ring.started = true;
+      ring.polled = false;
+      this.#update(ring);
+    } else if (ring.serving) this.#runner.kick(index);
   }
 
   /** SET_VRING_CALL. */
@@ -183,6 +199,7 @@ export class VhostDevice {
     const event = takeEvent();
     ring.call?.close();
     ring.call = event;
+    ring.callTold = true;
     if (ring.live) this.#settleOwed(ring);
   }
 
@@ -352,7 +369,7 @@ export class VhostDevice {
     this.#events.serving();
     // Buffers that were there before bring no kick.
     this.#runner.kick(ring.index);
-    if (ring.kick === undefined) this.#poll();
+    if (ring.polled) this.#poll();
   }
 
   /** A ring that can't be is the driver's mistake, not the front-end's: it is broken until the driver's reset, and nothing else is. */
@@ -361,7 +378,7 @@ export class VhostDevice {
       if (this.#featuresRefused) throw new Refusal('the driver accepted features that were not offered');
       ring.checkConfigured(this.table);
     } catch (error) {
-      ring.err?.signal();
+      this.#tellBroken(ring);
       throw error;
     }
     const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
@@ -394,9 +411,13 @@ export class VhostDevice {
 
   /** Interrupts the driver once: at worst there is nothing for it. */
   #settleOwed(ring: Ring): void {
-    if (!ring.owed || ring.call === undefined) return;
-    ring.owed = false;
-    ring.call.signal();
+    if (ring.owed && this.#interrupt(ring)) ring.owed = false;
+  }
+
+  /** @returns whether there is a way to tell the front-end. */
+  #interrupt(ring: Ring): boolean {
+    ring.call?.signal();
+    return ring.call !== undefined || (!ring.callTold && this.#events.called(ring.index));
   }
 
   /** The driver's requests are nobody's any more. */
@@ -405,9 +426,14 @@ export class VhostDevice {
     this.#inflight.forget();
   }
 
+  #tellBroken(ring: Ring): void {
+    if (ring.err !== undefined) ring.err.signal();
+    else this.#events.broke(ring.index);
+  }
+
   #poll(): void {
     this.#polling ??= this.#environment.clock.alarm(() => {
-      const polled = this.#rings.filter((ring) => ring.serving && ring.kick === undefined);
+      const polled = this.#rings.filter((ring) => ring.serving && ring.polled);
       for (const ring of polled) this.#runner.kick(ring.index);
       if (polled.length > 0) this.#polling?.set(this.#environment.clock.now() + POLL_INTERVAL);
     });

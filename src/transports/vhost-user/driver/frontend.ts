@@ -19,6 +19,7 @@ import * as payloads from '../payloads.js';
 import { DeviceStates } from './device-states.js';
 import { DirtyPages } from './dirty-pages.js';
 import { InflightBuffer } from './inflight-buffer.js';
+import type { InbandKick } from './notices.js';
 import { BackendPeer } from './peer.js';
 import { Persistence } from './persistence.js';
 import type { VhostUserTransport } from './transport.js';
@@ -38,6 +39,8 @@ export interface FrontendOptions {
   readonly queueSize?: number;
   /** ms that a reply may take. 10,000 unless told: a back-end finishes what is in flight before it stops a ring. */
   readonly timeout?: number;
+  /** Kicks and interrupts are messages instead of eventfds, where the back-end offers that (INBAND_NOTIFICATIONS): slower, and easy to follow. */
+  readonly inband?: boolean;
   /**
    * ms that a back-end may be gone, `true` for any time: the next one that listens at the same socket goes on with what is in flight, and the driver
    * notices nothing but that it takes longer. It may carry out a request that the last one carried out and did not answer. Only with a back-end
@@ -62,9 +65,12 @@ const FAILED = 0x80n;
 
 /** A queue that was set up. */
 interface Queue {
-  readonly kick: EventPort;
-  readonly call: EventPort;
-  readonly err: EventPort;
+  /** None of these with in-band notifications. */
+  readonly events:
+    | { readonly kick: EventPort; readonly call: EventPort; readonly err: EventPort }
+    | undefined;
+  /** Kicks by messages, then. */
+  readonly inband: InbandKick | undefined;
   readonly ring: RingPlace;
   readonly interrupt: () => void;
   /** The next available index, when it does not run. */
@@ -84,6 +90,7 @@ export class VhostUserFrontend implements VhostUserTransport {
   readonly #memoryFd: number;
   readonly #mapping: Mapping;
   readonly #clock: Clock;
+  readonly #inband: boolean;
   readonly #timeout: number;
   readonly #dial: (() => Channel) | undefined;
   /** ns that a back-end may be gone; 0 when it may not. */
@@ -114,12 +121,22 @@ export class VhostUserFrontend implements VhostUserTransport {
    * @throws OsError when there is no memory to share.
    */
   constructor(channel: Channel, { os, clock, dial }: FrontendEnvironment, options: FrontendOptions = {}) {
-    const { memorySize = 16 << 20, queueSize = 1024, timeout = 10_000, reconnect = false } = options;
+    const {
+      memorySize = 16 << 20,
+      queueSize = 1024,
+      timeout = 10_000,
+      reconnect = false,
+      inband = false,
+    } = options;
+    if (inband && reconnect !== false) {
+      throw new TypeError('a back-end is reconnected to with eventfds only: leave inband out');
+    }
     this.#os = os;
     this.#clock = clock;
     this.#dial = dial;
     this.#queueSize = queueSize;
     this.#timeout = timeout;
+    this.#inband = inband;
     this.#window = windowOf(reconnect);
     this.#peer = this.#meet(channel);
     this.#states = new DeviceStates(os, this.#peer);
@@ -187,15 +204,17 @@ export class VhostUserFrontend implements VhostUserTransport {
     this.#peer.checkAlive();
     this.#closeQueue(index);
     const os = this.#os;
-    const events = { kick: os.createEvent(), call: os.createEvent(), err: os.createEvent() };
-    const queue: Queue = { ...events, ring, interrupt, base, running: false };
+    const inband = this.#peer.has(PROTOCOL_F.INBAND_NOTIFICATIONS) ? this.#peer.inbandKick(index) : undefined;
+    const events =
+      inband === undefined
+        ? { kick: os.createEvent(), call: os.createEvent(), err: os.createEvent() }
+        : undefined;
+    const queue: Queue = { events, inband, ring, interrupt, base, running: false };
     this.#queues.set(index, queue);
-    queue.call.watch(interrupt);
-    queue.err.watch(() =>
-      this.#fail(new TransportError('NEEDS_RESET', `the back-end says that queue ${index} is broken`)),
-    );
+    events?.call.watch(interrupt);
+    events?.err.watch(() => this.#broke(index));
     await this.#sayQueue(this.#peer, index, queue, base);
-    return () => queue.kick.signal();
+    return () => kick(queue);
   }
 
   /** The ring is stopped, which lets the device finish what it has, and begins anew (VIRTIO 1.3 §2.6.1). */
@@ -210,13 +229,14 @@ export class VhostUserFrontend implements VhostUserTransport {
       if (queue.running) continue;
       // From now on it must be stopped by GET_VRING_BASE.
       queue.running = true;
+      if (queue.inband !== undefined) queue.inband.held = false;
       await this.#sayStarted(this.#peer, index, queue);
     }
     await this.#sayReady(this.#peer);
     await this.#peer.settle();
     this.#started = true;
     // For back-ends that hold by the older rule, that a ring starts with its first kick.
-    for (const queue of this.#queues.values()) queue.kick.signal();
+    for (const queue of this.#queues.values()) kick(queue);
   }
 
   async giveUp(): Promise<void> {
@@ -237,6 +257,7 @@ export class VhostUserFrontend implements VhostUserTransport {
     if (queue === undefined) throw new RangeError(`queue ${index} was not set up`);
     if (!queue.running) return queue.base;
     queue.running = false;
+    if (queue.inband !== undefined) queue.inband.held = true;
     if ((this.#peer.features & F_PROTOCOL_FEATURES) !== 0n) {
       await this.#peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 0 }));
     }
@@ -372,9 +393,14 @@ export class VhostUserFrontend implements VhostUserTransport {
       os: this.#os,
       clock: this.#clock,
       timeout: this.#timeout * 1e6,
-      configChanged: () => {
-        this.#configGeneration += 1;
-        this.#configChanged();
+      inband: this.#inband,
+      news: {
+        configChanged: () => {
+          this.#configGeneration += 1;
+          this.#configChanged();
+        },
+        called: (index) => this.#queues.get(index)?.interrupt(),
+        broke: (index) => this.#broke(index),
       },
       failed: (error) => {
         // One that is lost before it is ours is tried again.
@@ -455,7 +481,7 @@ export class VhostUserFrontend implements VhostUserTransport {
     this.#peer.close();
     this.#peer = peer;
     this.#states = new DeviceStates(this.#os, peer);
-    for (const queue of this.#queues.values()) queue.kick.signal();
+    for (const queue of this.#queues.values()) kick(queue);
   }
 
   /** Where a queue goes on, as far as its ring tells: its inflight region knows better. */
@@ -495,13 +521,18 @@ export class VhostUserFrontend implements VhostUserTransport {
     await peer.command(REQUEST.SET_VRING_NUM, payloads.encodeVringState({ index, num: ring.size }));
     await peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
     await this.#sayAddresses(peer, index, ring);
+    if (queue.events === undefined) return;
     const which = payloads.encodeU64(BigInt(index));
-    await peer.command(REQUEST.SET_VRING_CALL, which, [queue.call.fd]);
-    await peer.command(REQUEST.SET_VRING_ERR, which, [queue.err.fd]);
+    await peer.command(REQUEST.SET_VRING_CALL, which, [queue.events.call.fd]);
+    await peer.command(REQUEST.SET_VRING_ERR, which, [queue.events.err.fd]);
   }
 
-  async #sayStarted(peer: BackendPeer, index: number, { kick }: Queue): Promise<void> {
-    await peer.command(REQUEST.SET_VRING_KICK, payloads.encodeU64(BigInt(index)), [kick.fd]);
+  async #sayStarted(peer: BackendPeer, index: number, { events }: Queue): Promise<void> {
+    if (events === undefined) {
+      await peer.command(REQUEST.VRING_KICK, payloads.encodeVringState({ index, num: 0 }));
+    } else {
+      await peer.command(REQUEST.SET_VRING_KICK, payloads.encodeU64(BigInt(index)), [events.kick.fd]);
+    }
     if ((peer.features & F_PROTOCOL_FEATURES) !== 0n) {
       await peer.command(REQUEST.SET_VRING_ENABLE, payloads.encodeVringState({ index, num: 1 }));
     }
@@ -524,7 +555,7 @@ export class VhostUserFrontend implements VhostUserTransport {
     const region = {
       guestAddress: GUEST_START,
       size: this.#mapping.size,
-      userAddress: USER_START,
+      userAddress: userStart(peer),
       mmapOffset: 0,
     };
     if (!peer.has(PROTOCOL_F.CONFIGURE_MEM_SLOTS)) {
@@ -542,7 +573,7 @@ export class VhostUserFrontend implements VhostUserTransport {
 
   async #sayAddresses(peer: BackendPeer, index: number, ring: RingPlace): Promise<void> {
     const user = (address: GuestAddress): FrontendAddress =>
-      (address - GUEST_START + USER_START) as FrontendAddress;
+      (address - GUEST_START + userStart(peer)) as FrontendAddress;
     const addresses = {
       index,
       flags: this.#log === undefined ? 0 : VHOST_VRING_F_LOG,
@@ -575,7 +606,12 @@ export class VhostUserFrontend implements VhostUserTransport {
   #closeQueue(index: number): void {
     const queue = this.#queues.get(index);
     this.#queues.delete(index);
-    for (const event of [queue?.kick, queue?.call, queue?.err]) event?.close();
+    for (const event of Object.values(queue?.events ?? {})) event.close();
+  }
+
+  #broke(index: number): void {
+    if (!this.#queues.has(index)) return;
+    this.#fail(new TransportError('NEEDS_RESET', `the back-end says that queue ${index} is broken`));
   }
 
   /** The device is lost, or needs a reset: its driver hears of the first of the two until a reset. */
@@ -609,4 +645,14 @@ function windowOf(reconnect: boolean | number): number {
 
 function asTransportError(error: Error): TransportError {
   return error instanceof TransportError ? error : new TransportError('LOST', error.message);
+}
+
+function kick({ events, inband }: Queue): void {
+  if (events !== undefined) events.kick.signal();
+  else inband?.kick();
+}
+
+/** Where our memory is, as the back-end is told. */
+function userStart(peer: BackendPeer): FrontendAddress {
+  return peer.has(PROTOCOL_F.GPA_ADDRESSES) ? (GUEST_START as number as FrontendAddress) : USER_START;
 }

@@ -3,8 +3,9 @@ import { TransportError } from '../../../virtio/driver-transport.js';
 import type { Channel, Os } from '../../ports.js';
 import { F_PROTOCOL_FEATURES, FLAGS, PROTOCOL_F, REQUEST, requestName } from '../messages.js';
 import { encodeU64 } from '../payloads.js';
+import { InbandKick } from './notices.js';
 import { Requester } from './requester.js';
-import { BackendRequests } from './requests.js';
+import { type BackendNews, BackendRequests } from './requests.js';
 
 /** What a front-end can do something with. */
 const PROTOCOL_FEATURES = Object.values(PROTOCOL_F).reduce((all, bit) => all | bit, 0n);
@@ -15,8 +16,9 @@ export interface BackendPeerPorts {
   readonly clock: Clock;
   /** ns that a reply may take. */
   readonly timeout: number;
-  /** The device changed its configuration space. */
-  configChanged(): void;
+  readonly news: BackendNews;
+  /** In-band notifications are wished. */
+  readonly inband: boolean;
   /** The back-end is lost. */
   failed(error: TransportError): void;
 }
@@ -129,20 +131,33 @@ export class BackendPeer {
     this.#features = await this.askU64(REQUEST.GET_FEATURES);
     if ((this.#features & F_PROTOCOL_FEATURES) !== 0n) {
       const offered = await this.askU64(REQUEST.GET_PROTOCOL_FEATURES);
-      this.#requester.tell(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(offered & PROTOCOL_FEATURES));
-      this.#protocolFeatures = offered & PROTOCOL_FEATURES;
+      const accepted = offered & this.#wanted(offered);
+      this.#requester.tell(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(accepted));
+      this.#protocolFeatures = accepted;
     }
     if (this.has(PROTOCOL_F.MQ)) this.#queueCount = Number(await this.askU64(REQUEST.GET_QUEUE_NUM));
     if (this.has(PROTOCOL_F.BACKEND_REQ)) await this.#giveBackendChannel();
     await this.command(REQUEST.SET_OWNER);
   }
 
+  /** Of what is offered: in-band notifications only with all that they need. */
+  #wanted(offered: bigint): bigint {
+    const needed = PROTOCOL_F.BACKEND_REQ | PROTOCOL_F.REPLY_ACK;
+    const inband = this.#ports.inband && (offered & needed) === needed;
+    return inband ? PROTOCOL_FEATURES : PROTOCOL_FEATURES & ~PROTOCOL_F.INBAND_NOTIFICATIONS;
+  }
+
+  /** Kicks a ring by messages. */
+  inbandKick(index: number): InbandKick {
+    return new InbandKick(this.#requester, index);
+  }
+
   async #giveBackendChannel(): Promise<void> {
-    const { os, configChanged } = this.#ports;
+    const { os, news } = this.#ports;
     // Closed meanwhile: nobody would close the channel any more.
     this.checkAlive();
     const { channel, fd } = os.createChannel();
-    this.#backendRequests = new BackendRequests(channel, os, configChanged, (error) =>
+    this.#backendRequests = new BackendRequests(channel, os, news, (error) =>
       this.#requester.fail('PROTOCOL', `the back-end sent no message: ${error.message}`),
     );
     try {

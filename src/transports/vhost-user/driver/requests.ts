@@ -1,22 +1,33 @@
 import type { Channel, Os } from '../../ports.js';
-import { Decoder, encodeMessage } from '../codec.js';
-import { BACKEND_REQUEST, FAILURE, FLAGS } from '../messages.js';
-import { encodeU64 } from '../payloads.js';
+import { Decoder, encodeMessage, type Message } from '../codec.js';
+import { BACKEND_REQUEST, FAILURE, FLAGS, VRING_STATE_SIZE } from '../messages.js';
+import { decodeVringState, encodeU64 } from '../payloads.js';
+
+/** What a back-end says of itself. */
+export interface BackendNews {
+  /** The device changed its configuration space. */
+  configChanged(): void;
+  /** It used buffers of a ring. */
+  called(index: number): void;
+  /** A ring is broken. */
+  broke(index: number): void;
+}
 
 /** Hears what a back-end asks of its front-end, on the channel that SET_BACKEND_REQ_FD gave it. */
 export class BackendRequests {
   readonly #channel: Channel;
   readonly #os: Os;
+  readonly #news: BackendNews;
   readonly #decoder = new Decoder();
 
   /**
    * @param channel - owned from now on.
-   * @param configChanged - the device changed its configuration space.
    * @param failed - the back-end sent what is no message.
    */
-  constructor(channel: Channel, os: Os, configChanged: () => void, failed: (error: Error) => void) {
+  constructor(channel: Channel, os: Os, news: BackendNews, failed: (error: Error) => void) {
     this.#channel = channel;
     this.#os = os;
+    this.#news = news;
     channel.receive({
       received: (bytes, fds) => {
         try {
@@ -26,7 +37,7 @@ export class BackendRequests {
           failed(error as Error);
           return;
         }
-        this.#answer(configChanged);
+        this.#answer();
       },
       closed: () => this.close(),
     });
@@ -37,15 +48,30 @@ export class BackendRequests {
     for (const fd of this.#decoder.abandon()) this.#os.closeFd(fd);
   }
 
-  #answer(configChanged: () => void): void {
+  #answer(): void {
     for (let message = this.#decoder.next(); message !== undefined; message = this.#decoder.next()) {
       for (const fd of message.fds) this.#os.closeFd(fd);
+      const known = this.#carryOut(message);
       const { request, flags } = message;
-      const known = request === BACKEND_REQUEST.CONFIG_CHANGE_MSG;
-      if (known) configChanged();
       if ((flags & FLAGS.NEED_REPLY) !== 0) {
         this.#channel.send(encodeMessage(request, FLAGS.REPLY, encodeU64(known ? 0n : FAILURE)));
       }
     }
+  }
+
+  #carryOut({ request, payload }: Message): boolean {
+    if (request === BACKEND_REQUEST.CONFIG_CHANGE_MSG) {
+      this.#news.configChanged();
+      return true;
+    }
+    const tell =
+      request === BACKEND_REQUEST.VRING_CALL
+        ? (index: number) => this.#news.called(index)
+        : request === BACKEND_REQUEST.VRING_ERR
+          ? (index: number) => this.#news.broke(index)
+          : undefined;
+    if (tell === undefined || payload.byteLength !== VRING_STATE_SIZE) return false;
+    tell(decodeVringState(payload).index);
+    return true;
   }
 }

@@ -41,7 +41,7 @@ export class Bench {
   readonly #events: EventPort[] = [];
 
   /** @param ringFeatures - what the device offers. */
-  constructor(device: VirtioDevice, ringFeatures?: bigint) {
+  constructor(device: VirtioDevice, ringFeatures?: bigint, inband = false) {
     const { channel, fd } = this.os.createChannel();
     this.frontend = new RawFrontend(channel, this.os);
     const { fd: memoryFd, mapping } = this.os.createMemory('bench', MEMORY_SIZE);
@@ -55,6 +55,7 @@ export class Bench {
       print: () => {},
       warn: (line: string) => void this.warnings.push(line),
       ringFeatures,
+      inband,
     };
     this.session = serveVhostUser(this.os.adoptChannel(fd), device, environment, (error) => {
       this.ended = { error };

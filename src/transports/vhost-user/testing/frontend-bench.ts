@@ -6,7 +6,7 @@ import { VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
 import { FakeOs } from '../../testing/fake-os.js';
 import { serveVhostUser } from '../device/backend.js';
-import { VhostUserFrontend } from '../driver/frontend.js';
+import { type FrontendOptions, VhostUserFrontend } from '../driver/frontend.js';
 import { PROTOCOL_F } from '../messages.js';
 import type { ProbeDevice } from './probe-device.js';
 import { type Script, ScriptedBackend } from './scripted-backend.js';
@@ -45,12 +45,12 @@ export class Pair {
   readonly backend: ScriptedBackend;
   readonly failures: TransportError[] = [];
 
-  constructor(script: Partial<Script> = {}) {
+  constructor(script: Partial<Script> = {}, options: FrontendOptions = {}) {
     const { channel, fd } = this.os.createChannel();
     this.frontend = new VhostUserFrontend(
       channel,
       { os: this.os, clock: this.clock },
-      { memorySize: 1 << 20 },
+      { memorySize: 1 << 20, ...options },
     );
     this.frontend.onFailure((error) => this.failures.push(error));
     const honest = { features: VIRTIO_F_VERSION_1, protocolFeatures: ALL };
@@ -84,6 +84,7 @@ export class Pair {
 export async function openProbe(
   device: ProbeDevice,
   warn: (line: string) => void = (line) => assert.fail(line),
+  inband = false,
 ): Promise<{
   os: FakeOs;
   clock: FakeClock;
@@ -100,9 +101,14 @@ export async function openProbe(
     defer: os.defer,
     print: () => {},
     warn,
+    inband,
   };
   const session = serveVhostUser(os.adoptChannel(fd), device, environment, () => {});
-  const frontend = new VhostUserFrontend(channel, { os, clock }, { memorySize: 1 << 20, queueSize: 64 });
+  const frontend = new VhostUserFrontend(
+    channel,
+    { os, clock },
+    { memorySize: 1 << 20, queueSize: 64, inband },
+  );
   const driver = await during(os, openDriver(frontend, { id: 63, features: 0b11n, queues: 2 }));
   return { os, clock, driver, frontend, hangUp: () => session.close() };
 }
