@@ -62,3 +62,11 @@ export function allowed<T>(codes: Set<string>, call: () => T): T | undefined {
     return undefined;
   }
 }
+
+/** How many turns a life goes on for when its queue is broken: little happens then. */
+export const AFTER_BREAK = 8;
+
+/** Whether one of these says that a queue is broken; memory that is not there breaks none. */
+export function isBroken(codes: ReadonlySet<string>): boolean {
+  return codes.size > (codes.has('UNMAPPED') ? 1 : 0);
+}

@@ -4,7 +4,7 @@ import { GuestAllocator } from '../../memory/guest-allocator.js';
 import type { Chain } from '../chain.js';
 import { PackedDeviceQueue } from '../packed/device.js';
 import { PackedDriverQueue } from '../packed/driver.js';
-import { allowed, contested, type Life } from './contested-memory.js';
+import { AFTER_BREAK, allowed, contested, isBroken, type Life } from './contested-memory.js';
 import { PackedRingWriter } from './packed-ring-writer.js';
 
 const BYTES = 4096;
@@ -37,7 +37,8 @@ export function packedDeviceLife(seed: number, steps: number, plausible: boolean
     id: roll(12) === 0 ? roll(65536) : roll(SIZE),
     flags: roll(3) === 0 ? 2 * roll(4) : 2 * roll(2),
   });
-  for (let n = 0; n < steps; n++) {
+  for (let n = 0, left = AFTER_BREAK; n < steps && left > 0; n++) {
+    if (isBroken(codes)) left -= 1;
     // The driver: something plausible, or anything.
     if (roll(6) === 0) {
       ring.tableAt((1024 + 16 * roll(8)) as GuestAddress, [anyDescriptor(), anyDescriptor()]);
@@ -97,7 +98,8 @@ export function packedDriverLife(seed: number, steps: number): Life {
   const out = new Set<number>();
   const rooms = new Map<number, number>();
   let token = 0;
-  for (let n = 0; n < steps; n++) {
+  for (let n = 0, left = AFTER_BREAK; n < steps && left > 0; n++) {
+    if (isBroken(codes)) left -= 1;
     const writable = buffers.slice(roll(4));
     if (allowed(codes, () => queue.add(buffers.slice(2), writable, token)) === true) {
       out.add(token);

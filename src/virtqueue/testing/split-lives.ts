@@ -4,7 +4,7 @@ import { GuestAllocator } from '../../memory/guest-allocator.js';
 import type { Chain } from '../chain.js';
 import { SplitDeviceQueue } from '../split/device.js';
 import { SplitDriverQueue } from '../split/driver.js';
-import { allowed, contested, type Life } from './contested-memory.js';
+import { AFTER_BREAK, allowed, contested, isBroken, type Life } from './contested-memory.js';
 import { RingWriter } from './ring-writer.js';
 
 const BYTES = 4096;
@@ -41,7 +41,8 @@ export function splitDeviceLife(seed: number, steps: number, plausible: boolean)
     flags: roll(3) === 0 ? roll(8) : roll(3),
     next: roll(SIZE + (roll(4) === 0 ? 2 : 0)),
   });
-  for (let n = 0; n < steps; n++) {
+  for (let n = 0, left = AFTER_BREAK; n < steps && left > 0; n++) {
+    if (isBroken(codes)) left -= 1;
     // The driver: something plausible, or anything.
     for (let i = roll(4); i > 0; i--) ring.descriptor(roll(SIZE), anyDescriptor());
     if (roll(6) === 0)
@@ -90,7 +91,8 @@ export function splitDriverLife(seed: number, steps: number): Life {
   const out = new Set<number>();
   const rooms = new Map<number, number>();
   let token = 0;
-  for (let n = 0; n < steps; n++) {
+  for (let n = 0, left = AFTER_BREAK; n < steps && left > 0; n++) {
+    if (isBroken(codes)) left -= 1;
     const writable = buffers.slice(roll(4));
     if (allowed(codes, () => queue.add(buffers.slice(2), writable, token)) === true) {
       out.add(token);

@@ -24,7 +24,7 @@ const fds = fc.array(fc.constantFrom<Fd>('event', 'memory', 'other'), { maxLengt
 const small = fc.oneof(fc.nat(8), fc.nat(0xff), fc.constantFrom(0xffff, 0x7fff_ffff, 0xffff_ffff));
 
 /** Payloads that are nearly right, which get further than random bytes. */
-const payload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
+export const anyPayload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
   fc
     .record({ flags: fc.nat(7), offset: fc.nat(0x3000), address: small, size: small })
     .map((map): [number, Uint8Array] => [
@@ -112,7 +112,7 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc
-      .tuple(payload, fc.constantFrom(0, 0, 0, 0x10, 1, 0x21), fds)
+      .tuple(anyPayload, fc.constantFrom(0, 0, 0, 0x10, 1, 0x21), fds)
       .map(([[command, bytes], flags, kinds]) => ({
         kind: 'message' as const,
         command,

@@ -54,7 +54,8 @@ const anyAddresses = fc
 /** A u64, one of the values that mean most of the time. */
 const anyVringFd = fc.oneof(fc.constantFrom(0n, 1n, 0x100n, 0x101n), anyU64);
 
-const payload = fc.oneof(
+/** A request, and a payload that is nearly right. */
+export const anyPayload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
   fc.tuple(
     fc.constantFrom(REQUEST.SET_FEATURES, REQUEST.SET_PROTOCOL_FEATURES, REQUEST.SET_STATUS),
     anyU64.map(payloads.encodeU64),
@@ -97,7 +98,7 @@ const payload = fc.oneof(
 );
 
 /** How many descriptors an honest front-end sends along, so that most messages get past the first check. */
-function honestFds(request: number, bytes: Uint8Array): number {
+export function honestFds(request: number, bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer);
   switch (request) {
     case REQUEST.SET_MEM_TABLE:
@@ -120,19 +121,27 @@ const anyFdKind = fc.constantFrom<FdKind[]>('memory', 'kick', 'call', 'socket', 
 /** A message, mostly with what goes with it. */
 const message: fc.Arbitrary<Step> = fc
   .tuple(
-    payload,
+    anyPayload,
     fc.boolean(),
     fc.array(anyFdKind, { minLength: 3, maxLength: 3 }),
     fc.constantFrom(0, 0, 0, 0, 0, 0, 0, 1),
   )
-  .map(([[request, bytes], needReply, kinds, extra]) => (b, rings) => {
-    const wanted = Math.min(honestFds(request, bytes) + extra, 3);
-    const fds = kinds
-      .slice(0, wanted)
-      .map((kind) => descriptor(b, rings, request === REQUEST.SET_MEM_TABLE ? 'memory' : kind));
-    b.frontend.send(request, bytes, { fds, needReply });
-    for (const fd of fds) b.os.closeFd(fd);
+  .map(([[request, bytes], needReply, kinds, extra]) => {
+    const wanted = kinds.slice(0, honestFds(request, bytes) + extra);
+    const about = `request ${request}, payload ${bytes}, ${wanted.length} descriptors${needReply ? ', with a reply' : ''}`;
+    return named(about, (b, rings) => {
+      const fds = wanted.map((kind) =>
+        descriptor(b, rings, request === REQUEST.SET_MEM_TABLE ? 'memory' : kind),
+      );
+      b.frontend.send(request, bytes, { fds, needReply });
+      for (const fd of fds) b.os.closeFd(fd);
+    });
   });
+
+/** A step that can be shown. */
+function named(about: string, step: Step): Step {
+  return Object.assign(step, { [fc.toStringMethod]: () => about });
+}
 
 function descriptor(b: Bench, rings: readonly BenchRing[], kind: FdKind): number {
   switch (kind) {
@@ -154,65 +163,53 @@ function descriptor(b: Bench, rings: readonly BenchRing[], kind: FdKind): number
 
 /** What an honest front-end does, so that there is something to break. */
 const honest: fc.Arbitrary<Step> = fc.oneof(
-  fc.constant<Step>((b) => b.negotiate()),
-  fc.constant<Step>((b) => b.negotiate(0n)),
-  fc.nat(1).map(
-    (i): Step =>
-      (_, rings) =>
-        rings[i]!.start(),
-  ),
-  fc.tuple(fc.nat(1), fc.boolean()).map(
-    ([i, on]): Step =>
-      (_, rings) =>
-        rings[i]!.enable(on),
-  ),
-  fc.nat(1).map(
-    (i): Step =>
-      (_, rings) =>
-        rings[i]!.stop(),
-  ),
+  fc.constant(named('negotiates', (b) => b.negotiate())),
+  fc.constant(named('negotiates no features', (b) => b.negotiate(0n))),
+  fc.nat(1).map((i) => named(`starts ring ${i}`, (_, rings) => rings[i]!.start())),
+  fc
+    .tuple(fc.nat(1), fc.boolean())
+    .map(([i, on]) => named(`enables ring ${i}: ${on}`, (_, rings) => rings[i]!.enable(on))),
+  fc.nat(1).map((i) => named(`stops ring ${i}`, (_, rings) => rings[i]!.stop())),
 );
 
 const world: fc.Arbitrary<Step> = fc.oneof(
-  fc.tuple(fc.nat(1), fc.nat(255)).map(
-    ([i, byte]): Step =>
-      (_, rings) => {
-        if (rings[i]!.queue.free >= 2) rings[i]!.request(byte);
-      },
+  fc.tuple(fc.nat(1), fc.nat(255)).map(([i, byte]) =>
+    named(`request ${byte} on ring ${i}`, (_, rings) => {
+      if (rings[i]!.queue.free >= 2) rings[i]!.request(byte);
+    }),
   ),
-  // The driver writes nonsense to its ring.
-  fc.tuple(fc.nat(1), fc.nat(200), fc.uint8Array({ minLength: 1, maxLength: 16 })).map(
-    ([i, offset, bytes]): Step =>
-      (b, rings) => {
-        const { queue, kick } = rings[i]!;
-        b.memory.write((queue.descriptorArea + offset) as GuestAddress, bytes);
-        kick.signal();
-      },
+  fc.tuple(fc.nat(1), fc.nat(200), fc.uint8Array({ minLength: 1, maxLength: 16 })).map(([i, offset, bytes]) =>
+    named(`the driver writes ${bytes} to ring ${i} at ${offset}`, (b, rings) => {
+      const { queue, kick } = rings[i]!;
+      b.memory.write((queue.descriptorArea + offset) as GuestAddress, bytes);
+      kick.signal();
+    }),
   ),
-  fc.boolean().map(
-    (hold): Step =>
-      (_b, _rings, device) => {
-        device.hold = hold;
-      },
+  fc.boolean().map((hold) =>
+    named(`the device keeps what it takes: ${hold}`, (_b, _rings, device) => {
+      device.hold = hold;
+    }),
   ),
-  fc.constant<Step>((_b, _rings, device) => device.host?.configChanged()),
-  fc.nat(6).map(
-    (seconds): Step =>
-      (b) =>
-        b.clock.advance(seconds * 1e9),
-  ),
-  fc.constant<Step>((b) => b.os.run()),
+  fc.constant(named('the configuration changes', (_b, _rings, device) => device.host?.configChanged())),
+  fc.nat(6).map((seconds) => named(`${seconds} s pass`, (b) => b.clock.advance(seconds * 1e9))),
+  fc.constant(named('all comes to rest', (b) => b.os.run())),
 );
 
-/** What such a front-end does, how well it begins, and how many bytes a read of its socket brings. */
-export const rudeSession: fc.Arbitrary<[Step[], number, number]> = fc.tuple(
-  fc.array(fc.oneof({ weight: 3, arbitrary: message }, { weight: 3, arbitrary: honest }, world), {
-    minLength: 1,
-    maxLength: 60,
-  }),
-  fc.nat(3),
-  fc.constantFrom(1, 7, 65_536),
-);
+/**
+ * What such a front-end does, how well it begins, and how many bytes a read of its socket brings.
+ *
+ * @param steps - the most of them, and how near to it most sessions come.
+ */
+export function rudeSession(steps: fc.ArrayConstraints): fc.Arbitrary<[Step[], number, number]> {
+  return fc.tuple(
+    fc.array(fc.oneof({ weight: 3, arbitrary: message }, { weight: 3, arbitrary: honest }, world), {
+      minLength: 1,
+      ...steps,
+    }),
+    fc.nat(3),
+    fc.constantFrom(1, 7, 65_536),
+  );
+}
 
 /**
  * One connection of such a front-end: nothing is thrown, nothing hangs, and everything is given back.
@@ -235,8 +232,11 @@ export function rudeLife([all, start, readSize]: [Step[], number, number]): {
   }
   for (const step of all) step(b, rings, device);
   b.os.run();
-  b.clock.advance(6e9);
-  b.os.run();
+  // Each ring that was stopped while the device held chains is waited for, one after the other.
+  for (let stops = 0; stops <= all.length; stops++) {
+    b.clock.advance(6e9);
+    b.os.run();
+  }
   const activated = device.calls.some((call) => call.startsWith('activate'));
   const survived = b.ended === undefined;
   if (survived) {
