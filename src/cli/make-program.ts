@@ -4,6 +4,7 @@ import { ctlCommand } from './ctl.js';
 import { doctorCommand } from './doctor.js';
 import { initCommand } from './init.js';
 import { qemuArgsCommand } from './qemu-args-command.js';
+import { replayCommand } from './replay.js';
 import { serveCommand } from './serve.js';
 import { showCommand } from './show.js';
 import { VERSION } from './version.js';
@@ -25,6 +26,7 @@ export function makeProgram(): Command {
     qemuArgsCommand(),
     ctlCommand(),
     showCommand(),
+    replayCommand(),
     wiresharkCommand(),
     doctorCommand(),
     completionCommand(program),

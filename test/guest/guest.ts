@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deviceArgs, type TransportName } from '../../src/cli/qemu-args.js';
-import { serve } from '../../src/serve.js';
+import { type ServerObserver, serve } from '../../src/serve.js';
 import type { VirtioDevice } from '../../src/virtio/device.js';
 import type { RingFeatures } from '../../src/virtio/ring-features.js';
 import { bootGuest } from '../../src/vm/boot.js';
@@ -29,6 +29,8 @@ export type GuestOptions = Partial<
 > & {
   readonly vectors?: number;
   readonly poll?: boolean | number;
+  /** Hears of all that passes. */
+  readonly observer?: ServerObserver;
   /** The ring features that the guest is offered, where it is not what it is offered unless told. */
   readonly features?: RingFeatures;
   /** A name or a path, as `vm --kernel` takes them; that of VIRTIO_MISC_KERNEL when absent. */
@@ -72,7 +74,7 @@ export async function runGuest(
   make: () => VirtioDevice,
   transport: TransportName,
   exec: string | readonly string[],
-  { vectors, poll, features, ...options }: GuestOptions = {},
+  { vectors, poll, features, observer, ...options }: GuestOptions = {},
 ): Promise<GuestOutcome> {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
@@ -86,6 +88,7 @@ export async function runGuest(
     print: (line) => device.push(line),
     warn: (line) => warnings.push(line),
   });
+  if (observer !== undefined) server.observe(observer);
   try {
     const args = deviceArgs(make(), transport, socket, 'virtio0', options.machine);
     return { ...(await boot(args, exec, options)), device, warnings };
