@@ -7,6 +7,7 @@ import type { LinuxOs } from './linux/linux-os.js';
 import type { UnixListener } from './linux/unix-listener.js';
 import { linuxOs } from './linux-only.js';
 import { type Listener, Observer } from './observe/observer.js';
+import type { Keep } from './transports/keep.js';
 import type { Channel } from './transports/ports.js';
 import type { Environment, Session, StartSession } from './transports/session.js';
 import {
@@ -68,6 +69,14 @@ export interface ServeOptions {
   connected?(socket: string, connection: Connection): void;
   /** It went; `error` says how it broke the protocol, if it did. The next one may come. */
   gone?(socket: string, error: Error | undefined, connection: Connection): void;
+}
+
+/** Where front-ends come from that is no socket of this process's own. */
+export interface Source {
+  readonly name: string;
+  readonly transport: Transport;
+  /** Says who gets those who come; another process keeps what is to be known of them, and has numbers for them. */
+  accept(accepted: (channel: Channel, keep: Keep, connection: number) => void): void;
 }
 
 /** One for the process: all that is polled takes turns. */
@@ -135,22 +144,53 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
   checkMakes(make, 'serve');
   checkOptions(options, 'serve', OPTIONS);
   options.signal?.throwIfAborted();
-  const places: [place: string | number, transport: Transport, start: StartSession][] = [];
-  if (options.vhostUser !== undefined) places.push([options.vhostUser, 'vhost-user', serveVhostUser]);
-  if (options.vfioUser !== undefined) {
-    const { vectors } = options;
-    places.push([options.vfioUser, 'vfio-user', vfioUser(vectors === undefined ? {} : { vectors })]);
+  const places: [place: string | number, transport: Transport][] = [];
+  if (options.vhostUser !== undefined) places.push([options.vhostUser, 'vhost-user']);
+  if (options.vfioUser !== undefined) places.push([options.vfioUser, 'vfio-user']);
+  if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
+  const os = await linuxOs();
+  try {
+    return serveAt(make, options, os, places);
+  } catch (error) {
+    os.close();
+    throw error;
   }
+}
+
+/** Serves a device in a worker, whose keeper hands over the front-ends. */
+export function serveKept(
+  make: MakeDevice,
+  options: ServeOptions,
+  os: LinuxOs,
+  sources: readonly Source[],
+): Server {
+  return serveAt(
+    make,
+    options,
+    os,
+    sources.map((source) => [source, source.transport]),
+  );
+}
+
+function serveAt(
+  make: MakeDevice,
+  options: ServeOptions,
+  os: LinuxOs,
+  places: readonly (readonly [place: string | number | Source, transport: Transport])[],
+): Server {
+  const { vectors } = options;
+  const starts = {
+    'vhost-user': serveVhostUser,
+    'vfio-user': vfioUser(vectors === undefined ? {} : { vectors }),
+  };
   const { poll = false } = options;
   if (typeof poll === 'number' && !(poll > 0 && poll <= 1e9))
     throw new RangeError(`a ring is polled for at most 1e9 ns after a request, not ${poll}`);
-  if (places.length === 0) throw new TypeError('say where to serve: vhostUser or vfioUser');
   // Says what is wrong with them before anything is opened.
   checkChoice(
     options.features ?? {},
     places.map(([, transport]) => FEATURES[transport]),
   );
-  const os = await linuxOs();
   const sockets: ServedSocket[] = [];
   const connections = new Connections();
   const observers = new Set<ServerObserver>();
@@ -165,7 +205,8 @@ export async function serve(make: MakeDevice, options: ServeOptions): Promise<Se
   try {
     let last = 0;
     const number = (): number => ++last;
-    for (const [place, transport, start] of places) {
+    for (const [place, transport] of places) {
+      const start = starts[transport];
       sockets.push(
         new ServedSocket(os, place, transport, start, make, number, connections, observers, options),
       );
@@ -257,7 +298,7 @@ class ServedSocket {
 
   constructor(
     os: LinuxOs,
-    place: string | number,
+    place: string | number | Source,
     transport: Transport,
     start: StartSession,
     make: MakeDevice,
@@ -277,7 +318,7 @@ class ServedSocket {
       inband: options.inband,
       ringFeatures: offeredOver(FEATURES[transport], options.features),
     };
-    this.#name = typeof place === 'string' ? place : `descriptor ${place}`;
+    this.#name = nameOf(place);
     this.#transport = transport;
     this.#start = start;
     this.#number = number;
@@ -290,6 +331,10 @@ class ServedSocket {
     this.#limiter = processLimiter(write);
     this.#failures = new FailureLines(this.#limiter, write);
     this.make = make;
+    if (typeof place === 'object') {
+      place.accept((channel, keep, connection) => this.#serve(channel, keep, connection));
+      return;
+    }
     const socket = typeof place === 'string' ? os.listen(place) : os.adoptSocket(place);
     if ('send' in socket) {
       this.#serve(socket);
@@ -302,7 +347,7 @@ class ServedSocket {
     });
   }
 
-  #serve(channel: Channel): void {
+  #serve(channel: Channel, keep?: Keep, connectionNumber: number = this.#number()): void {
     let device: VirtioDevice;
     try {
       device = madeDevice(this.make, 'serve');
@@ -316,7 +361,7 @@ class ServedSocket {
     }
     this.#listener?.pause();
     const connection: Connection = {
-      connection: this.#number(),
+      connection: connectionNumber,
       socket: this.#name,
       transport: this.#transport,
     };
@@ -340,6 +385,7 @@ class ServedSocket {
         this.#failures.say(line, { ...connection, ...about });
       },
       monitor,
+      keep,
     };
     this.#device = device;
     this.#session = this.#start(channel, device, environment, (error) => {
@@ -385,4 +431,9 @@ class ServedSocket {
     this.#limiter.flush();
     this.#finish();
   }
+}
+
+function nameOf(place: string | number | Source): string {
+  if (typeof place === 'object') return place.name;
+  return typeof place === 'string' ? place : `descriptor ${place}`;
 }

@@ -2,7 +2,8 @@ import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Connection } from '../connections.js';
 import { processLimiter } from '../lines/process-limiter.js';
-import { serve } from '../serve.js';
+import { type ServeOptions, serve } from '../serve.js';
+import type { VirtioDevice } from '../virtio/device.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import type { RingFeatures } from '../virtio/ring-features.js';
 import { attendFile, typeCheckOption } from './attend-file.js';
@@ -17,7 +18,7 @@ import {
   setOption,
   vectorsOption,
 } from './device-options.js';
-import { TIME_HELP } from './duration.js';
+import { duration, TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
 import { type LineContext, makeLog } from './log.js';
 import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
@@ -25,6 +26,8 @@ import { Metrics, metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
 import { type RecordOptions, recordBytesOption, recordOption, startRecording } from './record-file.js';
+import { serveKeeper } from './serve-keeper.js';
+import { Worker } from './serve-worker.js';
 import { printTo, takeOverStreams } from './standard-streams.js';
 import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
@@ -44,6 +47,8 @@ interface Options extends DeviceOptions, RecordOptions {
   readonly poll?: boolean | number;
   readonly inband?: boolean;
   readonly features?: RingFeatures;
+  readonly keeper?: boolean;
+  readonly stuckAfter?: number;
   readonly watch: boolean;
   readonly typeCheck: boolean;
   readonly trace?: boolean;
@@ -69,6 +74,16 @@ export function serveCommand(): Command {
         'serve vhost-user on this open descriptor, which listens or is connected',
       ).argParser(descriptor),
     )
+    .option(
+      '--keeper',
+      'have processes of their own run the device, whose death its front-end does not notice',
+    )
+    .addOption(
+      new Option(
+        '--stuck-after <time>',
+        'with --keeper: a process that does not come back from the device for so long is ended, and another goes on',
+      ).argParser(duration),
+    )
     .option('--print-capabilities', 'print what the device is, as JSON, and stop')
     .addOption(setOption())
     .addOption(vectorsOption())
@@ -92,9 +107,12 @@ export function serveCommand(): Command {
 
 async function run(name: string, options: Options): Promise<void> {
   const { stdout, stderr } = takeOverStreams();
-  const kind = await findDevice(name, options);
+  const worker = await Worker.find();
+  // Where a keeper is, its workers alone load the device.
+  const keeper = options.keeper === true && worker === undefined && options.printCapabilities !== true;
+  const kind = keeper ? undefined : await findDevice(name, options);
   if (options.printCapabilities) {
-    console.log(JSON.stringify(capabilities(kind.make(options))));
+    console.log(JSON.stringify(capabilities(kind!.make(options))));
     return;
   }
   const vhostUser = vhostUserPlace(options);
@@ -107,16 +125,23 @@ async function run(name: string, options: Options): Promise<void> {
   }
   if (options.vectors !== undefined && options.vfioUser === undefined)
     throw new UsageError('--vectors needs --vfio-user');
+  if (options.stuckAfter !== undefined && options.keeper !== true)
+    throw new UsageError('--stuck-after needs --keeper');
   const log = makeLog(stderr, options.log, options.trace ? 'trace' : 'info');
+  if (kind === undefined) {
+    checkKept(options);
+    await serveKeeper({ ...sockets, stuckAfter: options.stuckAfter }, log);
+    return;
+  }
   const metrics = options.metrics === undefined ? undefined : new Metrics();
   // Not those of a connection: who connects again and again would start a new count each time.
   const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
   const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
   const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
   const recording = startRecording(options, (line) => log.warn(line));
-  const stopped = stopSignal();
-  endWithNpm();
-  const server = await serve(() => kind.make(options), {
+  const stopped = worker === undefined ? stopSignal() : worker.ended;
+  if (worker === undefined) endWithNpm();
+  const settings: ServeOptions = {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
@@ -125,10 +150,13 @@ async function run(name: string, options: Options): Promise<void> {
     ...(options.features !== undefined && { features: options.features }),
     print: options.quiet ? false : printTo(stdout),
     warn: (line, about) => log.warn(about, line),
-    connected: (_, connection) => comings.say('front-end connected', connection),
+    connected: (_, connection) => {
+      if (worker === undefined) comings.say('front-end connected', connection);
+    },
     gone: (_, error, connection) => {
       metrics?.gone(connection);
-      if (error === undefined) comings.say('front-end left', connection);
+      if (worker !== undefined) worker.gone(error);
+      else if (error === undefined) comings.say('front-end left', connection);
       else troubles.say(`front-end dropped: ${error.message}`, connection);
     },
     monitor: (device, connection) => {
@@ -137,7 +165,9 @@ async function run(name: string, options: Options): Promise<void> {
       if (options.trace) monitors.push(traceTo(log, traces, connection));
       return monitors.length > 0 ? combineMonitors(monitors) : undefined;
     },
-  });
+  };
+  const make = (): VirtioDevice => kind.make(options);
+  const server = worker === undefined ? await serve(make, settings) : worker.serve(make, settings);
   recording?.add(server);
   process.once('exit', () => server.close());
   const page = await metrics?.listen(options.metrics!).catch((error: unknown) => {
@@ -155,17 +185,31 @@ async function run(name: string, options: Options): Promise<void> {
     server.close();
     throw error;
   });
-  for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${kind.make(options).name}`);
+  const { name: device } = kind.make(options);
+  if (worker !== undefined) worker.ready(device);
+  else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${device}`);
   if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
-  const signal = await Promise.race([stopped, server.finished]);
-  log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
+  const signal = (await Promise.race([stopped, server.finished])) ?? undefined;
+  if (worker === undefined)
+    log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
   leaveFile?.();
   controls.close();
   server.close();
   recording?.close();
+  worker?.close();
   page?.close();
   for (const limiter of [comings, troubles, traces]) limiter.flush();
   if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
+}
+
+/** What is not to be had of a device whose process may be another one any time. */
+function checkKept({ vfioUser, metrics, control, record }: Options): void {
+  if (vfioUser !== undefined)
+    throw new UsageError('--keeper is for vhost-user: leave it out with --vfio-user');
+  if (metrics !== undefined)
+    throw new UsageError('--keeper: --metrics are not counted over several processes');
+  if (control !== undefined) throw new UsageError('--keeper: leave out --control');
+  if (record !== undefined) throw new UsageError('--keeper: leave out --record');
 }
 
 /** Where to serve vhost-user: a path, or a descriptor. */

@@ -6,6 +6,7 @@ import { EventFd } from './event-fd.js';
 import { FileMapping } from './mapping.js';
 import { createMemfd } from './memfd.js';
 import { MonotonicClock } from './monotonic-clock.js';
+import { PeekSocket } from './peek-socket.js';
 import { createPipe, readPipe, writePipe } from './pipe.js';
 import { Reactor } from './reactor.js';
 import { UnixChannel } from './unix-channel.js';
@@ -28,13 +29,22 @@ export class LinuxOs implements Os {
     return EventFd.adopt(this.#reactor, fd);
   }
 
-  createChannel(): { readonly channel: Channel; readonly fd: number } {
+  createChannel(): { readonly channel: UnixChannel; readonly fd: number } {
     const [ours, theirs] = pairSockets();
     return { channel: new UnixChannel(this.#reactor, ours), fd: theirs };
   }
 
   adoptChannel(fd: number): Channel {
     return this.#adopt(fd, expectPaired);
+  }
+
+  /**
+   * Takes over a connected socket that another process reads from, too: what is read from it here stays there.
+   *
+   * @throws OsError when it can't be read in this way (then it is closed).
+   */
+  peek(fd: number): PeekSocket {
+    return new PeekSocket(this.#reactor, fd);
   }
 
   /**
@@ -61,7 +71,7 @@ export class LinuxOs implements Os {
    * @returns what it is: a listener, or a connection.
    * @throws OsError when it is neither.
    */
-  adoptSocket(fd: number): UnixListener | Channel {
+  adoptSocket(fd: number): UnixListener | UnixChannel {
     return UnixListener.listens(fd) ? this.adoptListener(fd) : this.#adopt(fd, expectConnected);
   }
 
@@ -108,7 +118,7 @@ export class LinuxOs implements Os {
     closeStranger(fd);
   }
 
-  #adopt(fd: number, expect: (fd: number) => void): Channel {
+  #adopt(fd: number, expect: (fd: number) => void): UnixChannel {
     try {
       expect(fd);
     } catch (error) {

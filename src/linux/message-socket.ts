@@ -103,6 +103,9 @@ export interface Received {
   readonly fds: readonly number[];
 }
 
+/** Has a read leave what it reads in the socket. The descriptors that it brings are duplicates. */
+export const MSG_PEEK = 0x2;
+
 /** Memory for one `receiveMessage`. */
 export function receiveBuffer(): NativeBuffer {
   return new NativeBuffer(CHUNK);
@@ -114,15 +117,22 @@ const NO_FDS: readonly number[] = [];
  * Reads what there is into `memory`, up to its size and, the kernel sees to that, to the end of the first piece that
  * carried descriptors.
  *
+ * @param flags - `MSG_PEEK` or nothing.
+ * @param most - bytes that are wanted: of `memory` no more is used.
  * @returns what was read, the descriptors being the caller's; `undefined` when there is nothing yet.
  * @throws OsError `EMSGSIZE` when descriptors were lost, `ECONNRESET` when the other side went with our bytes unread.
  */
-export function receiveMessage(fd: number, memory: NativeBuffer): Received | undefined {
-  incoming.point(memory, memory.bytes.length);
+export function receiveMessage(
+  fd: number,
+  memory: NativeBuffer,
+  flags = 0,
+  most: number = memory.bytes.length,
+): Received | undefined {
+  incoming.point(memory, most);
   incoming.attach(incoming.control.bytes.length);
   let size: number;
   do {
-    size = recvmsg(fd, incoming.header.address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    size = recvmsg(fd, incoming.header.address, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
   } while (size === -1 && lastError() === 'EINTR');
   if (size === -1) {
     const code = lastError();
@@ -141,6 +151,29 @@ export function receiveMessage(fd: number, memory: NativeBuffer): Received | und
   }
   return { size, fds };
 }
+
+/**
+ * Takes exactly `size` bytes out of a socket, which are there.
+ *
+ * @returns them, and all descriptors that came with them, the caller's.
+ * @throws OsError when they are not there, or with `EMSGSIZE` when descriptors were lost.
+ */
+export function takeMessage(fd: number, size: number): { bytes: Uint8Array; fds: number[] } {
+  const bytes = new Uint8Array(size);
+  const fds: number[] = [];
+  taken ??= receiveBuffer();
+  for (let at = 0; at < size; ) {
+    const piece = receiveMessage(fd, taken, 0, Math.min(size - at, CHUNK));
+    if (piece === undefined || piece.size === 0)
+      throw new OsError('ENODATA', 'recvmsg', `take ${size} bytes out of a socket that has ${at}`);
+    bytes.set(taken.bytes.subarray(0, piece.size), at);
+    fds.push(...piece.fds);
+    at += piece.size;
+  }
+  return { bytes, fds };
+}
+
+let taken: NativeBuffer | undefined;
 
 function takeDescriptors(): readonly number[] {
   const size = incoming.header.data.getUint32(MSG_CONTROLLEN, true);

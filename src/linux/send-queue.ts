@@ -1,11 +1,8 @@
 import { Fifo } from '../transports/fifo.js';
 import { OsError } from '../transports/os-error.js';
 import { closeFd } from './close-fd.js';
-import { check } from './errno.js';
-import { fcntl } from './libc.js';
+import { duplicate } from './duplicate.js';
 import { sendMessage } from './message-socket.js';
-
-const F_DUPFD_CLOEXEC = 1030;
 
 /** What may wait at most, in bytes; a descriptor costs 64 KiB of it and a send 256 bytes. */
 const CAPACITY = 16 * 1024 * 1024;
@@ -45,9 +42,7 @@ export class SendQueue {
     }
     const copies: number[] = [];
     try {
-      for (const fd of fds) {
-        copies.push(check(fcntl(fd, F_DUPFD_CLOEXEC, 0), 'fcntl', `duplicate descriptor ${fd}`));
-      }
+      for (const fd of fds) copies.push(duplicate(fd));
     } catch (error) {
       for (const copy of copies) closeFd(copy);
       throw error;

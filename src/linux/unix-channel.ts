@@ -39,6 +39,11 @@ export class UnixChannel implements Channel {
     this.#fd = fd;
   }
 
+  /** The socket's own descriptor; -1 once it is closed. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   receive(handler: ChannelHandler): void {
     this.#handler = handler;
     if (this.#ended) this.#announce();

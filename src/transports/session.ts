@@ -3,6 +3,7 @@ import type { VirtioDevice } from '../virtio/device.js';
 import type { LogContext } from '../virtio/log-context.js';
 import type { Monitor, Print } from '../virtio/monitor.js';
 import type { Polled, Spin } from '../virtio/poller.js';
+import type { Keep } from './keep.js';
 import type { Channel, Os } from './ports.js';
 
 /** What a session needs of the process around it. */
@@ -25,6 +26,8 @@ export interface Environment {
   readonly monitor?: Monitor | undefined;
   /** Looks at queues instead of waiting for kicks, if that is wished. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
+  /** What another process keeps of this session, if any does: then `channel` is told with `settle` what was dealt with. */
+  readonly keep?: Keep | undefined;
 }
 
 /** One connection of a front-end or client, which gets a device of its own. */

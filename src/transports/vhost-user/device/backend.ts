@@ -3,7 +3,7 @@ import type { Channel } from '../../ports.js';
 import type { Environment, Session, StartSession } from '../../session.js';
 import { Turn } from '../../turn.js';
 import { Decoder, encodeMessage, type Message } from '../codec.js';
-import { ANSWERED_ELSEWHERE, FAILURE, FLAGS, requestName } from '../messages.js';
+import { ANSWERED_ELSEWHERE, FAILURE, FLAGS, HEADER_SIZE, requestName } from '../messages.js';
 import { encodeU64 } from '../payloads.js';
 import { ProtocolError } from '../protocol-error.js';
 import { FrontendRequests, type Reply } from './requests.js';
@@ -112,6 +112,7 @@ class BackendSession implements Session {
       reply = this.#requests.carryOut(message, (later) => {
         this.#waiting = false;
         this.#reply(request, later);
+        this.#settle(message, later, false);
         this.#guard(() => this.#work());
       });
     } catch (error) {
@@ -119,11 +120,22 @@ class BackendSession implements Session {
       ack = FAILURE;
       this.#warn(`${requestName(request)} is refused: ${text(error)}`);
     }
-    if (reply === 'later') this.#waiting = true;
-    else if (reply !== undefined) this.#reply(request, reply);
+    if (reply === 'later') {
+      this.#waiting = true;
+      return;
+    }
+    if (reply !== undefined) this.#reply(request, reply);
     else if ((flags & FLAGS.NEED_REPLY) !== 0 || ANSWERED_ELSEWHERE.has(request)) {
       this.#reply(request, encodeU64(ack));
     }
+    this.#settle(message, reply, ack !== 0n);
+  }
+
+  /** It was answered, if it is to be. */
+  #settle(message: Message, reply: Reply | undefined, refused: boolean): void {
+    const { keep } = this.#environment;
+    if (keep === undefined || this.#closed) return;
+    keep.settle(HEADER_SIZE + message.payload.byteLength, this.#requests.notes(message, reply, refused));
   }
 
   #reply(request: number, reply: Reply): void {

@@ -1,4 +1,5 @@
 import type { VirtioDevice } from '../../../virtio/device.js';
+import type { KeptItem, Notes } from '../../keep.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { checkDescriptors, checkRequest, type Message } from '../codec.js';
@@ -16,6 +17,7 @@ import { ProtocolError } from '../protocol-error.js';
 import { REFUSED } from '../refused.js';
 import { BackendChannel } from './channel.js';
 import { MAX_MEM_SLOTS } from './memory-table.js';
+import * as records from './records.js';
 import { Refusal } from './refusal.js';
 import { StateTransfer } from './state-transfer.js';
 import { VhostDevice } from './vhost-device.js';
@@ -54,13 +56,19 @@ export class FrontendRequests {
   #backendChannel: BackendChannel | undefined;
   #protocolFeatures = 0n;
   #status = 0n;
+  /** What is on record: the rings of which is kept what is in flight, and the configuration space. */
+  readonly #tracked = new Set<number>();
+  #config: Uint8Array;
 
   constructor(device: VirtioDevice, environment: Environment, warn: (line: string) => void) {
     this.#environment = environment;
     this.#warn = warn;
     this.#transfer = new StateTransfer(environment, warn);
     this.#device = new VhostDevice(device, environment, {
-      configChanged: () => this.#backendChannel?.configChanged(),
+      configChanged: () => {
+        environment.keep?.settle(0, { put: this.#configNotes() });
+        this.#backendChannel?.configChanged();
+      },
       serving: () => this.#backendChannel?.flush(),
       called: (ring) => {
         this.#inbandChannel?.called(ring);
@@ -69,6 +77,8 @@ export class FrontendRequests {
       broke: (ring) => this.#inbandChannel?.broke(ring),
       warn,
     });
+    this.#config = this.#device.config;
+    if (environment.keep !== undefined) this.#restore(environment.keep.kept);
   }
 
   /** @throws as `Session.replace` does. */
@@ -199,6 +209,62 @@ export class FrontendRequests {
         return this.#checkDeviceState(later);
       default:
         throw new Refusal(REFUSED.get(request) ?? 'there is no such message');
+    }
+  }
+
+  /**
+   * What is to be kept of a request.
+   *
+   * @param reply - what it was answered with; without one it was carried out, unless it was refused.
+   */
+  notes(message: Message, reply: Reply | undefined, refused: boolean): Notes {
+    const { request } = message;
+    const all = [records.notesOf(message, refused)];
+    const stops = request === REQUEST.GET_VRING_BASE || request === REQUEST.GET_VRING_BASE_SKIP_DRAIN;
+    if (stops && reply instanceof Uint8Array) {
+      const { index, num } = payloads.decodeVringState(new DataView(reply.buffer, reply.byteOffset));
+      if (index < this.#device.queueCount) all.push(records.stoppedNotes(index, num));
+    }
+    for (let index = 0; index < this.#device.queueCount; index++) {
+      if (this.#device.isTracked(index)) this.#tracked.add(index);
+      else if (this.#tracked.delete(index)) all.push(records.untrackedNotes(index));
+    }
+    return {
+      drop: all.flatMap(({ drop = [] }) => drop),
+      keep: all[0]!.keep,
+      put: [...all.flatMap(({ put = [] }) => put), ...this.#configNotes()],
+    };
+  }
+
+  #configNotes(): NonNullable<Notes['put']> {
+    const config = this.#device.config;
+    if (config.every((byte, i) => byte === this.#config[i])) return [];
+    this.#config = config;
+    return [{ key: records.CONFIG, bytes: config }];
+  }
+
+  /** Goes on where the session of another process was. */
+  #restore(kept: readonly KeptItem[]): void {
+    for (const item of records.ordered(kept)) {
+      const ring = records.inflightRing(item);
+      if (item.key === records.CONFIG) this.#device.restoreConfig(item.bytes);
+      else if (ring === undefined) this.#tellAgain(records.messageOf(item));
+      else {
+        this.#device.adopt(ring, item.fds[0]!);
+        this.#tracked.add(ring);
+      }
+    }
+    this.#config = this.#device.config;
+    this.#device.wake();
+  }
+
+  #tellAgain(message: Message): void {
+    try {
+      this.carryOut(message, () => {});
+    } catch {
+      // What is refused now was refused before, and said.
+    } finally {
+      for (const fd of message.fds) this.#environment.os.closeFd(fd);
     }
   }
 

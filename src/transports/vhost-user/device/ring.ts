@@ -1,6 +1,6 @@
 import type { RingPlace } from '../../../virtio/driver-transport.js';
 import type { RingKind } from '../../../virtio/ring-kind.js';
-import type { EventPort } from '../../ports.js';
+import type { EventPort, Mapping } from '../../ports.js';
 import type { VringAddress } from '../payloads.js';
 import type { MemoryTable } from './memory-table.js';
 import { Refusal } from './refusal.js';
@@ -18,10 +18,12 @@ export class Ring {
   enabled = false;
   /** Whether the device has a queue over it. Its layout must not change then. */
   live = false;
-  /** It is kept elsewhere what is in flight. */
+  /** The front-end keeps what is in flight. */
   tracked = false;
   /** An earlier back-end served it, and may have died before it interrupted the driver. */
   owed = false;
+  /** Where our own keeper keeps it, if it does and the front-end does not: from the start of a queue to its stop, in whichever process. */
+  inflight: Mapping | undefined;
   kick: EventPort | undefined;
   /** It is looked at now and then, because there is no kick. */
   polled = false;
@@ -74,6 +76,7 @@ export class Ring {
   /** The queue was taken away again, and a later one goes on from `base`. */
   stopped(base: number): void {
     this.live = false;
+    this.#forgetInflight();
     this.base = base;
     this.#stoppedAt = base;
   }
@@ -89,6 +92,7 @@ export class Ring {
     this.started = false;
     this.enabled = false;
     this.live = false;
+    this.#forgetInflight();
     this.base = undefined;
     this.#place = undefined;
     this.#stoppedAt = undefined;
@@ -97,9 +101,15 @@ export class Ring {
   }
 
   close(): void {
+    this.#forgetInflight();
     this.kick?.close();
     this.call?.close();
     this.err?.close();
+  }
+
+  #forgetInflight(): void {
+    this.inflight?.release();
+    this.inflight = undefined;
   }
 
   #isInPlace(before: RingPlace, table: MemoryTable, kind: RingKind): boolean {

@@ -5,6 +5,7 @@ import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
 import { VIRTIO_F_RING_RESET } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
+import type { InflightPlace } from '../../../virtqueue/inflight.js';
 import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import type { EventPort } from '../../ports.js';
@@ -15,6 +16,7 @@ import type { InflightDescription, VringAddress } from '../payloads.js';
 import { InflightRegions } from './inflight-regions.js';
 import { DirtyLogging } from './logging.js';
 import { MemoryTable } from './memory-table.js';
+import { inflightNotes } from './records.js';
 import { Refusal } from './refusal.js';
 import { Ring } from './ring.js';
 
@@ -332,6 +334,36 @@ export class VhostDevice {
     this.#runner.writeConfig(offset, bytes);
   }
 
+  /** Whether it is kept which chains of this ring are in flight. */
+  isTracked(index: number): boolean {
+    return this.#rings[index]!.inflight !== undefined;
+  }
+
+  /** What it has in its configuration space. */
+  get config(): Uint8Array {
+    return this.#runner.readConfig(0, this.#runner.device.config.size);
+  }
+
+  /** Goes on with the configuration space of another process. */
+  restoreConfig(bytes: Uint8Array): void {
+    this.#runner.device.config.restore(bytes);
+  }
+
+  /**
+   * Another process had a queue over this ring, and died: when it starts it goes on there.
+   *
+   * @param fd - of what that process kept of the chains in flight; taken over.
+   */
+  adopt(index: number, fd: number): void {
+    const ring = this.#rings[index]!;
+    ring.inflight = this.#environment.os.map(fd, 0, this.#kind.inflightSize(ring.size));
+  }
+
+  /** Interrupts each ring's driver: the process before may have died before it did. */
+  wake(): void {
+    for (const ring of this.#rings) if (ring.live) this.#interrupt(ring);
+  }
+
   /** @throws as `Session.replace` does. */
   replace(device: VirtioDevice): void {
     this.#runner.replace(device);
@@ -394,12 +426,13 @@ export class VhostDevice {
     try {
       const place = ring.place(this.table, this.#kind);
       const deviceView = (view: MemoryView) => this.logging.deviceView(view, ring.addresses!);
-      const inflight = this.#inflight.placeOf(ring.index, place.size, this.#kind);
+      const given = this.#inflight.placeOf(ring.index, place.size, this.#kind);
+      const inflight = given ?? this.#inflightOf(ring);
       const options = { ...this.#kind.optionsOf(this.table.memory, place, ring.base), deviceView, inflight };
       const queue = this.#kind.deviceQueue(options);
       this.#runner.startQueue(ring.index, queue, options);
       ring.ran(place);
-      ring.tracked = inflight !== undefined;
+      ring.tracked = given !== undefined;
       ring.owed = queue.resumed === true;
       this.#settleOwed(ring);
     } catch (error) {
@@ -429,6 +462,22 @@ export class VhostDevice {
   #tellBroken(ring: Ring): void {
     if (ring.err !== undefined) ring.err.signal();
     else this.#events.broke(ring.index);
+  }
+
+  /** Where it is kept which chains of a ring that starts are in flight, if anybody keeps anything. */
+  #inflightOf(ring: Ring): InflightPlace | undefined {
+    const { os, keep } = this.#environment;
+    if (keep === undefined) return undefined;
+    const size = this.#kind.inflightSize(ring.size);
+    if (ring.inflight?.size !== size) {
+      const { fd, mapping } = os.createMemory('virtio-misc-inflight', size);
+      ring.inflight?.release();
+      ring.inflight = mapping;
+      // Before the first chain is taken.
+      keep.settle(0, inflightNotes(ring.index, fd));
+      os.closeFd(fd);
+    }
+    return { view: ring.inflight.view, entries: ring.size };
   }
 
   #poll(): void {

@@ -1,0 +1,63 @@
+import { Keeper, type KeeperContext } from '../keeper/keeper/keeper.js';
+import { KEEPER_VARIABLE } from '../keeper/worker/worker-line.js';
+import { processLimiter } from '../lines/process-limiter.js';
+import { linuxOs } from '../linux-only.js';
+import type { Logger } from './log.js';
+import { endWithNpm } from './npm-parent.js';
+import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
+
+/** What `serve --keeper` was told. */
+export interface KeeperSettings {
+  readonly vhostUser?: string | number;
+  readonly vfioUser?: string;
+  /** ms. */
+  readonly stuckAfter?: number | undefined;
+}
+
+/** Keeps sockets and connections, and has this program, started anew with the same arguments, serve the device: until told to stop. */
+export async function serveKeeper(settings: KeeperSettings, log: Logger): Promise<void> {
+  const { vhostUser, vfioUser, stuckAfter } = settings;
+  const lines = processLimiter<KeeperContext>((line, about) => log.info(about, line));
+  const troubles = processLimiter<KeeperContext>((line, about) => log.warn(about, line));
+  const stopped = stopSignal();
+  endWithNpm();
+  const os = await linuxOs();
+  const keeper = new Keeper({
+    os,
+    places: [
+      ...(vhostUser === undefined ? [] : [{ place: vhostUser, transport: 'vhost-user' as const }]),
+      ...(vfioUser === undefined ? [] : [{ place: vfioUser, transport: 'vfio-user' as const }]),
+    ],
+    worker: {
+      program: process.execPath,
+      args: [...process.execArgv, ...process.argv.slice(1)],
+      variable: KEEPER_VARIABLE,
+    },
+    spare: true,
+    stuckAfter,
+    info: (line, about) => lines.say(line, about),
+    warn: (line, about) => troubles.say(line, about),
+  });
+  const close = (): void => {
+    keeper.close();
+    os.close();
+  };
+  process.once('exit', () => keeper.close());
+  const first = await Promise.race([keeper.start(), stopped]).catch((error: unknown) => {
+    close();
+    throw error;
+  });
+  if (typeof first !== 'string') {
+    // It said itself what is wrong.
+    close();
+    process.exitCode = first.code === null || first.code === 0 ? 1 : first.code;
+    return;
+  }
+  for (const socket of [vhostUser, vfioUser])
+    if (socket !== undefined) log.info({ socket }, `serving ${first}`);
+  const signal = await Promise.race([stopped, keeper.finished]);
+  log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
+  close();
+  for (const limiter of [lines, troubles]) limiter.flush();
+  if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
+}

@@ -1,0 +1,73 @@
+import { type Handed, KEEPER_VARIABLE, WorkerLine } from '../keeper/worker/worker-line.js';
+import type { LinuxOs } from '../linux/linux-os.js';
+import { endWithParent } from '../linux/parent-death.js';
+import { linuxOs } from '../linux-only.js';
+import { type ServeOptions, type Server, type Source, serveKept } from '../serve.js';
+import type { MakeDevice } from '../virtio/make-device.js';
+
+/** What a keeper hears of with its own ears: the signals that a terminal or a service manager sends to all. */
+const KEEPERS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
+
+/** A process that a keeper started, to serve one front-end. */
+export class Worker {
+  readonly #os: LinuxOs;
+  readonly #line: WorkerLine;
+  readonly #accepted = new Map<Handed['transport'], (handed: Handed) => void>();
+  #end: () => void = () => {};
+  /** Resolves when its front-end is gone, or its keeper. */
+  readonly ended: Promise<void> = new Promise((resolve) => {
+    this.#end = resolve;
+  });
+
+  private constructor(os: LinuxOs, fd: number) {
+    this.#os = os;
+    this.#line = new WorkerLine(
+      os,
+      fd,
+      (handed) => this.#accepted.get(handed.transport)!(handed),
+      () => this.#end(),
+    );
+  }
+
+  /** @returns `undefined` in a process that no keeper started. */
+  static async find(): Promise<Worker | undefined> {
+    const fd = process.env[KEEPER_VARIABLE];
+    if (fd === undefined) return undefined;
+    // What this process starts is no worker.
+    delete process.env[KEEPER_VARIABLE];
+    endWithParent('SIGKILL');
+    for (const signal of KEEPERS) process.on(signal, () => {});
+    return new Worker(await linuxOs(), Number(fd));
+  }
+
+  /** Serves a device to the front-end that will be handed over. */
+  serve(make: MakeDevice, { vhostUser, vfioUser, ...options }: ServeOptions): Server {
+    const sources: Source[] = [];
+    if (vhostUser !== undefined) sources.push(this.#source('vhost-user', vhostUser));
+    if (vfioUser !== undefined) sources.push(this.#source('vfio-user', vfioUser));
+    return serveKept(make, options, this.#os, sources);
+  }
+
+  /** A front-end can come. @param name - the device's. */
+  ready(name: string): void {
+    this.#line.ready(name);
+  }
+
+  /** It went. @param error - how it broke the protocol, if it did. */
+  gone(error: Error | undefined): void {
+    this.#line.over(error);
+  }
+
+  close(): void {
+    this.#line.close();
+  }
+
+  #source(transport: Handed['transport'], place: string | number): Source {
+    return {
+      transport,
+      name: typeof place === 'string' ? place : `descriptor ${place}`,
+      accept: (accepted) =>
+        this.#accepted.set(transport, ({ channel, keep, connection }) => accepted(channel, keep, connection)),
+    };
+  }
+}

@@ -1,0 +1,106 @@
+/*
+ * What keeper and worker say to each other, over a pair of sockets: frames of a piece of JSON, bytes, and descriptors. u32 bytes of the JSON,
+ * u32 bytes that follow it, both.
+ */
+
+/** What a keeper tells a worker. */
+export type FromKeeper =
+  /** A front-end came, or another worker died over it; with its socket. What is kept of it follows. */
+  | {
+      readonly say: 'serve';
+      readonly transport: 'vhost-user' | 'vfio-user';
+      readonly connection: number;
+    }
+  /** One thing that is kept; with its bytes and descriptors. */
+  | { readonly say: 'kept'; readonly key: string }
+  /** That was all: serve it. */
+  | { readonly say: 'go' }
+  /** One `settle` was carried out. */
+  | { readonly say: 'settled' }
+  /** Are you there? */
+  | { readonly say: 'ping' };
+
+/** What a worker tells its keeper. */
+export type FromWorker =
+  /** It can serve a front-end; `name` is the device's. */
+  | { readonly say: 'ready'; readonly name: string }
+  /** So many bytes of the front-end's are dealt with; with those of `put` one after the other, then those to send to it, and their descriptors. */
+  | {
+      readonly say: 'settle';
+      readonly size: number;
+      readonly drop: readonly string[];
+      readonly keep?: string;
+      readonly put: readonly { readonly key: string; readonly size: number; readonly fds: number }[];
+    }
+  /** The front-end is gone, or to be let go; `error` says how it broke the protocol. */
+  | { readonly say: 'over'; readonly error?: string }
+  | { readonly say: 'pong' };
+
+/** One frame, as it came. */
+export interface Frame<Body> {
+  readonly body: Body;
+  readonly bytes: Uint8Array;
+  /** The taker's. */
+  readonly fds: number[];
+}
+
+const HEADER = 8;
+const NOTHING = new Uint8Array();
+
+export function encodeFrame(body: FromKeeper | FromWorker, bytes: Uint8Array = NOTHING): Uint8Array {
+  const text = new TextEncoder().encode(JSON.stringify(body));
+  const frame = new Uint8Array(HEADER + text.length + bytes.length);
+  const header = new DataView(frame.buffer);
+  header.setUint32(0, text.length, true);
+  header.setUint32(4, bytes.length, true);
+  frame.set(text, HEADER);
+  frame.set(bytes, HEADER + text.length);
+  return frame;
+}
+
+/** Makes frames of a stream of bytes and descriptors; one that never becomes whole is none. */
+export class FrameDecoder<Body> {
+  #pending: Uint8Array = NOTHING;
+  #fds: number[] = [];
+
+  /** Takes what arrived (see `ChannelHandler.received`). @returns the frames that are whole now. */
+  push(bytes: Uint8Array, fds: readonly number[]): Frame<Body>[] {
+    const begun = this.#pending.length;
+    const all = new Uint8Array(begun + bytes.length);
+    all.set(this.#pending);
+    all.set(bytes, begun);
+    const frames: Frame<Body>[] = [];
+    let owner = this.#fds;
+    let at = 0;
+    while (at < all.length) {
+      // Descriptors come with a frame's first byte, and are those of the last one that begins here.
+      if (at >= begun) owner = [];
+      const size = sizeOf(all, at);
+      if (size === undefined || at + size > all.length) break;
+      frames.push(frameOf(all.subarray(at, at + size), owner));
+      at += size;
+    }
+    owner.push(...fds);
+    this.#pending = all.slice(at);
+    this.#fds = at < all.length ? owner : [];
+    return frames;
+  }
+
+  /** Descriptors of a frame that never became whole. */
+  abandon(): readonly number[] {
+    this.#pending = NOTHING;
+    return this.#fds.splice(0);
+  }
+}
+
+function sizeOf(bytes: Uint8Array, at: number): number | undefined {
+  if (bytes.length - at < HEADER) return undefined;
+  const header = new DataView(bytes.buffer, bytes.byteOffset + at);
+  return HEADER + header.getUint32(0, true) + header.getUint32(4, true);
+}
+
+function frameOf<Body>(bytes: Uint8Array, fds: number[]): Frame<Body> {
+  const text = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const body = JSON.parse(new TextDecoder().decode(bytes.subarray(HEADER, HEADER + text))) as Body;
+  return { body, bytes: bytes.slice(HEADER + text), fds };
+}

@@ -1,0 +1,131 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeFd } from '../../linux/close-fd.js';
+import { closeStranger } from '../../linux/close-stranger.js';
+import type { LinuxOs } from '../../linux/linux-os.js';
+import type { UnixChannel } from '../../linux/unix-channel.js';
+import { encodeFrame, type Frame, FrameDecoder, type FromWorker } from '../frames.js';
+
+/** How a worker is started. */
+export interface WorkerCommand {
+  readonly program: string;
+  readonly args: readonly string[];
+  /** Of the environment, the variable that tells it which descriptor leads here. */
+  readonly variable: string;
+}
+
+/** How a worker ended. */
+export interface WorkerEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** The same in words, such as `died of SIGKILL`. */
+  readonly words: string;
+}
+
+/** Its descriptor there. */
+const FD = 3;
+/** How long a worker that is of no use any more may take to end, ms. */
+const LAST_WORDS = 2000;
+
+/** A process that serves one front-end, or waits for one. */
+export class WorkerProcess {
+  readonly channel: UnixChannel;
+  readonly #child: ChildProcess;
+  readonly #decoder = new FrameDecoder<FromWorker>();
+  #frames: ((frame: Frame<FromWorker>) => void) | undefined;
+  #stuck: NodeJS.Timeout | undefined;
+  #answered = true;
+  /** Resolves with the device's name, or with `undefined` when it ended before. */
+  readonly ready: Promise<string | undefined>;
+  /** Resolves when it is gone, and all that it said was heard. */
+  readonly ended: Promise<WorkerEnd>;
+
+  constructor(os: LinuxOs, { program, args, variable }: WorkerCommand) {
+    const { channel, fd } = os.createChannel();
+    this.channel = channel;
+    try {
+      this.#child = spawn(program, args, {
+        stdio: ['ignore', 'inherit', 'inherit', fd],
+        env: { ...process.env, [variable]: String(FD) },
+      });
+    } finally {
+      closeFd(fd);
+    }
+    const exit = new Promise<Omit<WorkerEnd, 'words'>>((resolve) => {
+      this.#child.once('exit', (code, signal) => resolve({ code, signal }));
+      this.#child.once('error', () => resolve({ code: 1, signal: null }));
+    });
+    let isReady: (name: string | undefined) => void = () => {};
+    this.ready = new Promise((resolve) => {
+      isReady = resolve;
+    });
+    const silent = new Promise<void>((resolve) => {
+      channel.receive({
+        received: (bytes, fds) => {
+          for (const frame of this.#decoder.push(bytes, fds)) {
+            if (frame.body.say === 'ready') isReady(frame.body.name);
+            else if (frame.body.say === 'pong') this.#answered = true;
+            else this.#frames?.(frame);
+          }
+        },
+        closed: () => resolve(),
+      });
+    });
+    this.#silence = silent;
+    this.ended = exit.then(async ({ code, signal }) => {
+      // What it said last may not have been read yet; a process that it started may hold its end open.
+      if (!this.#closed) await Promise.race([this.#silence, after(100)]);
+      this.#close();
+      isReady(undefined);
+      return { code, signal, words: signal === null ? `ended with ${code}` : `died of ${signal}` };
+    });
+  }
+
+  readonly #silence: Promise<void>;
+  #closed = false;
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Says who gets what it says from now on. */
+  listen(frames: (frame: Frame<FromWorker>) => void): void {
+    this.#frames = frames;
+  }
+
+  /** Kills it when it does not come back to its loop for so many ms. */
+  watch(stuckAfter: number, stuck: () => void): void {
+    this.#stuck = setInterval(() => {
+      if (!this.#answered) {
+        clearInterval(this.#stuck);
+        stuck();
+        this.kill();
+        return;
+      }
+      this.#answered = false;
+      this.channel.send(encodeFrame({ say: 'ping' }));
+    }, stuckAfter).unref();
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  /** It is of no use any more. */
+  dismiss(): void {
+    this.#close();
+    const timer = setTimeout(() => this.kill(), LAST_WORDS).unref();
+    void this.ended.then(() => clearTimeout(timer));
+  }
+
+  #close(): void {
+    this.#closed = true;
+    this.#frames = undefined;
+    clearInterval(this.#stuck);
+    this.channel.close();
+    for (const fd of this.#decoder.abandon()) closeStranger(fd);
+  }
+}
+
+function after(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}

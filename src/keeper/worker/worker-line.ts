@@ -1,0 +1,98 @@
+import type { LinuxOs } from '../../linux/linux-os.js';
+import type { Keep, KeptItem } from '../../transports/keep.js';
+import type { Channel } from '../../transports/ports.js';
+import { encodeFrame, type Frame, FrameDecoder, type FromKeeper, type FromWorker } from '../frames.js';
+import { KeptChannel } from './kept-channel.js';
+
+/** The environment variable that tells a worker which descriptor leads to its keeper. */
+export const KEEPER_VARIABLE = 'VIRTIO_MISC_KEEPER';
+
+/** The front-end that a keeper hands over. */
+export interface Handed {
+  readonly transport: 'vhost-user' | 'vfio-user';
+  /** Its number at the keeper. */
+  readonly connection: number;
+  readonly channel: Channel;
+  readonly keep: Keep;
+}
+
+/** A worker's way to its keeper, which has it serve one front-end, and then no other. */
+export class WorkerLine {
+  readonly #os: LinuxOs;
+  readonly #channel: Channel;
+  readonly #decoder = new FrameDecoder<FromKeeper>();
+  readonly #handed: (handed: Handed) => void;
+  #serve: { readonly frame: Frame<FromKeeper>; readonly kept: KeptItem[] } | undefined;
+  #served: KeptChannel | undefined;
+  #over = false;
+
+  /**
+   * @param fd - what leads to the keeper.
+   * @param handed - called once, with the front-end.
+   * @param lost - the keeper is gone, or has no use for this process any more.
+   */
+  constructor(os: LinuxOs, fd: number, handed: (handed: Handed) => void, lost: () => void) {
+    this.#os = os;
+    this.#handed = handed;
+    this.#channel = os.adoptChannel(fd);
+    this.#channel.receive({
+      received: (bytes, fds) => {
+        for (const frame of this.#decoder.push(bytes, fds)) this.#take(frame);
+      },
+      closed: lost,
+    });
+  }
+
+  /** A front-end can be served. @param name - the device's. */
+  ready(name: string): void {
+    this.#say({ say: 'ready', name });
+  }
+
+  /** The front-end is gone, or to be let go. @param error - how it broke the protocol. */
+  over(error: Error | undefined): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#say({ say: 'over', ...(error !== undefined && { error: error.message }) });
+  }
+
+  close(): void {
+    this.#channel.close();
+  }
+
+  #say(body: FromWorker): void {
+    this.#channel.send(encodeFrame(body));
+  }
+
+  #take(frame: Frame<FromKeeper>): void {
+    const { body } = frame;
+    switch (body.say) {
+      case 'serve':
+        this.#serve = { frame, kept: [] };
+        return;
+      case 'kept':
+        this.#serve!.kept.push({ key: body.key, bytes: frame.bytes, fds: frame.fds });
+        return;
+      case 'go':
+        this.#go();
+        return;
+      case 'settled':
+        this.#served?.settled();
+        return;
+      case 'ping':
+        this.#say({ say: 'pong' });
+        return;
+    }
+  }
+
+  #go(): void {
+    const { frame, kept } = this.#serve!;
+    const { body } = frame;
+    if (body.say !== 'serve') return;
+    const channel = new KeptChannel(this.#os.peek(frame.fds[0]!), this.#channel, kept, () =>
+      // Whoever closed it may say why.
+      setImmediate(() => this.over(undefined)),
+    );
+    this.#served = channel;
+    this.#handed({ transport: body.transport, connection: body.connection, channel, keep: channel });
+  }
+}

@@ -1,0 +1,134 @@
+import type { KeptItem, Notes } from '../../keep.js';
+import { Decoder, encodeMessage, type Message } from '../codec.js';
+import { REQUEST, VRING_FD } from '../messages.js';
+import { decodeRegion, decodeVringState, encodeVringState } from '../payloads.js';
+
+/*
+ * What a session in the next process must be told of what was said to this one: the messages themselves, those that count. Told them again, in
+ * the order of RANKS, it is where this one was.
+ */
+
+/** The bytes of the configuration space. */
+export const CONFIG = 'config';
+
+/** The beginnings of keys, in the order in which what they keep is told again. */
+const RANKS = [
+  'protocol',
+  'features',
+  'memory/',
+  'log/',
+  'inflight',
+  'backend',
+  'status',
+  CONFIG,
+  'ring/',
+] as const;
+const RING_RANKS = ['num', 'address', 'base', 'inflight', 'err', 'call', 'enable', 'kick'] as const;
+
+/**
+ * What is to be kept of a request that was carried out.
+ *
+ * @param refused - it was not, or not to its end: a ring that can't be served may be started all the same.
+ */
+export function notesOf({ request, payload }: Message, refused: boolean): Notes {
+  if (refused && request !== REQUEST.SET_VRING_KICK && request !== REQUEST.SET_VRING_ENABLE) return {};
+  switch (request) {
+    case REQUEST.SET_FEATURES:
+      return { keep: 'features' };
+    case REQUEST.SET_PROTOCOL_FEATURES:
+      return { keep: 'protocol' };
+    case REQUEST.SET_BACKEND_REQ_FD:
+      return { keep: 'backend' };
+    case REQUEST.SET_MEM_TABLE:
+      return { drop: ['memory/*'], keep: 'memory/table' };
+    case REQUEST.ADD_MEM_REG:
+      return { keep: `memory/add ${regionKey(payload)}` };
+    case REQUEST.REM_MEM_REG:
+      // It may be one of the table.
+      return { drop: [`memory/add ${regionKey(payload)}`], keep: `memory/remove ${regionKey(payload)}` };
+    case REQUEST.SET_INFLIGHT_FD:
+      return { keep: 'inflight' };
+    case REQUEST.SET_LOG_BASE:
+      return { keep: 'log/base' };
+    case REQUEST.SET_LOG_FD:
+      return { keep: 'log/event' };
+    case REQUEST.SET_VRING_NUM:
+      return { keep: ringKey(payload, 'num') };
+    case REQUEST.SET_VRING_ADDR:
+      return { keep: ringKey(payload, 'address') };
+    case REQUEST.SET_VRING_BASE:
+      return { keep: ringKey(payload, 'base') };
+    case REQUEST.SET_VRING_ENABLE:
+      return { keep: ringKey(payload, 'enable') };
+    case REQUEST.SET_VRING_KICK:
+      return { keep: eventKey(payload, 'kick') };
+    case REQUEST.SET_VRING_CALL:
+      return { keep: eventKey(payload, 'call') };
+    case REQUEST.SET_VRING_ERR:
+      return { keep: eventKey(payload, 'err') };
+    case REQUEST.RESET_OWNER:
+      return { drop: ['ring/*/enable'] };
+    case REQUEST.SET_STATUS:
+      return payload.getBigUint64(0, true) === 0n ? RESET : { keep: 'status' };
+    case REQUEST.RESET_DEVICE:
+      return RESET;
+    default:
+      return {};
+  }
+}
+
+/** A reset leaves a ring's size, its addresses, and its events for the front-end. */
+const RESET: Notes = { drop: ['status', 'ring/*/base', 'ring/*/enable', 'ring/*/kick'] };
+
+/** What is to be kept of a ring that stopped at `base`. */
+export function stoppedNotes(index: number, base: number): Notes {
+  const state = encodeVringState({ index, num: base });
+  const bytes = encodeMessage(REQUEST.SET_VRING_BASE, 0, state);
+  return { drop: [`ring/${index}/kick`], put: [{ key: `ring/${index}/base`, bytes }] };
+}
+
+/** A ring of which is kept what is in flight. @param fd - of the memory. */
+export function inflightNotes(index: number, fd: number): Notes {
+  return { put: [{ key: `ring/${index}/inflight`, bytes: new Uint8Array(), fds: [fd] }] };
+}
+
+/** A ring of which that is not kept any more. */
+export function untrackedNotes(index: number): Notes {
+  return { drop: [`ring/${index}/inflight`] };
+}
+
+/** The ring that an item keeps what is in flight of; `undefined` for another item. */
+export function inflightRing({ key }: KeptItem): number | undefined {
+  const [room, index, what] = key.split('/');
+  return room === 'ring' && what === 'inflight' ? Number(index) : undefined;
+}
+
+/** What is kept, in the order in which it is to be told again. */
+export function ordered(kept: readonly KeptItem[]): KeptItem[] {
+  const rank = ({ key }: KeptItem): number => {
+    const first = RANKS.findIndex((each) => key.startsWith(each));
+    const second = RING_RANKS.findIndex((each) => key.endsWith(`/${each}`));
+    return first * RING_RANKS.length + Math.max(0, second);
+  };
+  return [...kept].sort((a, b) => rank(a) - rank(b));
+}
+
+/** The message that is kept in an item. */
+export function messageOf({ bytes, fds }: KeptItem): Message {
+  const decoder = new Decoder();
+  decoder.push(bytes, fds);
+  return decoder.next()!;
+}
+
+function regionKey(payload: DataView): string {
+  const { guestAddress, size, userAddress } = decodeRegion(payload);
+  return `${guestAddress}+${size}@${userAddress}`;
+}
+
+function ringKey(payload: DataView, what: (typeof RING_RANKS)[number]): string {
+  return `ring/${decodeVringState(payload).index}/${what}`;
+}
+
+function eventKey(payload: DataView, what: (typeof RING_RANKS)[number]): string {
+  return `ring/${Number(payload.getBigUint64(0, true) & BigInt(VRING_FD.INDEX_MASK))}/${what}`;
+}
