@@ -4,7 +4,7 @@ import type { Order } from './buffers.js';
 import type { Scene, Shape } from './ends.js';
 import { FAULTS } from './plants.js';
 import { play } from './play.js';
-import { serveByRunner } from './runner.js';
+import { serveByPolling, serveByRunner } from './runner.js';
 
 /*
  * Both ends of a small ring, and every order in which their accesses to it can happen: no wake-up is lost, nothing is read before it is
@@ -89,17 +89,30 @@ describe(ORDERS.pso, () => {
   }
 });
 
-describe(`${ORDERS.tso}, the device run by DeviceRunner`, () => {
-  for (const layout of ['split', 'packed'] as const) {
-    for (const eventIdx of [false, true]) {
-      for (const indirect of [false, true]) {
-        const requests: Shape[] = indirect ? ['pair', 'pair', 'pair'] : ['pair', 'pair'];
-        const scene: Scene = { layout, size: 2, eventIdx, suppress: true, requests, indirect };
-        test(`${SECTIONS[layout]}: ${nameOf(scene)}`, () => holds(scene, 'tso', serveByRunner));
+for (const [who, serve] of [
+  ['by DeviceRunner', serveByRunner],
+  ['by DeviceRunner, with polling', serveByPolling],
+] as const) {
+  describe(`${ORDERS.tso}, the device run ${who}`, () => {
+    for (const layout of ['split', 'packed'] as const) {
+      for (const eventIdx of [false, true]) {
+        for (const indirect of [false, true]) {
+          const requests: Shape[] = indirect ? ['pair', 'pair', 'pair'] : ['pair', 'pair'];
+          const scene: Scene = { layout, size: 2, eventIdx, suppress: true, requests, indirect };
+          test(`${SECTIONS[layout]}: ${nameOf(scene)}`, () => holds(scene, 'tso', serve));
+        }
+        const wish = layout === 'packed' ? 'device.flags' : eventIdx ? 'avail_event' : 'used.flags';
+        const ready = layout === 'packed' ? 'desc.flags' : 'avail.idx';
+        test(`${SECTIONS[layout]}: a ${layout} ring, ${eventIdx ? 'with' : 'without'} EVENT_IDX, is looked at before ${wish} is written: it goes wrong`, () => {
+          const scene: Scene = { layout, size: 2, eventIdx, suppress: true, requests: ['pair', 'pair'] };
+          const late = { what: [wish], after: `read ${ready}` };
+          const { fault } = play(scene, 'sc', { device: { late } }, serve);
+          assert.match(fault?.text ?? '', /lost wake-up/);
+        });
       }
     }
-  }
-});
+  });
+}
 
 describe('with a barrier, a look or an order taken away, it goes wrong', () => {
   for (const { name, layout, planted, order, eventIdx, scene } of FAULTS) {
