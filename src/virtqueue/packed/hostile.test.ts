@@ -40,6 +40,7 @@ test('the two tests above come to every rule that there is', () => {
     'INDIRECT_NEXT',
     'INDIRECT_NOT_NEGOTIATED',
     'INDIRECT_UNMAPPED',
+    'INFLIGHT_REGION',
     'READABLE_AFTER_WRITABLE',
     'RING_OVERRUN',
     'UNMAPPED',

@@ -41,6 +41,7 @@ test('the two tests above come to every rule that there is', () => {
     'INDIRECT_NEXT',
     'INDIRECT_NOT_NEGOTIATED',
     'INDIRECT_UNMAPPED',
+    'INFLIGHT_REGION',
     'NEXT_INDEX',
     'READABLE_AFTER_WRITABLE',
     'UNMAPPED',

@@ -70,3 +70,8 @@ export const AFTER_BREAK = 8;
 export function isBroken(codes: ReadonlySet<string>): boolean {
   return codes.size > (codes.has('UNMAPPED') ? 1 : 0);
 }
+
+/** Makes all zero from an offset on. */
+export function forget(memory: MappedView, from: number): void {
+  for (let at = from; at < memory.length; at += 4) memory.write32(at, 0);
+}

@@ -4,13 +4,15 @@ import { GuestAllocator } from '../../memory/guest-allocator.js';
 import type { Chain } from '../chain.js';
 import { PackedDeviceQueue } from '../packed/device.js';
 import { PackedDriverQueue } from '../packed/driver.js';
-import { AFTER_BREAK, allowed, contested, isBroken, type Life } from './contested-memory.js';
+import { AFTER_BREAK, allowed, contested, forget, isBroken, type Life } from './contested-memory.js';
 import { PackedRingWriter } from './packed-ring-writer.js';
 
 const BYTES = 4096;
+/** Where what is in flight is on record. */
+const INFLIGHT = 3072;
 const SIZE = 7;
-/** Reads that one pop may take: the flags, and the ring and a table of at most 1024 descriptors, four reads each. */
-const MOST_READS = 1 + 4 * (SIZE + 1024);
+/** Reads that one pop may take: the flags, and the ring and a table of at most 1024 descriptors, four reads each; and what is kept on record. */
+const MOST_READS = 1 + 4 * (SIZE + 1024) + 16 * SIZE;
 
 /**
  * One life of a device's queue under a hostile driver, which writes anything anywhere, also between two accesses of one call. Nothing but `VirtqueueError` and
@@ -27,8 +29,17 @@ export function packedDeviceLife(seed: number, steps: number, plausible: boolean
     deviceArea: 512 as GuestAddress,
   };
   const ring = new PackedRingWriter({ ...place, memory: quiet });
-  const options = { ...place, memory, base: 0x8000_8000, eventIdx: roll(2) === 0, indirect: roll(4) > 0 };
-  const queue = new PackedDeviceQueue({ ...options, inOrder: roll(2) === 0 });
+  const negotiated = { eventIdx: roll(2) === 0, indirect: roll(4) > 0, inOrder: roll(2) === 0 };
+  const inflight =
+    roll(3) === 0 ? { view: view.slice(INFLIGHT, BYTES - INFLIGHT), entries: SIZE + roll(3) } : undefined;
+  /** A driver has it start when it is broken, with what an earlier device left on record or nothing. */
+  const start = (): PackedDeviceQueue | undefined => {
+    const offset = roll(SIZE) | (roll(2) << 15);
+    const base = (offset | (offset << 16)) >>> 0;
+    for (let i = 0; i < SIZE; i++) ring.descriptor(i, {});
+    if (roll(2) === 0) forget(plain, INFLIGHT);
+    return allowed(codes, () => new PackedDeviceQueue({ ...place, ...negotiated, memory, base, inflight }));
+  };
 
   const held: Chain[] = [];
   const anyDescriptor = () => ({
@@ -37,13 +48,15 @@ export function packedDeviceLife(seed: number, steps: number, plausible: boolean
     id: roll(12) === 0 ? roll(65536) : roll(SIZE),
     flags: roll(3) === 0 ? 2 * roll(4) : 2 * roll(2),
   });
-  for (let n = 0, left = AFTER_BREAK; n < steps && left > 0; n++) {
-    if (isBroken(codes)) left -= 1;
+  let queue = start();
+  let met = new Set<string>();
+  let left = AFTER_BREAK;
+  for (let n = 0; n < steps; n++) {
     // The driver: something plausible, or anything.
     if (roll(6) === 0) {
       ring.tableAt((1024 + 16 * roll(8)) as GuestAddress, [anyDescriptor(), anyDescriptor()]);
     }
-    const { base } = queue;
+    const base = queue?.base ?? 0;
     const list = Array.from({ length: 1 + roll(3) * roll(3) }, anyDescriptor);
     if (roll(4) > 0) ring.offer((base & 0x7fff) % SIZE, (base & 0x8000) !== 0, list.slice(0, SIZE));
     if (roll(30) === 0) ring.descriptor(roll(SIZE), { ...anyDescriptor(), flags: roll(65536) });
@@ -53,9 +66,20 @@ export function packedDeviceLife(seed: number, steps: number, plausible: boolean
     }
 
     // The device: all that it may do, in any order.
+    if (isBroken(met)) left -= 1;
+    if (queue === undefined || left === 0) {
+      queue?.close();
+      held.length = 0;
+      queue = start();
+      met = new Set();
+      left = AFTER_BREAK;
+    }
+    if (queue === undefined) continue;
+    const now = queue;
     const before = watch.accesses;
-    const chain = allowed(codes, () => queue.pop());
+    const chain = allowed(met, () => now.pop());
     assert.ok(watch.accesses - before <= MOST_READS, `${watch.accesses - before} accesses for one pop`);
+    for (const code of met) codes.add(code);
     if (chain !== undefined) held.push(chain);
     if (held.length > 0 && roll(2) === 0) {
       const [one] = held.splice(roll(held.length), 1);
@@ -64,16 +88,16 @@ export function packedDeviceLife(seed: number, steps: number, plausible: boolean
       const read = allowed(codes, () => one!.read(into, 0, roll(100)));
       const wrote = allowed(codes, () => one!.write(into, 0, roll(100)));
       assert.ok((read ?? 0) <= readable && (wrote ?? 0) <= writable && one!.written <= writable);
-      queue.push(one!);
-      assert.throws(() => queue.push(one!), TypeError);
+      now.push(one!);
+      assert.throws(() => now.push(one!), TypeError);
     }
-    if (roll(3) === 0) queue.publish();
-    if (roll(5) === 0) queue.disableKicks();
-    if (roll(5) === 0) queue.enableKicks();
-    assert.equal(queue.inFlight, held.length);
+    if (roll(3) === 0) now.publish();
+    if (roll(5) === 0) now.disableKicks();
+    if (roll(5) === 0) now.enableKicks();
+    assert.equal(now.inFlight, held.length);
     assert.ok(held.length <= SIZE);
   }
-  queue.close();
+  queue?.close();
   return { codes, accesses: watch.accesses };
 }
 

@@ -4,13 +4,15 @@ import { GuestAllocator } from '../../memory/guest-allocator.js';
 import type { Chain } from '../chain.js';
 import { SplitDeviceQueue } from '../split/device.js';
 import { SplitDriverQueue } from '../split/driver.js';
-import { AFTER_BREAK, allowed, contested, isBroken, type Life } from './contested-memory.js';
+import { AFTER_BREAK, allowed, contested, forget, isBroken, type Life } from './contested-memory.js';
 import { RingWriter } from './ring-writer.js';
 
 const BYTES = 4096;
+/** Where what is in flight is on record. */
+const INFLIGHT = 3072;
 const SIZE = 8;
-/** Reads that one pop may take: idx, entry, and two tables of at most `SIZE` and 1024 descriptors, four reads each. */
-const MOST_READS = 2 + 4 * (SIZE + 1024);
+/** Reads that one pop may take: idx, entry, and two tables of at most `SIZE` and 1024 descriptors, four reads each; and what is kept on record. */
+const MOST_READS = 2 + 4 * (SIZE + 1024) + 16 * SIZE;
 
 /**
  * One life of a device's queue under a hostile driver, which writes anything anywhere, also between two accesses of one call. Nothing but `VirtqueueError` and
@@ -27,12 +29,17 @@ export function splitDeviceLife(seed: number, steps: number, plausible: boolean)
     deviceArea: 512 as GuestAddress,
   };
   const ring = new RingWriter({ ...place, memory: quiet });
-  const base = roll(65536);
-  if (plausible) ring.usedIndex = base;
-  ring.availIndex = base;
-  const options = { ...place, memory, base, eventIdx: roll(2) === 0, indirect: roll(4) > 0 };
-  const queue = allowed(codes, () => new SplitDeviceQueue(options));
-  if (queue === undefined) return { codes, accesses: watch.accesses };
+  const negotiated = { eventIdx: roll(2) === 0, indirect: roll(4) > 0, inOrder: roll(3) === 0 };
+  const inflight =
+    roll(3) === 0 ? { view: view.slice(INFLIGHT, BYTES - INFLIGHT), entries: SIZE + roll(3) } : undefined;
+  /** A driver has it start when it is broken, with what an earlier device left on record or nothing. */
+  const start = (): SplitDeviceQueue | undefined => {
+    const base = roll(65536);
+    if (plausible) ring.usedIndex = base;
+    ring.availIndex = base;
+    if (roll(2) === 0) forget(plain, INFLIGHT);
+    return allowed(codes, () => new SplitDeviceQueue({ ...place, ...negotiated, memory, base, inflight }));
+  };
 
   const held: Chain[] = [];
   const anyDescriptor = () => ({
@@ -41,8 +48,10 @@ export function splitDeviceLife(seed: number, steps: number, plausible: boolean)
     flags: roll(3) === 0 ? roll(8) : roll(3),
     next: roll(SIZE + (roll(4) === 0 ? 2 : 0)),
   });
-  for (let n = 0, left = AFTER_BREAK; n < steps && left > 0; n++) {
-    if (isBroken(codes)) left -= 1;
+  let queue = start();
+  let met = new Set<string>();
+  let left = AFTER_BREAK;
+  for (let n = 0; n < steps; n++) {
     // The driver: something plausible, or anything.
     for (let i = roll(4); i > 0; i--) ring.descriptor(roll(SIZE), anyDescriptor());
     if (roll(6) === 0)
@@ -55,9 +64,20 @@ export function splitDeviceLife(seed: number, steps: number, plausible: boolean)
     }
 
     // The device: all that it may do, in any order.
+    if (isBroken(met)) left -= 1;
+    if (queue === undefined || left === 0) {
+      queue?.close();
+      held.length = 0;
+      queue = start();
+      met = new Set();
+      left = AFTER_BREAK;
+    }
+    if (queue === undefined) continue;
+    const now = queue;
     const before = watch.accesses;
-    const chain = allowed(codes, () => queue.pop());
+    const chain = allowed(met, () => now.pop());
     assert.ok(watch.accesses - before <= MOST_READS, `${watch.accesses - before} accesses for one pop`);
+    for (const code of met) codes.add(code);
     if (chain !== undefined) held.push(chain);
     if (held.length > 0 && roll(2) === 0) {
       const [one] = held.splice(roll(held.length), 1);
@@ -66,16 +86,16 @@ export function splitDeviceLife(seed: number, steps: number, plausible: boolean)
       const read = allowed(codes, () => one!.read(into, 0, roll(100)));
       const wrote = allowed(codes, () => one!.write(into, 0, roll(100)));
       assert.ok((read ?? 0) <= readable && (wrote ?? 0) <= writable && one!.written <= writable);
-      queue.push(one!);
-      assert.throws(() => queue.push(one!), TypeError);
+      now.push(one!);
+      assert.throws(() => now.push(one!), TypeError);
     }
-    if (roll(3) === 0) queue.publish();
-    if (roll(5) === 0) queue.disableKicks();
-    if (roll(5) === 0) queue.enableKicks();
-    assert.equal(queue.inFlight, held.length);
+    if (roll(3) === 0) now.publish();
+    if (roll(5) === 0) now.disableKicks();
+    if (roll(5) === 0) now.enableKicks();
+    assert.equal(now.inFlight, held.length);
     assert.ok(held.length <= SIZE);
   }
-  queue.close();
+  queue?.close();
   return { codes, accesses: watch.accesses };
 }
 
@@ -84,7 +104,14 @@ export function splitDriverLife(seed: number, steps: number): Life {
   const { roll, watch, memory } = contested(seed, BYTES, 200);
   const codes = new Set<string>();
   const allocator = new GuestAllocator(0 as GuestAddress, BYTES);
-  const options = { memory, allocator, size: SIZE, eventIdx: roll(2) === 0, indirect: roll(2) === 0 };
+  const options = {
+    memory,
+    allocator,
+    size: SIZE,
+    eventIdx: roll(2) === 0,
+    indirect: roll(2) === 0,
+    inOrder: roll(2) === 0,
+  };
   const queue = new SplitDriverQueue<number>({ ...options, base: roll(65536) });
   const ring = new RingWriter({ ...queue, ...options });
   const buffers = Array.from({ length: 4 }, () => ({ address: 0 as GuestAddress, length: 1 + roll(50) }));
