@@ -1,12 +1,16 @@
 import type { GuestAddress } from '../memory/address.js';
+import type { DistantMemory } from '../memory/distant-memory.js';
 import type { GuestAllocator } from '../memory/guest-allocator.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import { CarriedQueue, type CarriedQueueEvents } from '../virtqueue/carried/carried-queue.js';
 import type { DeviceQueueOptions } from '../virtqueue/device-queue-options.js';
 import type { DriverQueue } from '../virtqueue/driver-queue.js';
+import { PackedCarriedRing } from '../virtqueue/packed/carried.js';
 import { PackedDeviceQueue } from '../virtqueue/packed/device.js';
 import { PackedDriverQueue } from '../virtqueue/packed/driver.js';
 import { packedRegionSize } from '../virtqueue/packed/inflight-layout.js';
 import * as packed from '../virtqueue/packed/layout.js';
+import { SplitCarriedRing } from '../virtqueue/split/carried.js';
 import { SplitDeviceQueue } from '../virtqueue/split/device.js';
 import { SplitDriverQueue } from '../virtqueue/split/driver.js';
 import { splitRegionSize } from '../virtqueue/split/inflight-layout.js';
@@ -84,6 +88,16 @@ export class RingKind {
   /** The device's end of a ring. @throws VirtqueueError when it can't be one. */
   deviceQueue(options: DeviceQueueOptions): Virtqueue {
     return this.packed ? new PackedDeviceQueue(options) : new SplitDeviceQueue(options);
+  }
+
+  /** The same where a part of the memory is distant. @throws VirtqueueError when it can't be one. */
+  carriedQueue(
+    options: DeviceQueueOptions,
+    distant: DistantMemory,
+    events: CarriedQueueEvents,
+  ): CarriedQueue {
+    const Ring = this.packed ? PackedCarriedRing : SplitCarriedRing;
+    return new CarriedQueue(options, distant, events, (ports) => new Ring(options, distant, ports));
   }
 
   /** The driver's end of a new ring. @throws RangeError when the size can't be, or there is no room. */

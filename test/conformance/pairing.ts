@@ -27,8 +27,6 @@ export interface Pairing {
   attach(make: () => VirtioDevice, command: readonly string[], features?: RingFeatures): Promise<Attached>;
   /** Ring features that it can have and does not have unless told, beside those that every pairing has. */
   readonly more: RingFeatures;
-  /** Ring features that it does not offer, whatever it is told, and why. */
-  readonly never?: { readonly bits: bigint; readonly why: string };
   /** What can't be had on this pairing, by the case's name, and why. */
   readonly without?: Readonly<Record<string, string>>;
 }

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { connectVfioUser, connectVhostUser } from '../../src/index.js';
-import { VIRTIO_F_RING_PACKED } from '../../src/virtio/features.js';
 import type { RingFeatures } from '../../src/virtio/ring-features.js';
 import { start } from '../virtio-misc.js';
 import { Lines } from './lines.js';
@@ -72,9 +71,6 @@ export function processPairing(
   return {
     name: `${transport}${memory}, device in another process`,
     more: transport === 'vfio-user' ? { notificationData: true, notifConfigData: true } : {},
-    ...(options.shareMemory === false && {
-      never: { bits: VIRTIO_F_RING_PACKED, why: 'a packed ring is not carried by messages' },
-    }),
     attach: (_make, command, features) => serveProcess(transport, command, options, features),
   };
 }

@@ -3,7 +3,6 @@ import type { Session } from '../../src/transports/session.js';
 import { offeredOver, PCI_FEATURES } from '../../src/transports/transport-features.js';
 import { vfioUser } from '../../src/transports/vfio-user/device/server.js';
 import { openVfioUser } from '../../src/transports/vfio-user/driver/client.js';
-import { VIRTIO_F_RING_PACKED } from '../../src/virtio/features.js';
 import { Lines } from './lines.js';
 import type { Pairing } from './pairing.js';
 
@@ -20,9 +19,6 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
   return {
     name,
     more: { notificationData: true, notifConfigData: true },
-    ...(shareMemory
-      ? {}
-      : { never: { bits: VIRTIO_F_RING_PACKED, why: 'a packed ring is not carried by messages' } }),
     async attach(make, _command, features = {}) {
       const os = new LinuxOs();
       const lines = new Lines();

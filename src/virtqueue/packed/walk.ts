@@ -28,6 +28,8 @@ export interface PackedRing {
   readonly size: number;
   /** VIRTIO_F_INDIRECT_DESC was negotiated. */
   readonly indirect: boolean;
+  /** Finds an indirect table that memory is known to cover; looks into the memory unless told. */
+  readonly tableAt?: (address: GuestAddress, length: number) => MemoryView;
 }
 
 /**
@@ -83,7 +85,8 @@ export function walkPackedChain(
         fail('INDIRECT_NEXT', '2.8.19', `descriptor ${place / DESC_WORDS} is indirect and in a list`);
       }
       checkTable(memory, first, size, address, length);
-      const region = memory.regionOf(address, length);
+      const { tableAt } = ring;
+      const region = tableAt === undefined ? memory.regionOf(address, length) : undefined;
       if (region !== undefined && ((address - region.start) & 3) === 0) {
         view = region.view;
         words = view.words;
@@ -91,7 +94,7 @@ export function walkPackedChain(
         // What has words is small enough for an integer, which an index had better be.
         if (words !== undefined) place |= 0;
       } else {
-        view = tableCopy(memory, address, length);
+        view = tableAt?.(address, length) ?? tableCopy(memory, address, length);
         words = view.words;
         place = 0;
       }

@@ -7,15 +7,14 @@ import { Drain } from '../../../virtio/drain.js';
 import { FeatureError } from '../../../virtio/feature-error.js';
 import {
   VIRTIO_F_NOTIF_CONFIG_DATA,
-  VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
   VIRTIO_F_VERSION_1,
 } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
 import { StateError } from '../../../virtio/saved-state.js';
 import type { StateFields } from '../../../virtio/state-fields.js';
+import type { CarriedQueue } from '../../../virtqueue/carried/carried-queue.js';
 import type { DeviceQueueOptions } from '../../../virtqueue/device-queue-options.js';
-import { CarriedQueue } from '../../../virtqueue/split/carried.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import { PCI_FEATURES } from '../../transport-features.js';
 import * as virtio from '../virtio-pci.js';
@@ -96,7 +95,7 @@ export class VirtioRegisters {
       this.#kick(index);
     });
     this.#common = new CommonConfig(device.queues, {
-      offered: () => this.#offered,
+      offered: () => this.#runner.offered,
       packed: () => this.#kind.packed,
       vectors,
       // A driver polls for 0 after a reset (§4.1.4.3.2), so an idle device must not show it before it is done either.
@@ -363,12 +362,6 @@ export class VirtioRegisters {
     });
   }
 
-  /** Packed rings are served in memory that is shared only: nothing carries them. */
-  get #offered(): bigint {
-    const { offered } = this.#runner;
-    return this.#ports.host.distant?.() === undefined ? offered : offered & ~VIRTIO_F_RING_PACKED;
-  }
-
   /** Whether the device can work with what the driver accepts (§3.1.1 step 5); says why when it can't. */
   #acceptFeatures(): boolean {
     const features = this.#common.driverFeatures;
@@ -377,7 +370,7 @@ export class VirtioRegisters {
       return false;
     }
     try {
-      if ((features & ~this.#offered) !== 0n) throw new FeatureError(features, this.#offered);
+      if ((features & ~this.#runner.offered) !== 0n) throw new FeatureError(features, this.#runner.offered);
       this.#runner.accept(features);
     } catch (error) {
       if (!(error instanceof FeatureError)) throw error;
@@ -429,9 +422,6 @@ export class VirtioRegisters {
       }
       const ring = kind.optionsOf(this.#ports.memory, queue, this.#bases.get(index));
       const distant = this.#ports.host.distant?.();
-      if (distant !== undefined && kind.packed) {
-        throw new VirtqueueError('RING_DISTANT', '2.8', 'a packed ring has to lie in memory that is shared');
-      }
       this.#runner.startQueue(
         index,
         distant === undefined ? kind.deviceQueue(ring) : this.#carry(index, ring, distant),
@@ -450,7 +440,7 @@ export class VirtioRegisters {
   }
 
   #carry(index: number, ring: DeviceQueueOptions, distant: DistantMemory): CarriedQueue {
-    const queue = new CarriedQueue(ring, distant, {
+    const queue = this.#kind.carriedQueue(ring, distant, {
       arrived: () => this.#runner.kick(index),
       interrupt: () => this.#interrupt(index),
       broken: (error) => this.#runner.breakQueue(index, error),
