@@ -7,7 +7,7 @@ import { manPage } from './man-page.js';
 test('what may come next: commands, options, their values, devices; files where nothing else does', () => {
   const program = makeProgram();
   const next = (line: string): string[] => completions(program, line.split(' '));
-  assert.deepEqual(next('s'), ['serve']);
+  assert.deepEqual(next('ser'), ['serve']);
   assert.deepEqual(
     next(''),
     program.commands.map((command) => command.name()),
