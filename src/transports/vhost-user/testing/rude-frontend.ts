@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
-import { F_PROTOCOL_FEATURES, REQUEST } from '../messages.js';
+import { F_PROTOCOL_FEATURES, REQUEST, VHOST_F_LOG_ALL } from '../messages.js';
 import * as payloads from '../payloads.js';
 import { Bench, type BenchRing, GUEST_START, MEMORY_SIZE, USER_START } from './bench.js';
 import { ProbeDevice } from './probe-device.js';
@@ -40,22 +40,42 @@ const anyConfig = fc
   .tuple(anyU32, anyU32, anyU32, fc.uint8Array({ maxLength: 256 }))
   .map(([offset, size, flags, bytes]) => payloads.encodeConfig({ offset, size, flags, bytes }));
 const anyAddresses = fc
-  .tuple(anyU32, anyAddress, anyAddress, anyAddress)
-  .map(([index, descriptor, available, used]) =>
+  .tuple(anyU32, anyAddress, anyAddress, anyAddress, fc.constantFrom(0, 0, 1, 2), anyPage)
+  .map(([index, descriptor, available, used, flags, log]) =>
     payloads.encodeVringAddress({
       index,
-      flags: 0,
-      log: 0 as GuestAddress,
+      flags,
+      log: log as GuestAddress,
       descriptor: descriptor as FrontendAddress,
       available: available as FrontendAddress,
       used: used as FrontendAddress,
     }),
   );
+const anyInflight = fc
+  .tuple(anyPage, fc.constantFrom(0, 0, 4096, 5), fc.nat(4), fc.constantFrom(1, 8, 16, 0, 0x8000))
+  .map(([mmapSize, mmapOffset, queues, queueSize]) =>
+    payloads.encodeInflight({ mmapSize, mmapOffset, queues, queueSize }),
+  );
+/** Sets of features that are offered, mostly: what lies behind them is tried. */
+const anyFeatures = fc
+  .subarray([
+    F_PROTOCOL_FEATURES,
+    VHOST_F_LOG_ALL,
+    1n << 28n,
+    1n << 29n,
+    1n << 32n,
+    1n << 33n,
+    1n << 34n,
+    1n << 35n,
+  ])
+  .map((bits) => bits.reduce((all, bit) => all | bit, 0n));
+const anyProtocolFeatures = fc
+  .subarray(Array.from({ length: 24 }, (_, bit) => 1n << BigInt(bit)))
+  .map((bits) => bits.reduce((all, bit) => all | bit, 0n));
 /** A u64, one of the values that mean most of the time. */
 const anyVringFd = fc.oneof(fc.constantFrom(0n, 1n, 0x100n, 0x101n), anyU64);
 
-/** A request, and a payload that is nearly right. */
-export const anyPayload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
+const likely: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
   fc.tuple(
     fc.constantFrom(REQUEST.SET_FEATURES, REQUEST.SET_PROTOCOL_FEATURES, REQUEST.SET_STATUS),
     anyU64.map(payloads.encodeU64),
@@ -73,6 +93,21 @@ export const anyPayload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
       REQUEST.GET_VRING_BASE_SKIP_DRAIN,
     ),
     anyState,
+  ),
+  fc.tuple(fc.constant(REQUEST.SET_FEATURES), anyFeatures.map(payloads.encodeU64)),
+  fc.tuple(fc.constant(REQUEST.SET_PROTOCOL_FEATURES), anyProtocolFeatures.map(payloads.encodeU64)),
+  fc.tuple(fc.constantFrom(REQUEST.GET_INFLIGHT_FD, REQUEST.SET_INFLIGHT_FD), anyInflight),
+  fc.tuple(
+    fc.constant(REQUEST.SET_LOG_BASE),
+    fc
+      .tuple(anyPage, fc.constantFrom(0, 0, 4096, 5))
+      .map(([size, offset]) => payloads.encodeLog({ size, offset })),
+  ),
+  fc.tuple(
+    fc.constant(REQUEST.SET_DEVICE_STATE_FD),
+    fc
+      .tuple(fc.nat(2), fc.nat(1))
+      .map(([direction, phase]) => payloads.encodeDeviceState({ direction, phase })),
   ),
   fc.tuple(fc.constant(REQUEST.SET_VRING_ADDR), anyAddresses),
   fc.tuple(fc.constantFrom(REQUEST.GET_CONFIG, REQUEST.SET_CONFIG), anyConfig),
@@ -92,9 +127,18 @@ export const anyPayload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
       REQUEST.RESET_OWNER,
       REQUEST.RESET_DEVICE,
       REQUEST.SET_BACKEND_REQ_FD,
+      REQUEST.SET_LOG_FD,
+      REQUEST.CHECK_DEVICE_STATE,
+      REQUEST.GET_SHMEM_CONFIG,
     ),
     fc.constant(new Uint8Array()),
   ),
+);
+
+/** A request, and a payload that is nearly right; now and then any of them, with anything, which mostly ends the connection. */
+export const anyPayload: fc.Arbitrary<[number, Uint8Array]> = fc.oneof(
+  { weight: 40, arbitrary: likely },
+  fc.tuple(fc.nat(46), fc.uint8Array({ maxLength: 64 })),
 );
 
 /** How many descriptors an honest front-end sends along, so that most messages get past the first check. */
@@ -102,18 +146,29 @@ export function honestFds(request: number, bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer);
   switch (request) {
     case REQUEST.SET_MEM_TABLE:
-      return view.getUint32(0, true);
+      return bytes.length < 4 ? 0 : view.getUint32(0, true);
     case REQUEST.ADD_MEM_REG:
     case REQUEST.SET_BACKEND_REQ_FD:
+    case REQUEST.SET_LOG_BASE:
+    case REQUEST.SET_LOG_FD:
+    case REQUEST.SET_INFLIGHT_FD:
+    case REQUEST.SET_DEVICE_STATE_FD:
       return 1;
     case REQUEST.SET_VRING_KICK:
     case REQUEST.SET_VRING_CALL:
     case REQUEST.SET_VRING_ERR:
-      return (view.getBigUint64(0, true) & 0x100n) === 0n ? 1 : 0;
+      return bytes.length >= 8 && (view.getBigUint64(0, true) & 0x100n) === 0n ? 1 : 0;
     default:
       return 0;
   }
 }
+
+/** What comes with these is a file. */
+const MEMORY_REQUESTS: ReadonlySet<number> = new Set([
+  REQUEST.SET_MEM_TABLE,
+  REQUEST.SET_LOG_BASE,
+  REQUEST.SET_INFLIGHT_FD,
+]);
 
 type FdKind = 'memory' | 'kick' | 'call' | 'socket' | 'other';
 const anyFdKind = fc.constantFrom<FdKind[]>('memory', 'kick', 'call', 'socket', 'other');
@@ -130,9 +185,7 @@ const message: fc.Arbitrary<Step> = fc
     const wanted = kinds.slice(0, honestFds(request, bytes) + extra);
     const about = `request ${request}, payload ${bytes}, ${wanted.length} descriptors${needReply ? ', with a reply' : ''}`;
     return named(about, (b, rings) => {
-      const fds = wanted.map((kind) =>
-        descriptor(b, rings, request === REQUEST.SET_MEM_TABLE ? 'memory' : kind),
-      );
+      const fds = wanted.map((kind) => descriptor(b, rings, MEMORY_REQUESTS.has(request) ? 'memory' : kind));
       b.frontend.send(request, bytes, { fds, needReply });
       for (const fd of fds) b.os.closeFd(fd);
     });
