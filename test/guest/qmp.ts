@@ -1,0 +1,53 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** What QEMU is asked and told over its monitor. */
+export class Qmp {
+  readonly #socket: Socket;
+  readonly #answers: ((answer: { return?: unknown; error?: { desc: string } }) => void)[] = [];
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    createInterface({ input: socket }).on('line', (line) => {
+      const message = JSON.parse(line) as { return?: unknown; error?: { desc: string } };
+      if ('return' in message || 'error' in message) this.#answers.shift()?.(message);
+    });
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      for (const answer of this.#answers.splice(0)) answer({ error: { desc: 'QEMU is gone' } });
+    });
+  }
+
+  /** Waits until QEMU listens at `path`. */
+  static async connect(path: string, signal: AbortSignal): Promise<Qmp> {
+    for (;;) {
+      signal.throwIfAborted();
+      const socket = connect(path);
+      try {
+        await once(socket, 'connect');
+        const qmp = new Qmp(socket);
+        await qmp.ask('qmp_capabilities');
+        return qmp;
+      } catch (error) {
+        if (!['ENOENT', 'ECONNREFUSED'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+        await delay(50, undefined, { signal });
+      }
+    }
+  }
+
+  /** @throws Error with what QEMU says against it. */
+  async ask(command: string, args: object = {}): Promise<unknown> {
+    const answer = await new Promise<{ return?: unknown; error?: { desc: string } }>((resolve) => {
+      this.#answers.push(resolve);
+      this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
+    });
+    if (answer.error !== undefined) throw new Error(`${command}: ${answer.error.desc}`);
+    return answer.return;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
