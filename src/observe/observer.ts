@@ -77,7 +77,7 @@ export class Observer implements Monitor {
       get bytes() {
         return bytes();
       },
-      available: (count, asked) => this.#tell({ type: 'available', ...this.#at(queue), count, asked }),
+      available: (count, asked) => this.#available(queue, count, asked),
       taken: (chain, bytes, descriptors) => this.#taken(queue, chain, bytes, descriptors),
       used: (chain) => this.#used(queue, chain),
       suppressed: () => this.#tell({ type: 'interrupt-suppressed', ...this.#at(queue) }),
@@ -118,7 +118,8 @@ export class Observer implements Monitor {
   }
 
   kicked(queue: number): void {
-    this.#tell({ type: 'kicked', ...this.#at(queue) });
+    const { name } = this.#queues[queue]!;
+    this.#tell({ type: 'kicked', time: this.#now(), connection: this.#connection, queue, name });
     this.#rings[queue]?.look();
   }
 
@@ -146,6 +147,19 @@ export class Observer implements Monitor {
   replaced(device: VirtioDevice): void {
     this.#queues = device.queues;
     this.#tell({ type: 'replaced', ...this.#here(), device: seen(device) });
+  }
+
+  #available(queue: number, count: number, asked: boolean): void {
+    const { name } = this.#queues[queue]!;
+    this.#tell({
+      type: 'available',
+      time: this.#now(),
+      connection: this.#connection,
+      queue,
+      name,
+      count,
+      asked,
+    });
   }
 
   #taken(

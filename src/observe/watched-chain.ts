@@ -63,7 +63,8 @@ export class WatchedChain implements Chain {
 
   /** The first of the bytes that were written into it. */
   get answer(): Uint8Array {
-    return this.#written.subarray(0, Math.min(this.written, this.#keep));
+    const length = Math.min(this.written, this.#keep);
+    return length === this.#written.length ? this.#written : this.#written.subarray(0, length);
   }
 
   read(into: Uint8Array, start = 0, length: number = into.length - start): number {
@@ -72,7 +73,9 @@ export class WatchedChain implements Chain {
     if (!(length > 0 && from + length <= kept.length && start >= 0 && start + length <= into.length))
       return this.#readOn(into, start, length);
     this.inner.skip(length);
-    into.set(kept.subarray(from, from + length), start);
+    // Mostly it is all of it: a view of a part costs more than the bytes of a small one.
+    if (from === 0 && length === kept.length) into.set(kept, start);
+    else into.set(kept.subarray(from, from + length), start);
     return length;
   }
 
@@ -103,14 +106,14 @@ export class WatchedChain implements Chain {
     const here = Math.min(count, this.#keep - at);
     if (here > 0) {
       if (this.#written.length < at + here) this.#grow(at + here);
-      this.#written.set(from.subarray(start, start + here), at);
+      this.#written.set(here === from.length ? from : from.subarray(start, start + here), at);
     }
     return count;
   }
 
   #grow(least: number): void {
-    const bytes = new Uint8Array(Math.min(this.#keep, Math.max(least, 2 * this.#written.length)));
-    bytes.set(this.#written);
-    this.#written = bytes;
+    const before = this.#written;
+    this.#written = new Uint8Array(Math.min(this.#keep, Math.max(least, 2 * before.length)));
+    if (before.length > 0) this.#written.set(before);
   }
 }

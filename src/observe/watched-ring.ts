@@ -166,11 +166,12 @@ export class WatchedRing implements Virtqueue {
 
 function descriptorsOf(chain: HeldChain): SeenDescriptor[] {
   const descriptors: SeenDescriptor[] = [];
-  for (const writable of [false, true]) {
-    for (const { address, length } of chain.segmentsOf(writable)) {
-      if (descriptors.length === DESCRIPTORS) return descriptors;
-      descriptors.push({ address, length, writable });
-    }
+  const count = Math.min(chain.segments, DESCRIPTORS);
+  let before = 0;
+  for (let i = 0; i < count; i++) {
+    const length = chain.lengths[i]!;
+    descriptors.push({ address: chain.addresses[i]!, length, writable: before >= chain.readable });
+    before += length;
   }
   return descriptors;
 }

@@ -11,9 +11,21 @@ export class ByteWriter {
     return this.#length;
   }
 
-  /** The first of them, until the next is written. */
-  get written(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+  /** All of them, in an array of their own. */
+  slice(): Uint8Array {
+    return this.#bytes.slice(0, this.#length);
+  }
+
+  /** Room for so many that are written later. @returns where. */
+  leave(count: number): number {
+    const at = this.#take(count);
+    this.#bytes.fill(0, at, at + count);
+    return at;
+  }
+
+  /** To write where room was left; good until more is written. */
+  get view(): DataView {
+    return this.#view;
   }
 
   /** From the start again. */

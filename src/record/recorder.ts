@@ -23,10 +23,7 @@ const CHUNK = 256 * 1024;
 export class Recorder {
   readonly #sink: RecordingSink;
   readonly #epoch: () => number;
-  readonly #packet = new ByteWriter();
-  #chunk = new Uint8Array(CHUNK);
-  #view = new DataView(this.#chunk.buffer);
-  #length = 0;
+  readonly #chunk = new ByteWriter();
   /** Events in this chunk. */
   #events = 0;
   /** Events that were lost, in all, and that the file does not say yet. */
@@ -67,7 +64,7 @@ export class Recorder {
           connections.set(event.connection, number);
           this.#open(event, number);
         }
-        if (this.#untold > 0 && this.#length === 0) {
+        if (this.#untold > 0 && this.#chunk.length === 0) {
           this.#told = this.#untold;
           this.#untold = 0;
           const { time, connection } = event;
@@ -82,23 +79,27 @@ export class Recorder {
 
   /** Hands over what is there. */
   flush(): void {
-    if (this.#length === 0 && this.#headers.length === 0) return;
-    const headers = this.#headers.reduce((sum, { length }) => sum + length, 0);
-    const blocks = new Uint8Array(headers + this.#length);
-    let at = 0;
-    for (const header of this.#headers) {
-      blocks.set(header, at);
-      at += header.length;
-    }
-    blocks.set(this.#chunk.subarray(0, this.#length), at);
+    if (this.#chunk.length === 0 && this.#headers.length === 0) return;
+    const blocks = this.#headers.length === 0 ? this.#chunk.slice() : this.#withHeaders();
     if (this.#sink.write(blocks)) this.#headers = [];
     else {
       this.#dropped += this.#events;
       this.#untold += this.#events + this.#told;
     }
     this.#told = 0;
-    this.#length = 0;
+    this.#chunk.clear();
     this.#events = 0;
+  }
+
+  #withHeaders(): Uint8Array {
+    const pieces = [...this.#headers, this.#chunk.slice()];
+    const blocks = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      blocks.set(piece, at);
+      at += piece.length;
+    }
+    return blocks;
   }
 
   #open(event: InspectEvent, number: number): void {
@@ -110,28 +111,16 @@ export class Recorder {
   }
 
   #add(event: InspectEvent, number: number, clock: { high: number; low: number }): void {
-    const packet = this.#packet;
-    packet.clear();
-    writePacket(packet, event, number);
-    const { length } = packet;
-    const size = packetBlockSize(length);
-    if (this.#length + size > this.#chunk.length) this.#makeRoom(size);
+    const out = this.#chunk;
+    const at = out.leave(PACKET_AT);
+    writePacket(out, event, number);
+    const length = out.length - at - PACKET_AT;
+    out.leave(packetBlockSize(length) - PACKET_AT - length);
     const low = clock.low + event.time;
-    const at = this.#length;
-    this.#chunk.fill(0, at + size - 8, at + size);
-    const carry = Math.floor(low / 0x1_0000_0000);
-    writePacketFrame(this.#view, at, number - 1, clock.high + carry, low >>> 0, length, missingOf(event));
-    this.#chunk.set(packet.written, at + PACKET_AT);
-    this.#length = at + size;
+    const high = clock.high + Math.floor(low / 0x1_0000_0000);
+    writePacketFrame(out.view, at, number - 1, high, low >>> 0, length, missingOf(event));
     this.#events += 1;
-    if (this.#length >= CHUNK) this.flush();
-  }
-
-  #makeRoom(size: number): void {
-    this.flush();
-    if (size <= this.#chunk.length) return;
-    this.#chunk = new Uint8Array(size);
-    this.#view = new DataView(this.#chunk.buffer);
+    if (out.length >= CHUNK) this.flush();
   }
 }
 
