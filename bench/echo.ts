@@ -56,7 +56,7 @@ export const echo: Bench = async (context) => {
   return tables;
 };
 
-function settings({ cpus }: BenchContext, backend: string): Setting[] {
+function settings({ cpus, record }: BenchContext, backend: string): Setting[] {
   const serve = (device: string, ...more: string[]): string[] => [
     process.execPath,
     COMMAND_LINE,
@@ -82,6 +82,18 @@ function settings({ cpus }: BenchContext, backend: string): Setting[] {
   ];
   const all = [...polling, ...sleeping];
   const [first, second] = cpus;
+  if (record) {
+    // The bytes go nowhere: writing them to a disk is another thread's work.
+    const recorded = ['--record', '/dev/null'];
+    const contenders: Contender[] = [
+      { name: 'by hand', command: serve(BY_HAND) },
+      { name: 'by hand, recorded', command: serve(BY_HAND, ...recorded) },
+      { name: 'structQueue', command: serve('test') },
+      { name: 'structQueue and its lines, recorded', command: serve('test', ...recorded) },
+    ];
+    const title = 'recorded, a CPU for each end';
+    return [{ title, backend: first, frontend: second ?? first, waits: 'sleep', contenders }];
+  }
   const one: Setting = {
     title: first === undefined ? 'CPUs as they come' : 'one CPU for both ends',
     backend: first,
@@ -148,7 +160,7 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
   }
   return {
     title: `echo: ${title}`,
-    columns: ['back end', 'outstanding', 'requests/s', 'ratio to C', 'p50 us', 'p99 us', 'p99.9 us'],
+    columns: ['back end', 'outstanding', 'requests/s', 'ratio', 'p50 us', 'p99 us', 'p99.9 us'],
     rows,
     notes: [`The ratio is to the first line of its group: ${contenders[0]!.name}.`],
   };

@@ -5,12 +5,13 @@ import { formatTable } from './harness/format-table.js';
 import { machine } from './harness/machine.js';
 import { Workshop } from './harness/workshop.js';
 
-const HELP = `npm run bench -- [--json] [--quick] [--rounds N] [NAME...]
+const HELP = `npm run bench -- [--json] [--quick] [--rounds N] [--record] [NAME...]
 
 Measures this package beside yardsticks in C. Benches, all unless named: ${Object.keys(BENCHES).join(', ')}
 
   --json      the tables as JSON
   --rounds N  measure each contender N times, 3 unless told
+  --record    echo: what recording costs beside that, instead of all else
   --quick     only to see that they work: the figures say nothing`;
 
 /** @throws BenchError for what can't be, or can't be run. */
@@ -27,9 +28,10 @@ async function main(): Promise<void> {
   if (values.rounds !== undefined && !/^[1-9]\d{0,2}$/.test(values.rounds)) {
     throw new BenchError(`--rounds is a whole number from 1 to 999, not '${values.rounds}'`);
   }
-  const { quick = false, json = false } = values;
+  const { quick = false, json = false, record = false } = values;
   const workshop = new Workshop({
     quick,
+    record,
     rounds: Number(values.rounds ?? (quick ? 1 : 3)),
     progress: (line) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`);
@@ -57,7 +59,7 @@ async function main(): Promise<void> {
 }
 
 function readArguments(): {
-  values: { json?: boolean; quick?: boolean; rounds?: string; help?: boolean };
+  values: { json?: boolean; quick?: boolean; rounds?: string; record?: boolean; help?: boolean };
   positionals: string[];
 } {
   try {
@@ -67,6 +69,7 @@ function readArguments(): {
         json: { type: 'boolean' },
         quick: { type: 'boolean' },
         rounds: { type: 'string' },
+        record: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

@@ -34,6 +34,8 @@ export interface BenchContext {
   readonly quick: boolean;
   /** How often each contender is measured. */
   readonly rounds: number;
+  /** Whether to measure, too, what it costs that all that passes is recorded. */
+  readonly record: boolean;
   /** The one or two CPUs to use. Empty where processes can't be pinned. */
   readonly cpus: readonly number[];
   /** A folder for sockets and images, gone afterwards. */

@@ -13,6 +13,7 @@ const QUICK = 20;
 export interface WorkshopOptions {
   readonly quick: boolean;
   readonly rounds: number;
+  readonly record?: boolean;
   progress(line: string): void;
 }
 
@@ -20,15 +21,17 @@ export interface WorkshopOptions {
 export class Workshop implements BenchContext {
   readonly quick: boolean;
   readonly rounds: number;
+  readonly record: boolean;
   readonly progress: (line: string) => void;
   readonly cpus: readonly number[];
   readonly folder: string = mkdtempSync(join(tmpdir(), 'virtio-misc-bench-'));
   readonly #yardsticks = new Map<string, Promise<string>>();
   readonly #running = new Set<Started>();
 
-  constructor({ quick, rounds, progress }: WorkshopOptions) {
+  constructor({ quick, rounds, record = false, progress }: WorkshopOptions) {
     this.quick = quick;
     this.rounds = rounds;
+    this.record = record;
     this.progress = progress;
     this.cpus = spawnSync('taskset', ['--version']).status === 0 ? allowedCpus().slice(0, 2) : [];
   }

@@ -10,7 +10,7 @@ export function wiresharkCommand(): Command {
     .description(
       `Prints a dissector in Lua for what 'serve' or 'vm' wrote with --record. It knows the structs of this package's devices and of the\nstandard ones; those of devices that are named here can be filtered by, too.\n\n  virtio-misc wireshark > ~/.local/lib/wireshark/plugins/virtio-misc.lua\n  virtio-misc wireshark ./my-device.ts > virtio.lua && tshark -X lua_script:virtio.lua -r FILE\n\nDevices:\n${DEVICE_LIST}`,
     )
-    .argument('[devices...]', 'devices of your own, by their files')
+    .argument('[device...]', 'devices of your own, by their files')
     .action(async (names: string[]) => {
       const devices = [];
       for (const name of names) devices.push((await findDevice(name, {})).make({}));

@@ -4,6 +4,7 @@ import { offeredOver, PCI_FEATURES } from '../../src/transports/transport-featur
 import { vfioUser } from '../../src/transports/vfio-user/device/server.js';
 import { openVfioUser } from '../../src/transports/vfio-user/driver/client.js';
 import { Lines } from './lines.js';
+import { Observation } from './observation.js';
 import type { Pairing } from './pairing.js';
 
 /** How the two ends are put together. */
@@ -12,10 +13,12 @@ export interface VfioUserPairing {
   readonly shareMemory: boolean;
   /** MSI-X vectors that the device has; one for each queue and one more unless told. */
   readonly vectors?: number;
+  /** Whether all that passes is recorded. */
+  readonly observed?: boolean;
 }
 
 /** Server and client in this process, with a real socket between, and real eventfds and shared memory. */
-export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUserPairing): Pairing {
+export function vfioUserPairing(name: string, { shareMemory, vectors, observed }: VfioUserPairing): Pairing {
   return {
     name,
     more: { notificationData: true, notifConfigData: true },
@@ -24,6 +27,7 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
       const lines = new Lines();
       const warnings: string[] = [];
       const sessions: Session[] = [];
+      const observation = observed === true ? new Observation(os.clock) : undefined;
       const start = vfioUser(vectors === undefined ? {} : { vectors });
       return {
         lines: lines.all,
@@ -32,7 +36,9 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
         async connect() {
           const { channel: client, fd } = os.createChannel();
           const server = os.adoptChannel(fd);
+          const device = make();
           const environment = {
+            monitor: observation?.monitor(device),
             os,
             clock: os.clock,
             defer: setImmediate,
@@ -40,11 +46,12 @@ export function vfioUserPairing(name: string, { shareMemory, vectors }: VfioUser
             warn: (line: string) => void warnings.push(line),
             ringFeatures: offeredOver(PCI_FEATURES, features),
           };
-          sessions.push(start(server, make(), environment, () => {}));
+          sessions.push(start(server, device, environment, () => {}));
           return openVfioUser(client, environment, { shareMemory });
         },
         async close() {
           for (const session of sessions) session.close();
+          observation?.check();
           os.close();
         },
       };

@@ -4,21 +4,24 @@ import { offeredOver, VHOST_USER_FEATURES } from '../../src/transports/transport
 import { serveVhostUser } from '../../src/transports/vhost-user/device/backend.js';
 import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
 import { Lines } from './lines.js';
+import { Observation } from './observation.js';
 import type { Pairing } from './pairing.js';
 
 /**
  * Back end and front end in this process, with a real socket between, and real eventfds and shared memory.
  *
  * @param inband - with messages instead of eventfds.
+ * @param observed - whether all that passes is recorded.
  */
-export const vhostUserPairing = (inband: boolean): Pairing => ({
-  name: inband ? 'vhost-user, in-band' : 'vhost-user',
+export const vhostUserPairing = (inband: boolean, observed = false): Pairing => ({
+  name: `vhost-user${inband ? ', in-band' : ''}${observed ? ', observed' : ''}`,
   more: {},
   async attach(make, _command, features = {}) {
     const os = new LinuxOs();
     const lines = new Lines();
     const warnings: string[] = [];
     const sessions: Session[] = [];
+    const observation = observed ? new Observation(os.clock) : undefined;
     const environment = {
       os,
       clock: os.clock,
@@ -34,11 +37,14 @@ export const vhostUserPairing = (inband: boolean): Pairing => ({
       warnings,
       async connect() {
         const { channel, fd } = os.createChannel();
-        sessions.push(serveVhostUser(os.adoptChannel(fd), make(), environment, () => {}));
+        const device = make();
+        const seen = { ...environment, monitor: observation?.monitor(device) };
+        sessions.push(serveVhostUser(os.adoptChannel(fd), device, seen, () => {}));
         return new VhostUserFrontend(channel, environment, { inband });
       },
       async close() {
         for (const session of sessions) session.close();
+        observation?.check();
         os.close();
       },
     };
