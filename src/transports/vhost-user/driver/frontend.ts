@@ -507,8 +507,13 @@ export class VhostUserFrontend implements VhostUserTransport {
     if (this.#window === 0 || this.#inflight !== undefined) return;
     checkInflight(this.#peer);
     const queues = this.#peer.queueCount ?? Math.max(...this.#queues.keys()) + 1;
-    this.#inflight = await InflightBuffer.ask(this.#peer, this.#os, queues, this.#queueSize);
-    await this.#inflight.give(this.#peer);
+    const buffer = await InflightBuffer.ask(this.#peer, this.#os, queues, this.#queueSize);
+    if (this.#closed) {
+      buffer.close();
+      throw new TransportError('LOST', 'the front-end was closed');
+    }
+    this.#inflight = buffer;
+    await buffer.give(this.#peer);
   }
 
   #dropInflight(): void {

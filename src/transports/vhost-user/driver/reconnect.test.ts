@@ -282,6 +282,24 @@ test('GET_INFLIGHT_FD: a back-end that has no region, or sends what is none, can
   }
 });
 
+test('GET_INFLIGHT_FD: a front-end that is closed at any moment of its start keeps nothing', async () => {
+  for (let turns = 0; turns < 120; turns++) {
+    const scene = new Scene();
+    const opening = openDriver(scene.frontend, { id: 63, features: 0n, queues: 1, queueSize: 16 });
+    const outcome = opening.then(
+      (driver) => driver.close(),
+      () => {},
+    );
+    for (let turn = 0; turn < turns; turn++) {
+      if (turn % 3 === 0) scene.os.run();
+      await Promise.resolve();
+    }
+    scene.frontend.close();
+    await scene.during(outcome);
+    scene.finish();
+  }
+});
+
 test('GET_INFLIGHT_FD: each life of the device has a new region', async () => {
   const scene = new Scene();
   const driver = await scene.open({ packed: true });
