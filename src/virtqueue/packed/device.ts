@@ -115,6 +115,7 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#counts = new Uint16Array(size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
     this.#wish = new EventWish(options.eventIdx);
+    if (this.#tracked !== undefined) this.#track(this.#tracked);
   }
 
   get inFlight(): number {
@@ -144,8 +145,6 @@ export class PackedDeviceQueue implements Virtqueue {
       if (this.#broken !== undefined) throw this.#broken;
       return undefined;
     }
-    const tracked = this.#tracked;
-    if (tracked !== undefined && tracked.pending > 0) return this.#popAgain(tracked);
     const flags = this.#look();
     if (!this.#isAvailable(flags)) return undefined;
     const id = this.#readId();
@@ -168,12 +167,6 @@ export class PackedDeviceQueue implements Virtqueue {
       this.#inOrder.taken(head);
     }
     if (!this.#held.give(chain, head)) throw this.#tooMany(head);
-    if (tracked !== undefined) tracked.taken(this.#ring, this.size, this.#next, count, head);
-    this.#passTaken(head, count);
-    return chain;
-  }
-
-  #passTaken(head: number, count: number): void {
     this.#counts[head] = count;
     this.#taken += count;
     const next = this.#next + count;
@@ -182,10 +175,48 @@ export class PackedDeviceQueue implements Virtqueue {
       this.#next = next - this.size;
       this.#available ^= OWNER_FLAGS;
     }
+    return chain;
+  }
+
+  /**
+   * From now on what is in flight is kept on record. These stand in front of the methods, in this object only: a look for a record in each of them
+   * would cost the queues that have none their place in the compiler's budget.
+   */
+  #track(tracked: PackedInflight): void {
+    this.pop = () => (tracked.pending > 0 ? this.#popAgain(tracked) : this.#popTracked(tracked));
+    this.push = (chain) => this.#pushTracked(tracked, chain);
+    this.publish = () => this.#publishTracked(tracked);
+  }
+
+  #popTracked(tracked: PackedInflight): Chain | undefined {
+    const first = this.#next;
+    const chain = plain.pop.call(this);
+    if (chain === undefined) return undefined;
+    const { head } = chain;
+    tracked.taken(this.#ring, this.size, first, this.#counts[head]!, head);
+    return chain;
+  }
+
+  #pushTracked(tracked: PackedInflight, chain: Chain): void {
+    const { head } = chain;
+    const used = this.#inOrder === undefined && this.#usable();
+    plain.push.call(this, chain);
+    if (used) tracked.pushed(head);
+  }
+
+  #publishTracked(tracked: PackedInflight): boolean {
+    if (!this.#usable()) return false;
+    if (this.#batchCount > 0) this.#useBatch();
+    if (this.#unshown === 0) return false;
+    tracked.showing(this.#usedPlace);
+    const wanted = plain.publish.call(this);
+    tracked.shown();
+    return wanted;
   }
 
   /** Takes the next chain that an earlier device took and did not hand back. What it was is on record: the ring may say something else now. */
-  #popAgain(tracked: PackedInflight): Chain {
+  #popAgain(tracked: PackedInflight): Chain | undefined {
+    if (!this.#usable()) return plain.pop.call(this);
     const { left, leftAt, leftCount } = tracked;
     const chain = this.#held.spare;
     const idAndFlags = left.view.read32(PVIRTQ_DESC_SIZE * leftAt + PVIRTQ_DESC.id);
@@ -199,7 +230,12 @@ export class PackedDeviceQueue implements Virtqueue {
       this.#inOrder?.taken(head);
       if (!this.#held.give(chain, head)) throw this.#tooMany(head);
       tracked.takenAgain(head);
-      this.#passTaken(head, count);
+      this.#counts[head] = count;
+      this.#taken += count;
+      const place = new Place(this.size, this.#nextPlace);
+      place.advance(count);
+      this.#next = place.offset;
+      this.#available = availableFlags(place.wrap);
       return chain;
     } catch (error) {
       if (error instanceof VirtqueueError) this.#stop(error);
@@ -215,10 +251,8 @@ export class PackedDeviceQueue implements Virtqueue {
     const own = this.#held.check(chain);
     const { head, written } = own;
     if (this.#usable()) {
-      if (this.#inOrder === undefined) {
-        this.#use(head, written, this.#counts[head]!);
-        if (this.#tracked !== undefined) this.#tracked.pushed(head);
-      } else this.#finish(this.#inOrder, head, written, written === own.writable);
+      if (this.#inOrder === undefined) this.#use(head, written, this.#counts[head]!);
+      else this.#finish(this.#inOrder, head, written, written === own.writable);
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
     this.#held.takeBack(own);
@@ -231,10 +265,7 @@ export class PackedDeviceQueue implements Virtqueue {
     if (shown === 0) return false;
     // Sequentially consistent: what the driver does not look at before this one is there (§2.8.2), and its wish is read after it, or a driver
     // that asks for an interrupt at this moment would get none.
-    const tracked = this.#tracked;
-    if (tracked !== undefined) tracked.showing(this.#usedPlace);
     this.#showFirst();
-    if (tracked !== undefined) tracked.shown();
     this.#taken -= shown;
     this.#unshown = 0;
     const wish = wishOf(this.#driverEvent, this.#options.eventIdx);
@@ -430,6 +461,8 @@ export class PackedDeviceQueue implements Virtqueue {
     return error;
   }
 }
+
+const plain: Pick<Virtqueue, 'pop' | 'push' | 'publish'> = PackedDeviceQueue.prototype;
 
 /** Where the areas' alignment is. */
 const SECTION = '2.8.10.1';

@@ -109,7 +109,9 @@ export class SplitDeviceQueue implements Virtqueue {
       const text = `used index ${this.#nextUsed} is more than ${size} behind the next available index ${base}`;
       throw new VirtqueueError('USED_INDEX', '2.7.8', text);
     }
-    if (this.#tracked !== undefined) checkLeft(this.#tracked.pending, this.#avail, start);
+    if (this.#tracked === undefined) return;
+    checkLeft(this.#tracked.pending, this.#avail, start);
+    this.#track(this.#tracked);
   }
 
   get inFlight(): number {
@@ -140,8 +142,7 @@ export class SplitDeviceQueue implements Virtqueue {
       return undefined;
     }
     if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
-    const tracked = this.#tracked;
-    const head = tracked !== undefined && tracked.pending > 0 ? tracked.next() : this.#readAvail();
+    const head = this.#readAvail();
     const chain = this.#held.pick(head);
     if (chain === undefined) throw this.#refusal(head);
     try {
@@ -155,7 +156,6 @@ export class SplitDeviceQueue implements Virtqueue {
       this.#inOrder.taken(head);
     }
     if (!this.#held.give(chain, head)) throw this.#tooMany(head);
-    if (tracked !== undefined) tracked.taken(head);
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
     return chain;
   }
@@ -168,10 +168,8 @@ export class SplitDeviceQueue implements Virtqueue {
     const own = this.#held.check(chain);
     const { head, written } = own;
     if (this.#usable()) {
-      if (this.#inOrder === undefined) {
-        this.#use(head, written, 1);
-        if (this.#tracked !== undefined) this.#tracked.pushed(head);
-      } else this.#finish(this.#inOrder, head, written, written === own.writable);
+      if (this.#inOrder === undefined) this.#use(head, written, 1);
+      else this.#finish(this.#inOrder, head, written, written === own.writable);
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
     this.#held.takeBack(own);
@@ -181,12 +179,10 @@ export class SplitDeviceQueue implements Virtqueue {
     if (this.#batchCount > 0 && this.#usable()) this.#useBatch();
     if (this.#nextUsed === this.#published || !this.#usable()) return false;
     const before = this.#published;
-    if (this.#tracked !== undefined) this.#tracked.showing();
     // Sequentially consistent, both: the elements are there before the index (§2.7.8.2), and the driver's wish is read
     // after it, or a driver that asks for an interrupt at this moment would get none.
     this.#used.store16(VIRTQ_USED.idx, this.#nextUsed);
     this.#published = this.#nextUsed;
-    if (this.#tracked !== undefined) this.#tracked.shown(this.#nextUsed);
     if (!this.#eventIdx) {
       return (this.#avail.load16(VIRTQ_AVAIL.flags) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     }
@@ -237,6 +233,57 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#open = false;
     this.#ready = false;
     this.#held.end();
+  }
+
+  /**
+   * From now on what is in flight is kept on record. These stand in front of the methods, in this object only: a look for a record in each of them
+   * would cost the queues that have none their place in the compiler's budget.
+   */
+  #track(tracked: SplitInflight): void {
+    this.pop = () => (tracked.pending > 0 ? this.#popAgain(tracked) : this.#popTracked(tracked));
+    this.push = (chain) => this.#pushTracked(tracked, chain);
+    this.publish = () => this.#publishTracked(tracked);
+  }
+
+  #popTracked(tracked: SplitInflight): Chain | undefined {
+    const chain = plain.pop.call(this);
+    if (chain !== undefined) tracked.taken(chain.head);
+    return chain;
+  }
+
+  /** Takes the next chain that an earlier device took and did not hand back. */
+  #popAgain(tracked: SplitInflight): Chain | undefined {
+    if (!this.#usable()) return plain.pop.call(this);
+    if (this.#availIdx === this.#nextAvail && !this.#moreAvailable()) return undefined;
+    const head = tracked.next();
+    // Each head is on record once, and all of these come before others.
+    const chain = this.#held.pick(head)!;
+    try {
+      walkChain(chain, this.#memory, this.#table, this.size, this.#options.indirect);
+    } catch (error) {
+      if (error instanceof VirtqueueError) this.#stop(error);
+      throw error;
+    }
+    this.#inOrder?.taken(head);
+    if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+    this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
+    return chain;
+  }
+
+  #pushTracked(tracked: SplitInflight, chain: Chain): void {
+    const { head } = chain;
+    const used = this.#inOrder === undefined && this.#usable();
+    plain.push.call(this, chain);
+    if (used) tracked.pushed(head);
+  }
+
+  #publishTracked(tracked: SplitInflight): boolean {
+    if (this.#batchCount > 0 && this.#usable()) this.#useBatch();
+    if (this.#nextUsed === this.#published || !this.#usable()) return false;
+    tracked.showing();
+    const wanted = plain.publish.call(this);
+    tracked.shown(this.#nextUsed);
+    return wanted;
   }
 
   /**
@@ -362,6 +409,8 @@ export class SplitDeviceQueue implements Virtqueue {
     return error;
   }
 }
+
+const plain: Pick<Virtqueue, 'pop' | 'push' | 'publish'> = SplitDeviceQueue.prototype;
 
 /** An inflight region may say anything: what is in flight was made available. */
 function checkLeft(left: number, avail: MemoryView, start: number): void {

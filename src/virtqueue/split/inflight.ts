@@ -22,8 +22,6 @@ export class SplitInflight {
   readonly #view: MemoryView;
   readonly #words: Int32Array | undefined;
   readonly #entries: number;
-  /** By head: it is on record. */
-  readonly #marked: Uint8Array;
   /** Heads that were handed back since the last that the driver was shown. */
   readonly #batch: Uint16Array;
   #batched = 0;
@@ -49,7 +47,6 @@ export class SplitInflight {
     this.#view = view;
     this.#words = view.words;
     this.#entries = entries;
-    this.#marked = new Uint8Array(size);
     this.#batch = new Uint16Array(size);
     this.#usedIdx = usedIdx;
     const words = copyOf(place, splitRegionSize(entries));
@@ -73,14 +70,11 @@ export class SplitInflight {
 
   /** The device is about to be given this chain. */
   taken(head: number): void {
-    // One that was found here keeps its place in the order.
-    if (this.#marked[head] !== 0) return;
     const at = entryAt(head);
     const counter = this.#counter;
     this.#put(at + COUNTER, counter | 0);
     this.#put(at + COUNTER + 1, (counter / 2 ** 32) | 0);
     this.#counter = counter + 1;
-    this.#marked[head] = 1;
     this.#put(at, 1);
   }
 
@@ -104,7 +98,6 @@ export class SplitInflight {
     for (let i = 0; i < this.#batched; i++) {
       const head = this.#batch[i]!;
       this.#put(entryAt(head), 0);
-      this.#marked[head] = 0;
     }
     this.#batched = 0;
     this.#usedIdx = usedIdx;
@@ -139,7 +132,6 @@ export class SplitInflight {
     }
     left.sort((a, b) => a.counter - b.counter);
     this.#counter = left.length === 0 ? 0 : left.at(-1)!.counter + 1;
-    for (const { index } of left) this.#marked[index] = 1;
     return Uint16Array.from(left, ({ index }) => index);
   }
 
