@@ -53,3 +53,12 @@ test('who stops reading has left', async () => {
   assert.equal(left, 1);
   assert.deepEqual(await stream.next(), { value: undefined, done: true });
 });
+
+test('what was left out last is said at the end', async () => {
+  const stream = new EventStream(300, () => {});
+  for (let i = 0; i < 5; i++) stream.hear(line(`${i}`));
+  stream.end();
+  const read: InspectEvent[] = [];
+  for await (const event of stream) read.push(event);
+  assert.deepEqual(read, [line('0'), line('1'), { type: 'dropped', time: 1, connection: 1, count: 3 }]);
+});

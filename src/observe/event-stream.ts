@@ -18,6 +18,7 @@ export class EventStream implements AsyncIterableIterator<InspectEvent> {
   readonly #events = new Fifo<InspectEvent>();
   #size = 0;
   #dropped = 0;
+  #last: InspectEvent | undefined;
   #ended = false;
   #wakes: (() => void)[] = [];
 
@@ -33,16 +34,13 @@ export class EventStream implements AsyncIterableIterator<InspectEvent> {
 
   readonly hear = (event: InspectEvent): void => {
     if (this.#ended) return;
+    this.#last = event;
     const full = this.#size >= (this.#dropped > 0 ? this.#keep / 2 : this.#keep);
     if (full) {
       this.#dropped += 1;
       return;
     }
-    if (this.#dropped > 0) {
-      const { time, connection } = event;
-      this.#add({ type: 'dropped', time, connection, count: this.#dropped });
-      this.#dropped = 0;
-    }
+    this.#sayDropped(event);
     this.#add(event);
   };
 
@@ -50,6 +48,7 @@ export class EventStream implements AsyncIterableIterator<InspectEvent> {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    if (this.#last !== undefined) this.#sayDropped(this.#last);
     this.#left();
     this.#wakeAll();
   }
@@ -74,14 +73,20 @@ export class EventStream implements AsyncIterableIterator<InspectEvent> {
   }
 
   async return(): Promise<IteratorResult<InspectEvent>> {
+    this.end();
     while (this.#events.shift() !== undefined);
     this.#size = 0;
-    this.end();
     return { value: undefined, done: true };
   }
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  #sayDropped({ time, connection }: InspectEvent): void {
+    if (this.#dropped === 0) return;
+    this.#add({ type: 'dropped', time, connection, count: this.#dropped });
+    this.#dropped = 0;
   }
 
   #add(event: InspectEvent): void {

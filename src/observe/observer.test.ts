@@ -7,6 +7,7 @@ import { structQueue } from '../virtio/struct-queue.js';
 import { DeviceBench } from '../virtio/testing/device-bench.js';
 import type { Chain } from '../virtqueue/chain.js';
 import { PackedDeviceQueue } from '../virtqueue/packed/device.js';
+import { SplitDeviceQueue } from '../virtqueue/split/device.js';
 import { PoliteDriver } from '../virtqueue/testing/polite-driver.js';
 import type { InspectEvent } from './event.js';
 import { type Listener, Observer } from './observer.js';
@@ -225,6 +226,62 @@ test('who leaves hears nothing more, and nothing is kept for him', () => {
   leave();
   assert.deepEqual(b.ask('q', le(5), 4), le(6));
   assert.deepEqual(seen(), []);
+});
+
+test('chains that the device keeps are kept up to a bound; of more only sizes are told', () => {
+  const driver = new PoliteDriver({ size: 128, bytes: 80 << 20 });
+  const told: number[] = [];
+  const ring = new WatchedRing(new SplitDeviceQueue(driver.device), driver.device, false, {
+    now: () => 0,
+    bytes: 1 << 20,
+    available: () => {},
+    taken: (_, bytes) => void told.push(bytes.length),
+    used: () => {},
+    suppressed: () => {},
+  });
+  const piece = new Uint8Array(1 << 20).fill(7);
+  for (let i = 0; i < 70; i++) assert.ok(driver.send([piece]));
+  driver.publish();
+  const chains: Chain[] = [];
+  for (let chain = ring.pop(); chain !== undefined; chain = ring.pop()) chains.push(chain);
+  assert.deepEqual(told, [...new Array(64).fill(1 << 20), ...new Array(6).fill(0)]);
+  const into = new Uint8Array(4);
+  assert.equal(chains.at(-1)!.read(into), 4);
+  assert.deepEqual([...into], [7, 7, 7, 7]);
+  for (const chain of chains) ring.push(chain);
+  ring.publish();
+  while (driver.receive() !== undefined);
+  driver.send([piece]);
+  driver.publish();
+  ring.pop();
+  assert.equal(told.at(-1), 1 << 20);
+});
+
+test('a listener that throws takes nothing from the device', async () => {
+  const device = make();
+  const thrown: unknown[] = [];
+  const catches = (error: unknown): void => void thrown.push(error);
+  const own = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException').on('uncaughtException', catches);
+  try {
+    const hear = (event: InspectEvent): void => {
+      if (event.type === 'taken') throw new Error('mine');
+    };
+    const monitor = new Observer(
+      device,
+      { connection: 1, socket: '', transport: '' },
+      [{ hear, bytes: 4 }],
+      () => 0,
+    );
+    const b = new DeviceBench(device, { monitor });
+    assert.deepEqual(b.ask('q', le(5), 4), le(6));
+    assert.deepEqual(b.broken, []);
+    await new Promise(setImmediate);
+    assert.equal((thrown[0] as Error).message, 'mine');
+  } finally {
+    process.removeListener('uncaughtException', catches);
+    for (const listener of own) process.on('uncaughtException', listener);
+  }
 });
 
 test('2.8.1: chains of packed rings are seen to be made available, over the end of the ring too', () => {

@@ -200,7 +200,16 @@ export class Observer implements Monitor {
   }
 
   #tell(event: InspectEvent): void {
-    for (const { hear } of this.#listeners) hear(event);
+    for (const { hear } of this.#listeners) {
+      try {
+        hear(event);
+      } catch (error) {
+        // Its own affair, as with setTimeout: it takes nothing from the device.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
   }
 
   #here(): { time: number; connection: number } {

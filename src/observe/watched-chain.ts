@@ -36,6 +36,18 @@ export class WatchedChain implements Chain {
     this.#written = NOTHING;
   }
 
+  /** Bytes that are kept of it. */
+  get kept(): number {
+    return this.#read.length + this.#keep;
+  }
+
+  /** It was handed back, and told of. */
+  end(): void {
+    this.#read = NOTHING;
+    this.#written = NOTHING;
+    this.#keep = 0;
+  }
+
   /** It begins anew. */
   rewind(): void {
     this.#written = NOTHING;

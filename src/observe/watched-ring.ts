@@ -19,6 +19,8 @@ export interface RingEvents {
   suppressed(): void;
 }
 
+/** Bytes that are kept of all chains that the device holds: of more it is told without. */
+const KEPT_MOST = 64 << 20;
 /** Descriptors that are told of, of one chain. */
 const DESCRIPTORS = 64;
 const NOTHING: Uint8Array = new Uint8Array();
@@ -36,6 +38,8 @@ export class WatchedRing implements Virtqueue {
   #ahead = 0;
   #asked = true;
   #pushed = 0;
+  /** Bytes of chains in flight. */
+  #kept = 0;
 
   /** @param queue - where the ring lies. */
   constructor(ring: Virtqueue, queue: DeviceQueueOptions, packed: boolean, events: RingEvents) {
@@ -94,6 +98,8 @@ export class WatchedRing implements Virtqueue {
     this.#ring.push(watched.inner);
     this.#pushed += 1;
     this.#events.used(watched);
+    this.#kept -= watched.kept;
+    watched.end();
   }
 
   publish(): boolean {
@@ -144,9 +150,10 @@ export class WatchedRing implements Virtqueue {
   }
 
   #begin(chain: WatchedChain, inner: Chain): void {
-    const { bytes } = this.#events;
+    const bytes = Math.min(this.#events.bytes, KEPT_MOST - this.#kept);
     const read = bytes > 0 && inner.readable > 0 ? this.#readAhead(inner, bytes) : NOTHING;
     chain.begin(inner, this.#count, this.#events.now(), bytes, read);
+    this.#kept += chain.kept;
     this.#events.taken(chain, read, inner instanceof HeldChain ? descriptorsOf(inner) : []);
   }
 

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
+import type { InspectEvent } from '../../src/observe/event.js';
+import { Recorder } from '../../src/record/recorder.js';
 import { virtioMisc } from '../virtio-misc.js';
 import { ends, folder, serving, socket } from './servers.js';
 
@@ -142,4 +144,40 @@ test('--record on a full disk: one line, the device goes on', async () => {
     log,
     /--record: \/dev\/full can't be written any more, and ends here: no space left on device/,
   );
+});
+
+test('show --broken: what broke, and the ten events of its connection before that', async () => {
+  const pieces: Uint8Array[] = [];
+  const recorder = new Recorder({ write: (blocks) => pieces.push(blocks) > 0 }, 'a test', () => 0);
+  const { hear } = recorder.listener(16);
+  const device = {
+    id: 60,
+    name: 'mine',
+    features: 0n,
+    queues: [{ name: 'q', size: 8 }],
+    config: new Uint8Array(),
+  };
+  const at = (connection: number, time: number): { connection: number; time: number } => ({
+    connection,
+    time,
+  });
+  for (const connection of [1, 2])
+    hear({ type: 'connected', ...at(connection, 0), socket: '/s', transport: 'vhost-user', device });
+  for (let i = 1; i <= 20; i++)
+    for (const connection of [1, 2])
+      hear({ type: 'kicked', ...at(connection, i * 1e6), queue: 0, name: 'q' });
+  const broken: InspectEvent = {
+    ...{ type: 'broken', ...at(2, 21e6), queue: 0, name: 'q' },
+    ...{ rule: '2.7.6', error: 'head index \x1b[31m200' },
+  };
+  hear(broken);
+  for (let i = 22; i <= 40; i++) hear({ type: 'kicked', ...at(2, i * 1e6), queue: 0, name: 'q' });
+  recorder.flush();
+  const file = join(folder, 'broken.pcapng');
+  writeFileSync(file, Buffer.concat(pieces));
+  const { code, lines } = await virtioMisc('show', file, '--broken');
+  assert.equal(code, 0);
+  assert.equal(lines.length, 11);
+  assert.match(lines[0]!, /^ +0\.011000000 {2}2 {2}q: kicked$/);
+  assert.match(lines[10]!, /^ +0\.021000000 {2}2 {2}q: broken: head index \\x1b\[31m200$/);
 });

@@ -64,7 +64,7 @@ test('the tarball has what users need and no file of development', () => {
     assert.ok(files.includes(needed), `${needed} is missing`);
   }
   const odd = files.filter((file) =>
-    /^(?!templates).*\.test\.|tsbuildinfo|(transports|linux)\/.*testing|^(test|bench|scripts|dist\/(test|bench|examples|scripts))\/|node_modules|docs\/site|^biome|^tsconfig/.test(
+    /^(?!templates).*\.test\.|tsbuildinfo|(transports|linux|record)\/.*testing|^(test|bench|scripts|dist\/(test|bench|examples|scripts))\/|node_modules|docs\/site|^biome|^tsconfig/.test(
       file,
     ),
   );
