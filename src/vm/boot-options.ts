@@ -54,6 +54,8 @@ export interface BootOptions {
   readonly silence?: number;
   /** Hears of QEMU's process id. */
   readonly onSpawn?: (pid: number) => void;
+  /** Hears what QEMU itself has to say, on its standard error. */
+  readonly onSaid?: (text: string) => void;
   /** Hears when the guest is up and the first command starts. */
   readonly onReady?: () => void;
 }

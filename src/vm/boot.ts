@@ -91,7 +91,7 @@ async function start(
 }
 
 async function supervise(
-  { signal }: BootOptions,
+  { signal, onSaid }: BootOptions,
   run: GuestRun,
   console: ConsolePipe | ShellConsole,
   qemu: ChildProcess,
@@ -106,6 +106,7 @@ async function supervise(
   let said = '';
   qemu.stderr?.setEncoding('utf8').on('data', (piece: string) => {
     said = (said + piece).slice(-4000);
+    onSaid?.(piece);
   });
   const abort = (): void => run.fail(new VmError('ABORTED', 'stopped'));
   signal?.addEventListener('abort', abort);

@@ -25,7 +25,10 @@ export interface GuestOutcome {
 
 /** What may be said of a guest beside its device and commands. */
 export type GuestOptions = Partial<
-  Pick<BootOptions, 'load' | 'files' | 'cpus' | 'machine' | 'timeout' | 'onSpawn' | 'onConsole' | 'signal'>
+  Pick<
+    BootOptions,
+    'load' | 'files' | 'cpus' | 'machine' | 'timeout' | 'onSpawn' | 'onConsole' | 'onSaid' | 'signal'
+  >
 > & {
   readonly vectors?: number;
   readonly poll?: boolean | number;

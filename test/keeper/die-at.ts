@@ -3,19 +3,22 @@ import koffi from 'koffi';
 
 /*
  * Imported before a worker's own code: has it kill itself before one of its system calls, counted from the moment at which it is given a
- * front-end. Which one is in a file, which is taken by the first worker that sees it.
+ * front-end. Which one is in a file, `any 17` or `sendmsg 2`, which is taken by the first worker that sees it; `sendmsg 2 each` stays there, for each.
  */
 
 const file = process.env.VIRTIO_MISC_DIE_AT;
 const isWorker = process.env.VIRTIO_MISC_KEEPER !== undefined;
 
-/** Calls that are left; `undefined` before it has a front-end, or where it may live. */
+/** Calls that are left, and of what name; `undefined` before it has a front-end, or where it may live. */
 let left: number | undefined;
+let counted = 'any';
 
 function begin(): void {
   try {
-    left = Number(readFileSync(file!, 'utf8'));
-    rmSync(file!);
+    const [name, count, each] = readFileSync(file!, 'utf8').trim().split(' ');
+    if (each !== 'each') rmSync(file!);
+    counted = name!;
+    left = Number(count);
   } catch {
     left = undefined;
   }
@@ -24,7 +27,7 @@ function begin(): void {
 function called(name: string): void {
   // How a front-end's socket begins to be read.
   if (name === 'setsockopt') begin();
-  if (left === undefined) return;
+  if (left === undefined || (counted !== 'any' && counted !== name)) return;
   left -= 1;
   if (left === 0) process.kill(process.pid, 'SIGKILL');
 }
@@ -50,4 +53,9 @@ if (isWorker && file !== undefined) {
       },
     });
   };
+}
+
+/** The environment of processes in which it is imported. */
+export function dieAt(path: string): Record<string, string> {
+  return { NODE_OPTIONS: `--import ${import.meta.url}`, VIRTIO_MISC_DIE_AT: path };
 }

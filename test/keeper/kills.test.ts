@@ -1,17 +1,33 @@
 import assert from 'node:assert/strict';
-import { openSync, readFileSync, writeFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
-import { folder, serving, socket } from '../cli/servers.js';
+import { dieAt } from './die-at.js';
+import { deaths, keeperServing, servingPid } from './keeper-process.js';
 
-/** Every system call is more than a quick test has the time for. */
-const EVERY = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? 17);
+let folder: string;
+let socket: string;
+let log: string;
+let keeper: ChildProcess | undefined;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
+  socket = join(folder, 'device.sock');
+  log = join(folder, 'log');
+});
+afterEach(() => {
+  keeper?.kill('SIGKILL');
+  keeper = undefined;
+  rmSync(folder, { recursive: true, force: true });
+});
 
-/** virtio-test's echo, whose answers come late and out of order. */
+/** virtio-test's echo, whose answers come late and out of order; or it does what a file says, once. */
 const LATE = `
+  import { existsSync, readFileSync, rmSync } from 'node:fs';
   import { array, defineDevice, le32, struct, structQueue } from 'virtio-misc';
   export default defineDevice({
     id: 45,
@@ -22,35 +38,18 @@ const LATE = `
       request: struct({ type: le32, arg1: le32, arg2: le32, arg3: le32, arg4: array(le32, 8) }),
       response: struct({ ret: le32, arg1: le32, arg2: le32 }),
       async handle({ arg1, arg2, arg3 }) {
+        if (existsSync(process.env.NOW)) {
+          const how = readFileSync(process.env.NOW, 'utf8');
+          rmSync(process.env.NOW);
+          if (how === 'abort') process.abort();
+          if (how === 'loop') for (;;);
+        }
         await new Promise((done) => setTimeout(done, 10 * Math.random()));
         return { ret: arg1 + 100, arg1: arg2 + 100, arg2: arg3 + 100 };
       },
     })],
   });
 `;
-
-/** Serves with a keeper. @returns what it says. */
-async function kept(...args: string[]): Promise<() => string> {
-  const log = join(folder, 'log');
-  await serving([...args, '--keeper'], ['ignore', 'ignore', openSync(log, 'w')]);
-  return () => readFileSync(log, 'utf8');
-}
-
-function deaths(said: string): number[] {
-  return [...said.matchAll(/worker (\d+) died of SIGKILL/g)].map(([, pid]) => Number(pid));
-}
-
-/** The process that serves the front-end: it has memory of ours. */
-function servingPid(parent: number): number | undefined {
-  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(' ');
-  return children.map(Number).find((pid) => {
-    try {
-      return readFileSync(`/proc/${pid}/maps`, 'utf8').includes('memfd:virtio-misc');
-    } catch {
-      return false;
-    }
-  });
-}
 
 async function requests(driver: TestDriver, count: number): Promise<void> {
   const answers = await Promise.all(
@@ -62,39 +61,53 @@ async function requests(driver: TestDriver, count: number): Promise<void> {
   );
 }
 
+function said(): string {
+  return readFileSync(log, 'utf8');
+}
+
+async function open(): Promise<TestDriver> {
+  return TestDriver.open(await connectVhostUser(socket));
+}
+
 test('a worker dies before each of its system calls in turn: its front-end notices nothing', async () => {
+  // Every one is more than a quick test has the time for.
+  const every = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? 17);
   const at = join(folder, 'die-at');
-  process.env.NODE_OPTIONS = `--import ${new URL('die-at.js', import.meta.url).href}`;
-  process.env.VIRTIO_MISC_DIE_AT = at;
-  const said = await kept('test', '--quiet');
-  delete process.env.NODE_OPTIONS;
-  delete process.env.VIRTIO_MISC_DIE_AT;
+  keeper = await keeperServing(socket, log, undefined, dieAt(at));
   let kills = 0;
-  for (let call = 1; ; call += EVERY) {
-    writeFileSync(at, String(call));
-    const driver = await TestDriver.open(await connectVhostUser(socket));
+  for (let call = 1; ; call += every) {
+    writeFileSync(at, `any ${call}`);
+    const driver = await open();
     for (let round = 0; round < 3; round++) await requests(driver, 4);
     await driver.close();
-    const died = deaths(said()).length;
+    const died = deaths(log).length;
     if (died === kills) break;
     kills = died;
   }
-  assert.ok(kills > 80 / EVERY, `${kills} kills`);
-  assert.ok(!said().includes('dropped'));
+  assert.ok(kills > 80 / every, `${kills} kills`);
+  assert.doesNotMatch(said(), /dropped/);
+});
+
+test('a worker dies in each message of a front-end, after it was carried out: all of them have their effect and one answer', async () => {
+  const at = join(folder, 'die-at');
+  keeper = await keeperServing(socket, log, undefined, dieAt(at));
+  writeFileSync(at, 'sendmsg 2 each');
+  const driver = await open();
+  await requests(driver, 4);
+  await driver.close();
+  assert.ok(deaths(log).length > 10, said());
+  assert.doesNotMatch(said(), /dropped/);
 });
 
 for (const features of [[], ['--features', 'packed'], ['--features', 'in-order']]) {
   test(`workers die under load, whose answers come out of order: each request is answered once ${features.join(' ')}`, async () => {
     const file = join(folder, 'late.mjs');
     writeFileSync(file, LATE);
-    const log = join(folder, 'log');
-    const keeper = await serving(
-      [file, '--keeper', '--no-watch', '--no-type-check', ...features],
-      ['ignore', 'ignore', openSync(log, 'w')],
-    );
-    const driver = await TestDriver.open(await connectVhostUser(socket));
-    const wanted = Number(process.env.VIRTIO_MISC_KILLS ?? 5);
-    let kills = 0;
+    keeper = await keeperServing(socket, log, [file, '--no-watch', '--no-type-check', ...features], {
+      NOW: join(folder, 'now'),
+    });
+    const driver = await open();
+    const wanted = Number(process.env.VIRTIO_MISC_KILLS ?? 4);
     let answered = 0;
     let over = false;
     const load = async (): Promise<void> => {
@@ -105,10 +118,10 @@ for (const features of [[], ['--features', 'packed'], ['--features', 'in-order']
     };
     const loads = Promise.all([load(), load(), load(), load()]);
     loads.catch(() => {});
-    while (kills < wanted) {
+    for (let kills = 0; kills < wanted; ) {
       const before = answered;
       while (answered < before + 64) await Promise.race([loads, sleep(1)]);
-      const pid = servingPid(keeper.pid!);
+      const pid = servingPid(keeper.pid!, 'memfd:virtio-misc');
       if (pid === undefined) continue;
       process.kill(pid, 'SIGKILL');
       kills += 1;
@@ -116,7 +129,37 @@ for (const features of [[], ['--features', 'packed'], ['--features', 'in-order']
     over = true;
     await loads;
     await driver.close();
-    assert.ok(!readFileSync(log, 'utf8').includes('broken'), readFileSync(log, 'utf8'));
-    assert.ok(!readFileSync(log, 'utf8').includes('dropped'));
+    assert.doesNotMatch(said(), /dropped|broken/);
   });
 }
+
+test('a worker that aborts, or loops for ever, is replaced under its front-end', async () => {
+  const file = join(folder, 'late.mjs');
+  writeFileSync(file, LATE);
+  const now = join(folder, 'now');
+  const args = [file, '--no-watch', '--no-type-check', '--stuck-after', '3s'];
+  keeper = await keeperServing(socket, log, args, { NOW: now });
+  const driver = await open();
+  for (const [how, words] of [
+    ['abort', /worker \d+ died of SIGABRT: another one goes on/],
+    ['loop', /worker \d+ is stuck for 3000 ms: it is killed/],
+  ] as const) {
+    writeFileSync(now, how);
+    await requests(driver, 8);
+    assert.match(said(), words);
+  }
+  await driver.close();
+});
+
+test('a front-end whose memory is gone (SIGBUS) is let go with the reason, and the next one is served', async () => {
+  keeper = await keeperServing(socket, log);
+  const driver = await open();
+  await requests(driver, 4);
+  process.kill(servingPid(keeper.pid!, 'memfd:virtio-misc')!, 'SIGBUS');
+  while (!/front-end dropped: its worker died of SIGBUS: memory that it shared is gone/.test(said()))
+    await sleep(10);
+  await driver.close().catch(() => {});
+  const next = await open();
+  await requests(next, 4);
+  await next.close();
+});

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { deviceArgs } from '../../src/cli/qemu-args.js';
+import { virtioTest } from '../../src/devices/test/device.js';
+import '../accel.js';
+import { dieAt } from '../keeper/die-at.js';
+import { deaths, keeperServing, servingPid } from '../keeper/keeper-process.js';
+import { boot, KERNEL_COMPLAINT } from './guest.js';
+
+const QUIET = 'echo Y > /sys/module/virtio_test/parameters/quiet';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test('64 processes make requests of a device whose process is killed all the time: each gets its own answer, and QEMU notices nothing', async () => {
+  const socket = join(folder, 'device.sock');
+  const log = join(folder, 'log');
+  const wanted = Number(process.env.VIRTIO_MISC_KILLS ?? 10);
+  const keeper = await keeperServing(socket, log);
+  const rounds = Math.max(4, Math.ceil(wanted / 4));
+  let over = false;
+  let ready = false;
+  let said = '';
+  try {
+    const kill = async (): Promise<void> => {
+      while (!over) {
+        await sleep(200 * Math.random());
+        if (!ready || deaths(log).length >= wanted) continue;
+        const pid = servingPid(keeper.pid!, 'memory-backend-memfd');
+        if (pid !== undefined && !deaths(log).includes(pid)) process.kill(pid, 'SIGKILL');
+      }
+    };
+    const killed = kill();
+    const { exitCode, console } = await boot(
+      deviceArgs(virtioTest()(), 'vhost-user', socket, 'virtio0'),
+      `${QUIET}; echo ready; until [ -e /tmp/enough ]; do virtio-stress 64 5000 || exit 1; [ $((n = n + 1)) -lt ${rounds} ] || touch /tmp/enough; done`,
+      {
+        onConsole: (line) => {
+          if (line === 'ready') ready = true;
+        },
+        onSaid: (text) => {
+          said += text;
+        },
+      },
+    ).finally(() => {
+      over = true;
+    });
+    await killed;
+    const all = console.join('\n');
+    assert.equal(exitCode, 0, all);
+    assert.equal(
+      console.filter((line) => line.startsWith('5000 answered, 0 wrong, 0 failed')).length,
+      4,
+      all,
+    );
+    assert.deepEqual(
+      console.filter((line) => KERNEL_COMPLAINT.test(line)),
+      [],
+    );
+    assert.equal(said, '', 'what QEMU says');
+    assert.ok(deaths(log).length >= 3, readFileSync(log, 'utf8'));
+    assert.doesNotMatch(readFileSync(log, 'utf8'), /dropped|broken|refused/);
+  } finally {
+    over = true;
+    keeper.kill('SIGKILL');
+  }
+});
+
+test('a worker dies in each message of a boot, after it was carried out: the guest boots and works', async () => {
+  const socket = join(folder, 'device.sock');
+  const log = join(folder, 'log');
+  const at = join(folder, 'die-at');
+  const keeper = await keeperServing(socket, log, undefined, dieAt(at));
+  writeFileSync(at, 'sendmsg 2 each');
+  let said = '';
+  try {
+    const { exitCode, console } = await boot(
+      deviceArgs(virtioTest()(), 'vhost-user', socket, 'virtio0'),
+      'virtio 10',
+      {
+        onSaid: (text) => {
+          said += text;
+        },
+      },
+    );
+    assert.equal(exitCode, 0, console.join('\n'));
+    assert.match(console.join('\n'), /virtio response ret is 111$/m);
+    assert.equal(said, '');
+    assert.ok(deaths(log).length > 20, readFileSync(log, 'utf8'));
+    assert.doesNotMatch(readFileSync(log, 'utf8'), /dropped|broken|refused/);
+  } finally {
+    keeper.kill('SIGKILL');
+  }
+});
