@@ -1,15 +1,23 @@
 /**
  * `UNMAPPED`: no such guest memory. `DISTANT`: it can't be had at once. `UNBACKED`: the file that should hold it has no page for it. `OVERLAP`, `OUT_OF_RANGE`: a region that
  * can't be. `SUSPENDED`: the driver keeps the device from all memory for now (no bus mastering); whoever runs the device has it begin
- * anew with what it was at.
+ * anew with what it was at. `UNTRANSLATED`: it is not known yet what the driver means by this address, and has been asked.
  */
-export type MemoryErrorCode = 'UNMAPPED' | 'DISTANT' | 'SUSPENDED' | 'UNBACKED' | 'OVERLAP' | 'OUT_OF_RANGE';
+export type MemoryErrorCode =
+  | 'UNMAPPED'
+  | 'DISTANT'
+  | 'SUSPENDED'
+  | 'UNTRANSLATED'
+  | 'UNBACKED'
+  | 'OVERLAP'
+  | 'OUT_OF_RANGE';
 
 const TEXT: Record<MemoryErrorCode, string> = {
   UNMAPPED: 'is not guest memory',
   DISTANT: 'is not shared, beside memory that is: it is not reached at once',
   UNBACKED: 'of the shared file can not be had: its file system has no page left for them',
   SUSPENDED: 'can not be reached for now',
+  UNTRANSLATED: 'is not translated for now',
   OVERLAP: 'overlaps another memory region',
   OUT_OF_RANGE: 'is no possible memory region',
 };
@@ -34,5 +42,5 @@ export class MemoryError extends Error {
 
 /** Whether memory was out of reach for a while only. */
 export function isSuspension(error: unknown): boolean {
-  return error instanceof MemoryError && error.code === 'SUSPENDED';
+  return error instanceof MemoryError && (error.code === 'SUSPENDED' || error.code === 'UNTRANSLATED');
 }

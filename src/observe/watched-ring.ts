@@ -65,6 +65,10 @@ export class WatchedRing implements Virtqueue {
     return this.#ring.remote;
   }
 
+  get reachable(): boolean {
+    return this.#ring.reachable;
+  }
+
   /** Looks whether there are more chains. */
   look(): void {
     const count = this.#availability?.look() ?? 0;

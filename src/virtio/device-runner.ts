@@ -313,6 +313,16 @@ export class DeviceRunner {
     this.#queues[index]!.hold(false);
   }
 
+  /** The memory of this queue is out of reach for now: as `suspend`, for one queue while the device and its clock go on. */
+  suspendQueue(index: number): void {
+    this.#queues[index]!.suspend();
+  }
+
+  /** Takes `suspendQueue` back. Call `kick` then. @returns `false` when it is still out of reach, and what is missing was asked for. */
+  tryQueue(index: number): boolean {
+    return this.#queues[index]!.tryToResume();
+  }
+
   /** Calls back as soon as the device holds no chain of this queue, or can't hand them back because it is broken. */
   whenDrained(index: number, done: () => void): void {
     this.#queues[index]!.whenDrained(done);

@@ -156,6 +156,21 @@ export class QueueRunner {
     this.#ring?.suspend();
   }
 
+  /**
+   * Takes `suspend` back, if its memory can be reached again; what can't is asked for.
+   *
+   * @returns whether it goes on, or is over.
+   */
+  tryToResume(): boolean {
+    try {
+      if (this.#ring !== undefined && !this.#broken && !this.#ring.reachable) return false;
+    } catch (error) {
+      this.fail(error);
+    }
+    this.resume();
+    return true;
+  }
+
   /** Takes `suspend` back: writes, pushes and tells what came meanwhile. Call `kick` then. */
   resume(): void {
     this.#suspended = false;
@@ -215,6 +230,8 @@ export class QueueRunner {
       }
       return chain;
     } catch (error) {
+      // Somebody will say when there is more to be had: nobody needs to look before.
+      if (isSuspension(error)) this.#hungry = false;
       this.fail(error);
       return undefined;
     }

@@ -1,10 +1,12 @@
 import {
   RING_FEATURES,
+  VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_INDIRECT_DESC,
   VIRTIO_F_NOTIF_CONFIG_DATA,
   VIRTIO_F_NOTIFICATION_DATA,
+  VIRTIO_F_ORDER_PLATFORM,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
 } from './features.js';
@@ -15,6 +17,13 @@ export interface RingFeatures {
   readonly packed?: boolean;
   /** VIRTIO_F_IN_ORDER: requests are handed back in the order in which they came (§2.7.9, §2.8.8), however the device finishes them. Not offered unless told. */
   readonly inOrder?: boolean;
+  /**
+   * VIRTIO_F_ACCESS_PLATFORM: a driver gives the device addresses as its platform has them for devices (§6), maybe behind an IOMMU. Over vhost-user
+   * the front-end translates them. Not offered unless told.
+   */
+  readonly accessPlatform?: boolean;
+  /** VIRTIO_F_ORDER_PLATFORM: a driver orders its accesses as for a device of hardware (§6). Not offered unless told. */
+  readonly orderPlatform?: boolean;
   /** VIRTIO_F_EVENT_IDX: fewer kicks and interrupts (§2.7.7, §2.8.10). Offered unless told. */
   readonly eventIdx?: boolean;
   /** VIRTIO_F_INDIRECT_DESC: requests of many pieces in one descriptor of the ring (§2.7.5.3, §2.8.7). Offered unless told. */
@@ -30,6 +39,8 @@ export interface RingFeatures {
 const MASKS: Readonly<Record<keyof RingFeatures, bigint>> = {
   packed: VIRTIO_F_RING_PACKED,
   inOrder: VIRTIO_F_IN_ORDER,
+  accessPlatform: VIRTIO_F_ACCESS_PLATFORM,
+  orderPlatform: VIRTIO_F_ORDER_PLATFORM,
   eventIdx: VIRTIO_F_EVENT_IDX,
   indirectDesc: VIRTIO_F_INDIRECT_DESC,
   ringReset: VIRTIO_F_RING_RESET,

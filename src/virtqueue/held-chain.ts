@@ -87,6 +87,11 @@ export class HeldChain implements Chain {
     return this.#starved;
   }
 
+  /** The first device-writable segment; as many as there are without one. */
+  get border(): number {
+    return this.#border;
+  }
+
   /** Number of segments: the descriptors that hold at least one byte. */
   get segments(): number {
     return this.#segments;

@@ -1,6 +1,8 @@
 import type { GuestMemory } from '../memory/guest-memory.js';
+import { TranslatedMemory } from '../memory/translated-memory.js';
 import type { Chain } from './chain.js';
 import { HeldChain, type Starving } from './held-chain.js';
+import { TranslatedChain } from './translated-chain.js';
 
 /** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
 export const SEGMENTS_MOST: number = 1 << 20;
@@ -22,11 +24,20 @@ export class HeldChains {
   constructor(memory: GuestMemory, size: number) {
     this.#memory = memory;
     this.#chains = new Array<HeldChain | undefined>(size).fill(undefined);
-    this.#spare = new HeldChain(memory, 0);
+    this.#spare = chainOf(memory, 0);
   }
 
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  /** Whether all that the device holds is translated. What is not is asked for. */
+  get reachable(): boolean {
+    let all = true;
+    for (const chain of this.#chains) {
+      if (chain instanceof TranslatedChain && chain.inFlight && !chain.reachable) all = false;
+    }
+    return all;
   }
 
   /** One that nobody holds, whatever its head will be. */
@@ -43,7 +54,7 @@ export class HeldChains {
 
   #make(head: number): HeldChain | undefined {
     if (head >= this.#chains.length) return undefined;
-    const made = new HeldChain(this.#memory, head);
+    const made = chainOf(this.#memory, head);
     this.#chains[head] = made;
     return made;
   }
@@ -73,7 +84,7 @@ export class HeldChains {
 
   /** It was taken for another. */
   #exchange(chain: HeldChain, head: number): void {
-    const other = this.#chains[head] ?? new HeldChain(this.#memory, head);
+    const other = this.#chains[head] ?? chainOf(this.#memory, head);
     if (chain === this.#spare) this.#spare = other;
     else {
       other.head = chain.head;
@@ -139,4 +150,8 @@ export class HeldChains {
 
 function notHeld(chain: Chain): TypeError {
   return new TypeError(`chain ${chain.head} is not in flight on this queue`);
+}
+
+function chainOf(memory: GuestMemory, head: number): HeldChain {
+  return memory instanceof TranslatedMemory ? new TranslatedChain(memory, head) : new HeldChain(memory, head);
 }

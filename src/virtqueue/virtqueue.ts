@@ -24,6 +24,14 @@ export interface Virtqueue {
   readonly remote: boolean;
 
   /**
+   * Whether all memory of the ring, and of the chains in flight, can be reached. It always can, but where addresses are translated: then what
+   * is missing is asked for.
+   *
+   * @throws VirtqueueError when it is known that there is nothing.
+   */
+  readonly reachable: boolean;
+
+  /**
    * Takes the next chain that the driver made available, read once and checked; `undefined` when there is none.
    * The queue owns the chain; it is valid until it is pushed.
    *

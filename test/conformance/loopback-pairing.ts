@@ -7,7 +7,7 @@ import type { Pairing } from './pairing.js';
 /** Driver and device in this process, with nothing between. */
 export const loopbackPairing: Pairing = {
   name: 'loopback',
-  more: {},
+  more: { accessPlatform: true, orderPlatform: true },
   async attach(make, _command, features = {}) {
     const lines = new Lines();
     const warnings: string[] = [];

@@ -70,7 +70,11 @@ export function processPairing(
   const memory = options.shareMemory === false ? ', memory by messages' : '';
   return {
     name: `${transport}${memory}, device in another process`,
-    more: transport === 'vfio-user' ? { notificationData: true, notifConfigData: true } : {},
+    more: {
+      ...(transport === 'vfio-user' && { notificationData: true, notifConfigData: true }),
+      accessPlatform: true,
+      orderPlatform: true,
+    },
     attach: (_make, command, features) => serveProcess(transport, command, options, features),
   };
 }

@@ -21,7 +21,7 @@ export interface VfioUserPairing {
 export function vfioUserPairing(name: string, { shareMemory, vectors, observed }: VfioUserPairing): Pairing {
   return {
     name,
-    more: { notificationData: true, notifConfigData: true },
+    more: { notificationData: true, notifConfigData: true, accessPlatform: true, orderPlatform: true },
     async attach(make, _command, features = {}) {
       const os = new LinuxOs();
       const lines = new Lines();

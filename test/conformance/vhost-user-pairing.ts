@@ -2,7 +2,7 @@ import { LinuxOs } from '../../src/linux/linux-os.js';
 import type { Session } from '../../src/transports/session.js';
 import { offeredOver, VHOST_USER_FEATURES } from '../../src/transports/transport-features.js';
 import { serveVhostUser } from '../../src/transports/vhost-user/device/backend.js';
-import { VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
+import { type FrontendOptions, VhostUserFrontend } from '../../src/transports/vhost-user/driver/frontend.js';
 import { Lines } from './lines.js';
 import { Observation } from './observation.js';
 import type { Pairing } from './pairing.js';
@@ -13,9 +13,13 @@ import type { Pairing } from './pairing.js';
  * @param inband - with messages instead of eventfds.
  * @param observed - whether all that passes is recorded.
  */
-export const vhostUserPairing = (inband: boolean, observed = false): Pairing => ({
-  name: `vhost-user${inband ? ', in-band' : ''}${observed ? ', observed' : ''}`,
-  more: {},
+export const vhostUserPairing = (
+  inband: boolean,
+  observed = false,
+  options: FrontendOptions = {},
+): Pairing => ({
+  name: `vhost-user${inband ? ', in-band' : ''}${observed ? ', observed' : ''}${options.granule === undefined ? '' : ', translated by pages'}`,
+  more: { accessPlatform: true, orderPlatform: true },
   async attach(make, _command, features = {}) {
     const os = new LinuxOs();
     const lines = new Lines();
@@ -40,7 +44,7 @@ export const vhostUserPairing = (inband: boolean, observed = false): Pairing => 
         const device = make();
         const seen = { ...environment, monitor: observation?.monitor(device) };
         sessions.push(serveVhostUser(os.adoptChannel(fd), device, seen, () => {}));
-        return new VhostUserFrontend(channel, environment, { inband });
+        return new VhostUserFrontend(channel, environment, { ...options, inband });
       },
       async close() {
         for (const session of sessions) session.close();

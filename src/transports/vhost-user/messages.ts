@@ -88,7 +88,7 @@ export const REQUEST = {
 } as const;
 
 /** `VHOST_USER_BACKEND_*`: what a back-end asks of a front-end, on the channel of `SET_BACKEND_REQ_FD`. */
-export const BACKEND_REQUEST = { CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 } as const;
+export const BACKEND_REQUEST = { IOTLB_MSG: 1, CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 } as const;
 
 const NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(REQUEST).map(([name, request]) => [request, name]),
@@ -100,8 +100,8 @@ export function requestName(request: number): string {
 }
 
 /**
- * What this project does not implement, though the specification has a back-end answer it: a front-end that asks all the
- * same must get some answer, or it waits for ever.
+ * What a back-end answers also when it refuses it, or does not know it: a front-end that asks all the same must get some answer, or it waits for
+ * ever.
  */
 export const ANSWERED_ELSEWHERE: ReadonlySet<number> = new Set([
   REQUEST.SET_LOG_BASE,
@@ -152,6 +152,13 @@ export const SINGLE_REGION_SIZE = 40;
 /** Multiple memory regions: u32 number, u32 padding, the regions. */
 export const REGIONS = { count: 0, regions: 8 } as const;
 
+/** `struct vhost_iotlb_msg`, 32 bytes with its padding, of which the document has the first 26: u64 iova, size and user address, u8 permissions and type. */
+export const IOTLB = { iova: 0, size: 8, userAddress: 16, access: 24, type: 25 } as const;
+export const IOTLB_SIZE = { least: 26, most: 32 } as const;
+
+/** What an IOTLB message is. */
+export const IOTLB_TYPE = { MISS: 1, UPDATE: 2, INVALIDATE: 3, ACCESS_FAIL: 4 } as const;
+
 /** A piece of the configuration space: u32 offset, u32 size, u32 flags, `size` bytes. */
 export const CONFIG = { offset: 0, size: 4, flags: 8, payload: 12 } as const;
 /** Bytes of the configuration space that a message can carry. */
@@ -189,6 +196,7 @@ export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: nu
   [REQUEST.GET_QUEUE_NUM, [0, 0]],
   [REQUEST.SET_VRING_ENABLE, [VRING_STATE_SIZE, VRING_STATE_SIZE]],
   [REQUEST.SET_BACKEND_REQ_FD, [0, 0]],
+  [REQUEST.IOTLB_MSG, [IOTLB_SIZE.least, IOTLB_SIZE.most]],
   [REQUEST.GET_CONFIG, [CONFIG.payload, CONFIG.payload + MAX_CONFIG_SIZE]],
   [REQUEST.SET_CONFIG, [CONFIG.payload, CONFIG.payload + MAX_CONFIG_SIZE]],
   [REQUEST.GET_INFLIGHT_FD, [INFLIGHT_SIZE, INFLIGHT_PADDED_SIZE]],

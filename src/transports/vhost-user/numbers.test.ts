@@ -10,7 +10,10 @@ import * as vhost from './messages.js';
 
 test('the vhost-user document', () => {
   assert.deepEqual(numbersOf(vhost), {
-    BACKEND_REQUEST: { CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 },
+    BACKEND_REQUEST: { IOTLB_MSG: 1, CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 },
+    IOTLB: { iova: 0, size: 8, userAddress: 0x10, access: 0x18, type: 0x19 },
+    IOTLB_SIZE: { least: 0x1a, most: 0x20 },
+    IOTLB_TYPE: { MISS: 1, UPDATE: 2, INVALIDATE: 3, ACCESS_FAIL: 4 },
     CONFIG: { offset: 0, size: 4, flags: 8, payload: 0xc },
     DEVICE_STATE: { direction: 0, phase: 4 },
     DEVICE_STATE_SIZE: 8,

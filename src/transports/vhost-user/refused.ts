@@ -18,7 +18,6 @@ export const REFUSED: ReadonlyMap<number, string> = new Map([
     REQUEST.NET_SET_MTU,
     'it is for network cards; one here says its MTU in its configuration space, if it has one',
   ],
-  [REQUEST.IOTLB_MSG, 'ACCESS_PLATFORM is not offered'],
   [REQUEST.SET_VRING_ENDIAN, 'it is for legacy devices, and only VERSION_1 is spoken'],
   [REQUEST.CREATE_CRYPTO_SESSION, CRYPTO],
   [REQUEST.CLOSE_CRYPTO_SESSION, CRYPTO],

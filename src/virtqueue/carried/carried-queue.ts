@@ -108,6 +108,10 @@ export class CarriedQueue implements Virtqueue {
     return true;
   }
 
+  get reachable(): boolean {
+    return true;
+  }
+
   /** Calls back as soon as all that was handed back is with the driver: at once when it is, or nothing can be any more. */
   whenReturned(done: () => void): void {
     this.publish();

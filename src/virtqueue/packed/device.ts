@@ -6,6 +6,7 @@ import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
 import { InOrder } from '../in-order.js';
 import { refuse } from '../inflight.js';
+import { RingReach } from '../ring-reach.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { EventWish, isWanted, wishOf } from './events.js';
@@ -43,6 +44,7 @@ export class PackedDeviceQueue implements Virtqueue {
   readonly #inOrder: InOrder | undefined;
   readonly #tracked: PackedInflight | undefined;
   readonly #wish: EventWish;
+  readonly #reach: RingReach | undefined;
 
   #ring!: MemoryView;
   #words: Int32Array | undefined;
@@ -91,6 +93,13 @@ export class PackedDeviceQueue implements Virtqueue {
     this.size = size;
     this.#options = options;
     this.#memory = memory;
+    this.#held = new HeldChains(memory, size);
+    const lengths = {
+      descriptor: descriptorAreaSize(size),
+      driver: PVIRTQ_EVENT_SUPPRESS_SIZE,
+      device: PVIRTQ_EVENT_SUPPRESS_SIZE,
+    };
+    this.#reach = RingReach.of(memory, this.#held, options, lengths, true);
     this.#takeViews();
     const { inflight } = options;
     this.#tracked = inflight && new PackedInflight(inflight, { ...options, ring: this.#ring });
@@ -111,7 +120,6 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#usedFlags = usedFlags(used.wrap);
     this.#shown = used;
     this.#startedAt = new Place(size, used.bits);
-    this.#held = new HeldChains(memory, size);
     this.#counts = new Uint16Array(size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
     this.#wish = new EventWish(options.eventIdx);
@@ -138,6 +146,10 @@ export class PackedDeviceQueue implements Virtqueue {
 
   get remote(): boolean {
     return this.#ring.remote === true;
+  }
+
+  get reachable(): boolean {
+    return this.#reach === undefined || !this.#open || this.#reach.reachable;
   }
 
   pop(): Chain | undefined {
@@ -429,6 +441,7 @@ export class PackedDeviceQueue implements Virtqueue {
     const { descriptor, driver, device } = AREA_ALIGNMENT;
     const events = PVIRTQ_EVENT_SUPPRESS_SIZE;
     const ringSize = descriptorAreaSize(this.size);
+    this.#reach?.admitRing();
     this.#ring = areaView(memory, 'descriptor', descriptorArea, ringSize, descriptor, SECTION);
     this.#words = this.#ring.words;
     this.#driverEvent = areaView(memory, 'driver', driverArea, events, driver, SECTION);

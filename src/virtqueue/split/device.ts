@@ -7,6 +7,7 @@ import { passesEvent } from '../event-index.js';
 import { HeldChains, SEGMENTS_MOST } from '../held-chains.js';
 import { InOrder } from '../in-order.js';
 import { refuse } from '../inflight.js';
+import { RingReach } from '../ring-reach.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { SplitInflight } from './inflight.js';
@@ -44,6 +45,7 @@ export class SplitDeviceQueue implements Virtqueue {
   readonly #held: HeldChains;
   readonly #inOrder: InOrder | undefined;
   readonly #tracked: SplitInflight | undefined;
+  readonly #reach: RingReach | undefined;
 
   #table!: MemoryView;
   #avail!: MemoryView;
@@ -95,6 +97,12 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#availEvent = availEventOffset(size);
     this.#held = new HeldChains(memory, size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
+    const lengths = {
+      descriptor: descriptorAreaSize(size),
+      driver: driverAreaSize(size),
+      device: deviceAreaSize(size),
+    };
+    this.#reach = RingReach.of(memory, this.#held, options, lengths, false);
     this.#takeViews();
     this.#nextUsed = this.#used.load16(VIRTQ_USED.idx);
     this.#published = this.#nextUsed;
@@ -134,6 +142,10 @@ export class SplitDeviceQueue implements Virtqueue {
 
   get remote(): boolean {
     return this.#avail.remote === true;
+  }
+
+  get reachable(): boolean {
+    return this.#reach === undefined || !this.#open || this.#reach.reachable;
   }
 
   pop(): Chain | undefined {
@@ -262,6 +274,7 @@ export class SplitDeviceQueue implements Virtqueue {
       walkChain(chain, this.#memory, this.#table, this.size, this.#options.indirect);
     } catch (error) {
       if (error instanceof VirtqueueError) this.#stop(error);
+      else tracked.putBack();
       throw error;
     }
     this.#inOrder?.taken(head);
@@ -357,6 +370,7 @@ export class SplitDeviceQueue implements Virtqueue {
   #takeViews(): void {
     const { memory, size, descriptorArea, driverArea, deviceArea, deviceView } = this.#options;
     const { descriptor, driver, device } = AREA_ALIGNMENT;
+    this.#reach?.admitRing();
     this.#table = areaView(memory, 'descriptor', descriptorArea, descriptorAreaSize(size), descriptor, '2.7');
     this.#avail = areaView(memory, 'driver', driverArea, driverAreaSize(size), driver, '2.7');
     const used = areaView(memory, 'device', deviceArea, deviceAreaSize(size), device, '2.7');

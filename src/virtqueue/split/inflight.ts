@@ -68,6 +68,11 @@ export class SplitInflight {
     return this.#left[this.#again++]!;
   }
 
+  /** The last of those was not taken after all. */
+  putBack(): void {
+    this.#again -= 1;
+  }
+
   /** The device is about to be given this chain. */
   taken(head: number): void {
     const at = entryAt(head);

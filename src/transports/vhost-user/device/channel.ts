@@ -7,7 +7,12 @@ import { encodeVringState } from '../payloads.js';
 interface Outgoing {
   readonly request: number;
   readonly payload?: Uint8Array;
+  /** Hears whether the front-end did it. */
+  answered?(ok: boolean): void;
 }
+
+/** Whether the front-end liked it or not: there is nothing to be done about it. */
+function nobody(): void {}
 
 /** The back-end's way to ask something of the front-end: SET_BACKEND_REQ_FD hands it over. */
 export class BackendChannel {
@@ -18,7 +23,10 @@ export class BackendChannel {
   readonly #decoder = new Decoder();
   /** By what they are about, the oldest first: what is to be said twice is said once. */
   readonly #waiting = new Map<string, Outgoing>();
-  #unanswered = false;
+  /** Who waits for the answer to what was sent last. */
+  #answered: ((ok: boolean) => void) | undefined;
+  #questions = 0;
+  #closed = false;
 
   /**
    * @param channel - owned from now on.
@@ -53,12 +61,25 @@ export class BackendChannel {
     this.#say(`err ${index}`, { request: BACKEND_REQUEST.VRING_ERR, payload });
   }
 
+  /**
+   * Asks the front-end for something, now or as soon as it may.
+   *
+   * @param answered - called later, with whether the front-end did it; never where acknowledgements were not negotiated.
+   * @returns `false` when nobody is there to be asked.
+   */
+  ask(request: number, payload: Uint8Array, answered: (ok: boolean) => void): boolean {
+    if (this.#closed) return false;
+    // Each is another.
+    this.#say(`question ${this.#questions++}`, { request, payload, answered });
+    return true;
+  }
+
   /** Sends what had to wait. One message waits for its answer at a time, so that a front-end that reads none piles up none. */
   flush(): void {
-    for (const [what, { request, payload }] of this.#waiting) {
-      if (this.#unanswered || !this.#mayTalk()) return;
+    for (const [what, { request, payload, answered = nobody }] of this.#waiting) {
+      if (this.#answered !== undefined || !this.#mayTalk()) return;
       this.#waiting.delete(what);
-      this.#unanswered = this.#acknowledged;
+      if (this.#acknowledged) this.#answered = answered;
       const flags = this.#acknowledged ? FLAGS.NEED_REPLY : 0;
       this.#channel.send(encodeMessage(request, flags, payload));
     }
@@ -70,9 +91,14 @@ export class BackendChannel {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const unanswered = [...this.#waiting.values()];
     this.#waiting.clear();
     this.#channel.close();
     for (const fd of this.#decoder.abandon()) this.#os.closeFd(fd);
+    this.#answered?.(false);
+    for (const { answered } of unanswered) answered?.(false);
   }
 
   #say(what: string, message: Outgoing): void {
@@ -90,8 +116,10 @@ export class BackendChannel {
     }
     for (let message = this.#decoder.next(); message !== undefined; message = this.#decoder.next()) {
       for (const fd of message.fds) this.#os.closeFd(fd);
-      // Whether the front-end liked it or not: there is nothing to be done about it.
-      this.#unanswered = false;
+      const answered = this.#answered;
+      this.#answered = undefined;
+      answered?.(message.payload.byteLength === 8 && message.payload.getBigUint64(0, true) === 0n);
+      if (this.#closed) return;
     }
     this.flush();
   }

@@ -1,5 +1,6 @@
 import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
+import type { MemoryView } from '../../../memory/memory-view.js';
 import { overLimit } from '../../memory-limit.js';
 import type { Mapping, Os } from '../../ports.js';
 import type { RegionDescription } from '../payloads.js';
@@ -107,6 +108,15 @@ export class MemoryTable {
       }
     }
     throw new Refusal(`no memory region has the ${length} bytes at ${hex(address)}`);
+  }
+
+  /** Bytes of the front-end's own memory, if they are in one region. */
+  viewOf(address: number, length: number): MemoryView | undefined {
+    for (const { guestAddress, userAddress, size } of this.#regions) {
+      if (!(address >= userAddress && address + length <= userAddress + size)) continue;
+      return this.memory.view((guestAddress + (address - userAddress)) as GuestAddress, length);
+    }
+    return undefined;
   }
 
   /** Gives all memory back. */

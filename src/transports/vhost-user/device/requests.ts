@@ -3,7 +3,9 @@ import type { KeptItem, Notes } from '../../keep.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { checkDescriptors, checkRequest, type Message } from '../codec.js';
+import { decodeIotlb } from '../iotlb-message.js';
 import {
+  BACKEND_REQUEST,
   FAILURE,
   PROTOCOL_F,
   REQUEST,
@@ -75,6 +77,8 @@ export class FrontendRequests {
         return this.#inbandChannel !== undefined;
       },
       broke: (ring) => this.#inbandChannel?.broke(ring),
+      miss: (payload, answered) =>
+        this.#backendChannel?.ask(BACKEND_REQUEST.IOTLB_MSG, payload, answered) ?? false,
       warn,
     });
     this.#config = this.#device.config;
@@ -138,10 +142,15 @@ export class FrontendRequests {
       case REQUEST.ADD_MEM_REG:
         checkDescriptors(message, 1);
         device.table.add(payloads.decodeRegion(payload), message.fds.pop()!);
+        device.memoryChanged();
         return;
       case REQUEST.REM_MEM_REG:
         device.table.remove(payloads.decodeRegion(payload));
+        device.memoryChanged();
         return;
+      case REQUEST.IOTLB_MSG:
+        device.translate(decodeIotlb(payload));
+        return payloads.encodeU64(0n);
       case REQUEST.SET_LOG_BASE:
         this.#setLogBase(message);
         return;
@@ -327,6 +336,7 @@ export class FrontendRequests {
     }
     checkDescriptors(message, regions.length);
     this.#device.table.replace(regions, message.fds.splice(0));
+    this.#device.memoryChanged();
   }
 
   #setLogBase(message: Message): void {
@@ -336,6 +346,7 @@ export class FrontendRequests {
     }
     checkDescriptors(message, 1);
     this.#device.logging.set(log, message.fds.pop()!);
+    this.#device.memoryChanged();
   }
 
   /** @throws Refusal when it was not negotiated. */

@@ -1,9 +1,16 @@
+import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
 import type { RingPlace } from '../../../virtio/driver-transport.js';
 import type { RingKind } from '../../../virtio/ring-kind.js';
 import type { EventPort, Mapping } from '../../ports.js';
 import type { VringAddress } from '../payloads.js';
 import type { MemoryTable } from './memory-table.js';
 import { Refusal } from './refusal.js';
+
+/** Says where in guest memory an address of a ring is. */
+export interface Places {
+  /** @throws Refusal when it is nowhere. */
+  translate(address: FrontendAddress, length: number): GuestAddress;
+}
 
 /** One vring as the front-end set it up. Started and enabled are two things: it is served when it is both. */
 export class Ring {
@@ -24,6 +31,8 @@ export class Ring {
   owed = false;
   /** Where our own keeper keeps it, if it does and the front-end does not: from the start of a queue to its stop, in whichever process. */
   inflight: Mapping | undefined;
+  /** It would be live, but it is not known yet where it is. */
+  waiting = false;
   kick: EventPort | undefined;
   /** It is looked at now and then, because there is no kick. */
   polled = false;
@@ -52,10 +61,9 @@ export class Ring {
   /**
    * Where its areas are in guest memory.
    *
-   * @throws Refusal when the front-end did not tell, or they are not there.
+   * @throws Refusal when they are not there.
    */
-  place(table: MemoryTable, kind: RingKind): RingPlace {
-    this.checkConfigured(table);
+  place(table: Places, kind: RingKind): RingPlace {
     const { size, addresses } = this as { size: number; addresses: VringAddress };
     const bytes = kind.areaSizes(size);
     return {
@@ -69,6 +77,7 @@ export class Ring {
   /** A queue was put over it, or (without a place) it is broken from the start. */
   ran(place: RingPlace | undefined): void {
     this.live = true;
+    this.waiting = false;
     this.#place = place;
     this.#stoppedAt = undefined;
   }
@@ -82,7 +91,7 @@ export class Ring {
   }
 
   /** Whether it can't be the ring that was stopped before: it is another driver's, or the same driver's after a reset. */
-  isFresh(table: MemoryTable, kind: RingKind): boolean {
+  isFresh(table: Places, kind: RingKind): boolean {
     if (this.#place === undefined || this.#stoppedAt === undefined) return false;
     return this.base !== this.#stoppedAt || !this.#isInPlace(this.#place, table, kind);
   }
@@ -93,6 +102,7 @@ export class Ring {
     this.enabled = false;
     this.live = false;
     this.#forgetInflight();
+    this.waiting = false;
     this.base = undefined;
     this.#place = undefined;
     this.#stoppedAt = undefined;
@@ -112,7 +122,7 @@ export class Ring {
     this.inflight = undefined;
   }
 
-  #isInPlace(before: RingPlace, table: MemoryTable, kind: RingKind): boolean {
+  #isInPlace(before: RingPlace, table: Places, kind: RingKind): boolean {
     try {
       const now = this.place(table, kind);
       return (

@@ -1,9 +1,10 @@
-import { MemoryError } from '../../../memory/memory-error.js';
+import type { GuestAddress } from '../../../memory/address.js';
+import { isSuspension, MemoryError } from '../../../memory/memory-error.js';
 import type { MemoryView } from '../../../memory/memory-view.js';
 import type { Alarm } from '../../../virtio/clock.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
-import { VIRTIO_F_RING_RESET } from '../../../virtio/features.js';
+import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_RESET } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
 import type { InflightPlace } from '../../../virtqueue/inflight.js';
 import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
@@ -11,14 +12,16 @@ import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
+import type { IotlbMessage } from '../iotlb-message.js';
 import { F_PROTOCOL_FEATURES, VHOST_F_LOG_ALL } from '../messages.js';
 import type { InflightDescription, VringAddress } from '../payloads.js';
 import { InflightRegions } from './inflight-regions.js';
+import { Iotlb } from './iotlb.js';
 import { DirtyLogging } from './logging.js';
 import { MemoryTable } from './memory-table.js';
 import { inflightNotes } from './records.js';
 import { Refusal } from './refusal.js';
-import { Ring } from './ring.js';
+import { type Places, Ring } from './ring.js';
 
 /** The messages have room for 64 feature bits. */
 const REACHABLE_FEATURES = (1n << 64n) - 1n;
@@ -39,6 +42,8 @@ export interface VhostDeviceEvents {
   called(ring: number): boolean;
   /** A ring is broken, likewise. */
   broke(ring: number): void;
+  /** Asks the front-end for a translation; see `BackendChannel.ask`. */
+  miss(payload: Uint8Array, answered: (ok: boolean) => void): boolean;
   /** A line about what the front-end does. */
   warn(line: string): void;
 }
@@ -60,6 +65,10 @@ export class VhostDevice {
   #features = 0n;
   #kind = new RingKind(0n);
   #featuresRefused = false;
+  /** With ACCESS_PLATFORM. */
+  #iotlb: Iotlb | undefined;
+  /** Rings that are live, and whose memory is out of reach until the front-end says where it is. */
+  readonly #lost = new Set<number>();
   #draining: Alarm | undefined;
   #polling: Alarm | undefined;
 
@@ -100,9 +109,9 @@ export class VhostDevice {
     return this.#rings.length;
   }
 
-  /** Whether any ring is served: the opposite of "suspended". */
+  /** Whether any ring is served, or would be if it was known where it is: the opposite of "suspended". */
   get serving(): boolean {
-    return this.#rings.some((ring) => ring.serving);
+    return this.#rings.some((ring) => ring.serving || ring.waiting);
   }
 
   /** Whether the driver's features are acceptable. */
@@ -129,10 +138,31 @@ export class VhostDevice {
     this.#featuresRefused = false;
     this.#features = features;
     this.#kind = new RingKind(features);
+    this.#useIotlb((features & VIRTIO_F_ACCESS_PLATFORM) !== 0n);
     this.logging.want((bits & VHOST_F_LOG_ALL) !== 0n);
+    this.memoryChanged();
     if ((bits & F_PROTOCOL_FEATURES) !== 0n) return;
     for (const ring of this.#rings) ring.enabled = true;
     for (const ring of this.#rings) this.#update(ring);
+  }
+
+  /**
+   * IOTLB_MSG. What is taken away is not touched from now on.
+   *
+   * @throws Refusal
+   */
+  translate(message: IotlbMessage): void {
+    if (this.#iotlb === undefined) throw new Refusal('ACCESS_PLATFORM was not accepted');
+    const taken = this.#iotlb.apply(message);
+    if (taken) this.#loseReach();
+    this.#regainReach();
+  }
+
+  /** The memory table changed, or who hears of writes to it. */
+  memoryChanged(): void {
+    if (this.#iotlb === undefined) return;
+    if (this.#iotlb.followRegions()) this.#loseReach();
+    this.#regainReach();
   }
 
   /** SET_VRING_NUM. */
@@ -244,6 +274,7 @@ export class VhostDevice {
   stop(index: number, drain: boolean, stopped: (base: number) => void): void {
     const ring = this.#ring(index);
     ring.started = false;
+    ring.waiting = false;
     ring.kick?.close();
     ring.kick = undefined;
     if (!ring.live) {
@@ -262,6 +293,7 @@ export class VhostDevice {
       alarm.close();
       const base = this.#runner.stopQueue(index) ?? ring.base ?? this.#kind.freshBase;
       ring.stopped(base);
+      this.#forgetReach(index);
       if (!this.#rings.some((other) => other.live)) this.#runner.pause();
       stopped(base);
     };
@@ -293,8 +325,7 @@ export class VhostDevice {
 
   /** RESET_DEVICE, or a device status of 0: back to the initial state. Memory and the events for the front-end stay. */
   reset(): void {
-    this.#forget();
-    this.#runner.accept(this.#features);
+    this.#resetDevice();
     for (const ring of this.#rings) ring.reset();
   }
 
@@ -392,11 +423,13 @@ export class VhostDevice {
   /** Serves a ring, or does not, as its state is now. */
   #update(ring: Ring): void {
     if (!ring.started || !ring.enabled) {
+      ring.waiting = false;
       if (ring.live) this.#runner.holdQueue(ring.index);
       return;
     }
     if (ring.live) this.#runner.resumeQueue(ring.index);
     else this.#putQueue(ring);
+    if (ring.waiting) return;
     this.#runner.activate();
     this.#events.serving();
     // Buffers that were there before bring no kick.
@@ -413,22 +446,23 @@ export class VhostDevice {
       this.#tellBroken(ring);
       throw error;
     }
+    const places = this.#iotlb === undefined ? this.table : UNTRANSLATED;
+    const memory = this.#iotlb?.memory ?? this.table.memory;
     const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
     // With RING_RESET a ring alone may begin anew, where a reset of the device is told otherwise.
     const guessed = !this.toldOfResets || (this.#features & VIRTIO_F_RING_RESET) === 0n;
-    const isFresh = (other: Ring): boolean => other.started && other.isFresh(this.table, this.#kind);
+    const isFresh = (other: Ring): boolean => other.started && other.isFresh(places, this.#kind);
     if (suspended && guessed && this.#rings.some(isFresh)) {
-      this.#forget();
-      this.#runner.accept(this.#features);
+      this.#resetDevice();
     }
     // One that begins anew has nothing in flight.
-    if (ring.isFresh(this.table, this.#kind)) this.#inflight.forget(ring.index);
+    if (ring.isFresh(places, this.#kind)) this.#inflight.forget(ring.index);
     try {
-      const place = ring.place(this.table, this.#kind);
+      const place = ring.place(places, this.#kind);
       const deviceView = (view: MemoryView) => this.logging.deviceView(view, ring.addresses!);
       const given = this.#inflight.placeOf(ring.index, place.size, this.#kind);
       const inflight = given ?? this.#inflightOf(ring);
-      const options = { ...this.#kind.optionsOf(this.table.memory, place, ring.base), deviceView, inflight };
+      const options = { ...this.#kind.optionsOf(memory, place, ring.base), deviceView, inflight };
       const queue = this.#kind.deviceQueue(options);
       this.#runner.startQueue(ring.index, queue, options);
       ring.ran(place);
@@ -436,6 +470,11 @@ export class VhostDevice {
       ring.owed = queue.resumed === true;
       this.#settleOwed(ring);
     } catch (error) {
+      if (isSuspension(error)) {
+        ring.waiting = true;
+        this.#events.serving();
+        return;
+      }
       if (!isBroken(error)) throw error;
       ring.ran(undefined);
       this.#runner.breakQueue(ring.index, error);
@@ -480,6 +519,56 @@ export class VhostDevice {
     return { view: ring.inflight.view, entries: ring.size };
   }
 
+  #resetDevice(): void {
+    this.#forget();
+    this.#runner.accept(this.#features);
+    for (const index of [...this.#lost]) this.#forgetReach(index);
+    this.#iotlb?.forgive();
+  }
+
+  #useIotlb(wanted: boolean): void {
+    if (wanted === (this.#iotlb !== undefined)) return;
+    this.#iotlb = wanted
+      ? new Iotlb(this.table, {
+          ask: (miss, answered) => this.#events.miss(miss, answered),
+          settled: () => this.#regainReach(),
+        })
+      : undefined;
+  }
+
+  /** Something that rings or requests may lie in is out of reach: they are left alone until it is known what is. */
+  #loseReach(): void {
+    for (const { live, index } of this.#rings) {
+      if (!live || this.#runner.isBroken(index)) continue;
+      this.#runner.suspendQueue(index);
+      this.#lost.add(index);
+    }
+  }
+
+  #regainReach(): void {
+    for (const index of [...this.#lost]) if (this.#runner.tryQueue(index)) this.#lost.delete(index);
+    for (const ring of this.#rings) {
+      if (ring.waiting) this.#tryRing(ring);
+      else if (ring.serving && !this.#lost.has(ring.index)) this.#runner.kick(ring.index);
+    }
+  }
+
+  #tryRing(ring: Ring): void {
+    try {
+      this.#update(ring);
+    } catch (error) {
+      // What it needs was taken away meanwhile.
+      if (!(error instanceof Refusal)) throw error;
+      ring.waiting = false;
+      this.#events.warn(error.message);
+    }
+  }
+
+  /** Its queue is gone. */
+  #forgetReach(index: number): void {
+    if (this.#lost.delete(index)) this.#runner.tryQueue(index);
+  }
+
   #poll(): void {
     this.#polling ??= this.#environment.clock.alarm(() => {
       const polled = this.#rings.filter((ring) => ring.serving && ring.polled);
@@ -494,6 +583,9 @@ export class VhostDevice {
 function isBroken(error: unknown): error is Error {
   return error instanceof Refusal || error instanceof VirtqueueError || error instanceof MemoryError;
 }
+
+/** With ACCESS_PLATFORM the front-end says what the driver says. */
+const UNTRANSLATED: Places = { translate: (address) => address as number as GuestAddress };
 
 /**
  * The places of a packed ring that a front-end names. Some name the next available one only, and leave the 16 bits above zero: a used one

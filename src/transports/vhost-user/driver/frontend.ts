@@ -2,10 +2,15 @@ import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { Clock } from '../../../virtio/clock.js';
 import { type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
-import { ALL_RING_FEATURES, VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
+import {
+  ALL_RING_FEATURES,
+  VIRTIO_F_ACCESS_PLATFORM,
+  VIRTIO_F_RING_PACKED,
+} from '../../../virtio/features.js';
 import { VIRTQ_USED } from '../../../virtqueue/split/layout.js';
 import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
+import type { IotlbMessage } from '../iotlb-message.js';
 import {
   CONFIG,
   F_PROTOCOL_FEATURES,
@@ -19,6 +24,7 @@ import * as payloads from '../payloads.js';
 import { DeviceStates } from './device-states.js';
 import { DirtyPages } from './dirty-pages.js';
 import { InflightBuffer } from './inflight-buffer.js';
+import { FrontendIommu } from './iommu.js';
 import type { InbandKick } from './notices.js';
 import { BackendPeer } from './peer.js';
 import { Persistence } from './persistence.js';
@@ -47,6 +53,8 @@ export interface FrontendOptions {
    * that keeps what is in flight (INFLIGHT_SHMFD); others are refused. Not unless told.
    */
   readonly reconnect?: boolean | number;
+  /** With ACCESS_PLATFORM, bytes that the back-end is told of at a time when it asks what an address means: a power of two, 4096 or more. All of the memory unless told. */
+  readonly granule?: number;
 }
 
 /** Where the memory is in an address space of ours that the back-end knows as the guest's. Not 0, and above 4 GiB, as most of a real guest's is. */
@@ -98,6 +106,7 @@ export class VhostUserFrontend implements VhostUserTransport {
   #peer: BackendPeer;
   readonly #queueSize: number;
   readonly #queues = new Map<number, Queue>();
+  readonly #iommu: FrontendIommu;
   #hasMemory = false;
   #configGeneration = 0;
   /** What the driver accepted. */
@@ -127,10 +136,12 @@ export class VhostUserFrontend implements VhostUserTransport {
       timeout = 10_000,
       reconnect = false,
       inband = false,
+      granule = 2 ** 52,
     } = options;
     if (inband && reconnect !== false) {
       throw new TypeError('a back-end is reconnected to with eventfds only: leave inband out');
     }
+    this.#iommu = new FrontendIommu(GUEST_START, memorySize, granule);
     this.#os = os;
     this.#clock = clock;
     this.#dial = dial;
@@ -176,7 +187,10 @@ export class VhostUserFrontend implements VhostUserTransport {
 
   async offeredFeatures(): Promise<bigint> {
     await this.#peer.greet();
-    return this.#peer.features & ~(F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL | UNSAYABLE);
+    const features = this.#peer.features & ~(F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL | UNSAYABLE);
+    // What it asks must reach us, and it must hear when it was told.
+    const asks = this.#peer.has(PROTOCOL_F.BACKEND_REQ) && this.#peer.has(PROTOCOL_F.REPLY_ACK);
+    return asks ? features : features & ~VIRTIO_F_ACCESS_PLATFORM;
   }
 
   async acceptFeatures(features: bigint): Promise<void> {
@@ -308,6 +322,11 @@ export class VhostUserFrontend implements VhostUserTransport {
     await this.#peer.settle();
   }
 
+  async invalidate(address?: GuestAddress, length?: number): Promise<void> {
+    if (!this.#translates) throw new TransportError('REFUSED', 'the back-end is told of no translations');
+    await this.#peer.command(REQUEST.IOTLB_MSG, this.#iommu.invalidation(address, length));
+  }
+
   onConfigChange(changed: () => void): void {
     this.#configChanged = changed;
   }
@@ -401,6 +420,7 @@ export class VhostUserFrontend implements VhostUserTransport {
         },
         called: (index) => this.#queues.get(index)?.interrupt(),
         broke: (index) => this.#broke(index),
+        translate: (message) => this.#translate(peer, message),
       },
       failed: (error) => {
         // One that is lost before it is ours is tried again.
@@ -578,7 +598,7 @@ export class VhostUserFrontend implements VhostUserTransport {
 
   async #sayAddresses(peer: BackendPeer, index: number, ring: RingPlace): Promise<void> {
     const user = (address: GuestAddress): FrontendAddress =>
-      (address - GUEST_START + userStart(peer)) as FrontendAddress;
+      (this.#translates ? address : address - GUEST_START + userStart(peer)) as FrontendAddress;
     const addresses = {
       index,
       flags: this.#log === undefined ? 0 : VHOST_VRING_F_LOG,
@@ -595,6 +615,19 @@ export class VhostUserFrontend implements VhostUserTransport {
     await this.#sayFeatures(this.#peer);
     for (const [index, { ring }] of this.#queues) await this.#sayAddresses(this.#peer, index, ring);
     await this.#peer.settle();
+  }
+
+  /** A back-end does not know an address. One whose driver did not accept the feature is told nothing. */
+  async #translate(peer: BackendPeer, miss: IotlbMessage): Promise<boolean> {
+    const update = this.#translates ? this.#iommu.updateFor(miss, userStart(peer)) : undefined;
+    if (update === undefined) return false;
+    await peer.command(REQUEST.IOTLB_MSG, update);
+    return true;
+  }
+
+  /** Whether the driver's addresses are translated for the back-end. */
+  get #translates(): boolean {
+    return (this.#features & VIRTIO_F_ACCESS_PLATFORM) !== 0n;
   }
 
   #checkConfig(offset: number, length: number): void {

@@ -1,6 +1,7 @@
 import type { Channel, Os } from '../../ports.js';
 import { Decoder, encodeMessage, type Message } from '../codec.js';
-import { BACKEND_REQUEST, FAILURE, FLAGS, VRING_STATE_SIZE } from '../messages.js';
+import { decodeIotlb, type IotlbMessage } from '../iotlb-message.js';
+import { BACKEND_REQUEST, FAILURE, FLAGS, IOTLB_SIZE, VRING_STATE_SIZE } from '../messages.js';
 import { decodeVringState, encodeU64 } from '../payloads.js';
 
 /** What a back-end says of itself. */
@@ -11,6 +12,8 @@ export interface BackendNews {
   called(index: number): void;
   /** A ring is broken. */
   broke(index: number): void;
+  /** It does not know what an address means. Resolves with whether it was told, after that. */
+  translate(miss: IotlbMessage): Promise<boolean>;
 }
 
 /** Hears what a back-end asks of its front-end, on the channel that SET_BACKEND_REQ_FD gave it. */
@@ -51,11 +54,14 @@ export class BackendRequests {
   #answer(): void {
     for (let message = this.#decoder.next(); message !== undefined; message = this.#decoder.next()) {
       for (const fd of message.fds) this.#os.closeFd(fd);
-      const known = this.#carryOut(message);
-      const { request, flags } = message;
-      if ((flags & FLAGS.NEED_REPLY) !== 0) {
-        this.#channel.send(encodeMessage(request, FLAGS.REPLY, encodeU64(known ? 0n : FAILURE)));
-      }
+      const { request, flags, payload } = message;
+      const reply = (done: boolean): void => {
+        if ((flags & FLAGS.NEED_REPLY) === 0) return;
+        this.#channel.send(encodeMessage(request, FLAGS.REPLY, encodeU64(done ? 0n : FAILURE)));
+      };
+      if (request === BACKEND_REQUEST.IOTLB_MSG && payload.byteLength >= IOTLB_SIZE.least) {
+        this.#news.translate(decodeIotlb(payload)).then(reply, () => reply(false));
+      } else reply(this.#carryOut(message));
     }
   }
 

@@ -27,6 +27,13 @@ export interface VhostUserTransport extends DriverTransport {
    * @throws TransportError `REFUSED` when it can't.
    */
   startLog(): Promise<void>;
+  /**
+   * With ACCESS_PLATFORM, takes back what the back-end was told of these addresses: it touches nothing there when this resolves, until it has asked
+   * anew. All of them unless told.
+   *
+   * @throws TransportError `REFUSED` when ACCESS_PLATFORM was not accepted.
+   */
+  invalidate(address?: GuestAddress, length?: number): Promise<void>;
   /** Takes back what `startLog` said. */
   stopLog(): Promise<void>;
   /** The pages of 4096 bytes that the back-end wrote to since `startLog`, or since they were taken here: by address, ascending. */

@@ -13,10 +13,12 @@ export class ProbeDevice implements VirtioDevice {
   readonly calls: string[] = [];
   /** Whether requests wait for `finish`. */
   hold = false;
+  /** Whether those that wait were read already. */
+  early = false;
   /** Whether those are answered when their queue is to be stopped. */
   yields = false;
   host: DeviceHost | undefined;
-  readonly #held: { readonly queue: DeviceQueue; readonly chain: Chain }[] = [];
+  readonly #held: { readonly queue: DeviceQueue; readonly chain: Chain; readonly read: Uint8Array }[] = [];
 
   constructor(queues = 2) {
     this.queues = Array.from({ length: queues }, (_, i) => ({ name: `q${i}`, size: 64 }));
@@ -34,15 +36,16 @@ export class ProbeDevice implements VirtioDevice {
 
   queueNotified(queue: DeviceQueue): void {
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
-      if (this.hold) this.#held.push({ queue, chain });
+      if (this.hold)
+        this.#held.push({ queue, chain, read: this.early ? chain.readRest() : new Uint8Array() });
       else this.#answer(queue, chain);
     }
   }
 
   /** Answers what waits. */
   finish(): void {
-    for (const { queue, chain } of this.#held.splice(0)) {
-      this.#answer(queue, chain);
+    for (const { queue, chain, read } of this.#held.splice(0)) {
+      this.#answer(queue, chain, read);
       queue.flush();
     }
   }
@@ -66,8 +69,8 @@ export class ProbeDevice implements VirtioDevice {
     this.calls.push('close');
   }
 
-  #answer(queue: DeviceQueue, chain: Chain): void {
-    chain.write(chain.readRest());
+  #answer(queue: DeviceQueue, chain: Chain, read: Uint8Array = new Uint8Array()): void {
+    chain.write(read.length > 0 ? read : chain.readRest());
     queue.push(chain);
   }
 }
