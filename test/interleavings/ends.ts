@@ -45,6 +45,7 @@ interface Slot {
 
 export interface DriverSide {
   readonly memory: GuestMemory;
+  readonly allocator: GuestAllocator;
   readonly queue: DriverQueue<{ readonly slot: number; readonly index: number }>;
   readonly slots: readonly Slot[];
 }
@@ -72,13 +73,15 @@ export function driverOf(
     request: allocator.alloc(4),
     answer: allocator.alloc(4),
   }));
-  return { memory, queue: queue as DriverSide['queue'], slots };
+  return { memory, allocator, queue: queue as DriverSide['queue'], slots };
 }
 
 const requestOf = (index: number): number => 0x100 + index;
-const answerTo = (index: number): number => 0x200 + index;
+/** What the device writes for a request. */
+export const answerTo = (index: number): number => 0x200 + index;
 
-function demand(what: string, found: unknown, wanted: unknown): void {
+/** @throws Error when something is not as it must be. */
+export function demand(what: string, found: unknown, wanted: unknown): void {
   if (found !== wanted) throw new Error(`${what} is ${found}, not ${wanted}`);
 }
 

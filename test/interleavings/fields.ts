@@ -12,7 +12,7 @@ import { BYTES, driverOf, type Scene, START } from './ends.js';
 /** What each byte of the memory between two ends belongs to, by the specification's names. */
 export function fieldsOf(scene: Scene): (offset: number) => string {
   const { queue, slots } = driverOf(scene);
-  const names = new Array<string>(BYTES).fill('indirect table');
+  const names = new Array<string>(BYTES).fill('buffer or table');
   const put = (name: string, address: number, length: number): void => {
     names.fill(name, address - START, address - START + length);
   };

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { driveByBufferQueue } from './buffer-queue.js';
 import type { Order } from './buffers.js';
 import type { Scene, Shape } from './ends.js';
 import { FAULTS } from './plants.js';
-import { play } from './play.js';
+import { type Code, play } from './play.js';
 import { serveByPolling, serveByRunner } from './runner.js';
 
 /*
@@ -33,8 +34,8 @@ function nameOf({ layout, size, eventIdx, suppress, requests, ...more }: Scene):
   return `${ring}, ${told}${others.join('')}`;
 }
 
-function holds(scene: Scene, order: Order, device?: typeof serveByRunner): void {
-  const { fault, states, places } = play(scene, order, {}, device);
+function holds(scene: Scene, order: Order, code?: { driver?: Code; device?: Code }): void {
+  const { fault, states, places } = play(scene, order, {}, code);
   assert.equal(fault, undefined, `${fault?.text}:\n${fault?.steps.join('\n')}`);
   // Both ends came to their ends, in more orders than one.
   assert.ok(states > 200 && places.every((count) => count > 30), `${states} states, ${places} places`);
@@ -89,7 +90,7 @@ describe(ORDERS.pso, () => {
   }
 });
 
-for (const [who, serve] of [
+for (const [who, device] of [
   ['by DeviceRunner', serveByRunner],
   ['by DeviceRunner, with polling', serveByPolling],
 ] as const) {
@@ -99,20 +100,50 @@ for (const [who, serve] of [
         for (const indirect of [false, true]) {
           const requests: Shape[] = indirect ? ['pair', 'pair', 'pair'] : ['pair', 'pair'];
           const scene: Scene = { layout, size: 2, eventIdx, suppress: true, requests, indirect };
-          test(`${SECTIONS[layout]}: ${nameOf(scene)}`, () => holds(scene, 'tso', serve));
+          test(`${SECTIONS[layout]}: ${nameOf(scene)}`, () => holds(scene, 'tso', { device }));
         }
         const wish = layout === 'packed' ? 'device.flags' : eventIdx ? 'avail_event' : 'used.flags';
         const ready = layout === 'packed' ? 'desc.flags' : 'avail.idx';
         test(`${SECTIONS[layout]}: a ${layout} ring, ${eventIdx ? 'with' : 'without'} EVENT_IDX, is looked at before ${wish} is written: it goes wrong`, () => {
           const scene: Scene = { layout, size: 2, eventIdx, suppress: true, requests: ['pair', 'pair'] };
           const late = { what: [wish], after: `read ${ready}` };
-          const { fault } = play(scene, 'sc', { device: { late } }, serve);
+          const { fault } = play(scene, 'sc', { device: { late } }, { device });
           assert.match(fault?.text ?? '', /lost wake-up/);
         });
       }
     }
   });
 }
+
+describe(`${ORDERS.tso}, the driver has a BufferQueue, the device is run by DeviceRunner`, () => {
+  for (const layout of ['split', 'packed'] as const) {
+    for (const eventIdx of [false, true]) {
+      for (const size of layout === 'split' ? [1, 2] : [1, 2, 3]) {
+        const common = { layout, size, eventIdx, suppress: true } as const;
+        const code = { driver: driveByBufferQueue, device: serveByRunner };
+        const two: Scene = { ...common, requests: ['out', 'out'], each: true };
+        test(`${SECTIONS[layout]}: ${nameOf(two)}`, () => holds(two, 'tso', code));
+        const three: Scene = { ...common, requests: ['out', 'out', 'out'] };
+        if (size > 1) test(`${SECTIONS[layout]}: ${nameOf(three)}`, () => holds(three, 'tso', code));
+      }
+      const wish = layout === 'packed' ? 'driver.flags' : eventIdx ? 'used_event' : 'avail.flags';
+      const used = layout === 'packed' ? 'desc.flags' : 'used.idx';
+      test(`${SECTIONS[layout]}: a ${layout} ring, ${eventIdx ? 'with' : 'without'} EVENT_IDX, is looked at before ${wish} is written: it goes wrong`, () => {
+        const scene: Scene = {
+          layout,
+          size: 2,
+          eventIdx,
+          suppress: true,
+          requests: ['out', 'out', 'out'],
+          each: true,
+        };
+        const late = { what: [wish], after: `read ${used}` };
+        const { fault } = play(scene, 'sc', { driver: { late } }, { driver: driveByBufferQueue });
+        assert.match(fault?.text ?? '', /lost wake-up/);
+      });
+    }
+  }
+});
 
 describe('with a barrier, a look or an order taken away, it goes wrong', () => {
   for (const { name, layout, planted, order, eventIdx, scene } of FAULTS) {

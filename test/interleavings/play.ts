@@ -12,22 +12,29 @@ export interface Planted {
   readonly device?: Plant;
 }
 
-/** Tries every interleaving of a scene. @param device - the code of the device's end. */
+/** The code of one end. */
+export type Code = (scene: Scene, run: Run) => void;
+
+/** Tries every interleaving of a scene. @param code - of the ends, where it is not that of plain loops. */
 export function play(
   scene: Scene,
   order: Order,
   planted: Planted = {},
-  device: (scene: Scene, run: Run) => void = serve,
+  code: { readonly driver?: Code; readonly device?: Code } = {},
 ): Outcome {
   const nameOf = fieldsOf(scene);
   const buffer = new ArrayBuffer(BYTES);
   driverOf(scene, new MappedView(buffer));
   const image = new Uint8Array(buffer);
-  const end = (name: 'driver' | 'device', code: (scene: Scene, run: Run) => void): End =>
-    new End(name, (answers) =>
-      new Run(image, answers, nameOf, planted[name] ?? {}, scene.byWords === true).all((run) =>
-        code(scene, run),
-      ),
-    );
-  return explore([end('driver', drive), end('device', device)], image, order, nameOf);
+  const end = (name: 'driver' | 'device', runs: Code): End =>
+    new End(name, (answers) => {
+      const run = new Run(image, answers, nameOf, planted[name] ?? {}, scene.byWords === true);
+      return run.all(() => runs(scene, run));
+    });
+  return explore(
+    [end('driver', code.driver ?? drive), end('device', code.device ?? serve)],
+    image,
+    order,
+    nameOf,
+  );
 }

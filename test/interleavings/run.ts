@@ -62,6 +62,7 @@ export class Run {
   }
 
   ring(): void {
+    if (!this.#begun) return;
     this.#letGo();
     this.#add({ kind: 'ring' });
   }
@@ -77,14 +78,16 @@ export class Run {
   }
 
   /** Runs the code of an end as far as the answers go. */
-  all(code: (run: Run) => void): readonly Access[] {
+  all(code: () => void): readonly Access[] {
     try {
-      code(this);
+      code();
       this.#letGo();
       this.#add({ kind: 'end' });
     } catch (error) {
       if (!this.#over) this.accesses.push({ kind: 'failed', error: error as Error });
     }
+    // What it left for a promise to do is nobody's business.
+    this.#begun = false;
     return this.accesses;
   }
 
