@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import type { GuestAddress } from '../memory/address.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import { MappedView } from '../memory/mapped-view.js';
 import { PackedDeviceQueue } from './packed/device.js';
 import { SplitDeviceQueue } from './split/device.js';
 import { Killed, MortalDevice, type MortalOptions } from './testing/mortal-device.js';
+import { PackedRingWriter } from './testing/packed-ring-writer.js';
 import { VirtqueueError } from './virtqueue-error.js';
 
 /** What both ends do in turn: it fills rings, wraps them, and answers in another order than was asked. */
@@ -242,4 +246,43 @@ test('vhost-user Inflight I/O tracking: a region that is not used any more, with
   mortal.kill();
   assert.equal(mortal.pop(), 0);
   mortal.finish();
+});
+
+test('2.8.21.1: a buffer id that a driver uses anew before it was shown used takes nothing from the record', () => {
+  const view = new MappedView(new ArrayBuffer(4096));
+  const memory = new GuestMemory();
+  memory.add({ start: 0 as GuestAddress, view });
+  const place = {
+    memory,
+    size: 4,
+    descriptorArea: 0 as GuestAddress,
+    driverArea: 256 as GuestAddress,
+    deviceArea: 512 as GuestAddress,
+  };
+  const inflight = { view: view.slice(1024, 1024), entries: 4 };
+  const options = { ...place, base: 0x8000_8000, eventIdx: false, indirect: false, inflight };
+  const ring = new PackedRingWriter(place);
+  const killed = new PackedDeviceQueue(options);
+  ring.offer(0, true, [
+    { address: 2048, length: 1, id: 1 },
+    { address: 2048, length: 2, id: 1 },
+  ]);
+  killed.push(killed.pop()!);
+  ring.offer(2, true, [{ address: 2048, length: 7, id: 1 }]);
+  assert.equal(killed.pop()!.readable, 7);
+  killed.publish();
+
+  const next = new PackedDeviceQueue(options);
+  const left = next.pop()!;
+  assert.equal(left.readable, 7);
+  assert.equal(next.pop(), undefined);
+  next.push(left);
+  next.publish();
+  // All entries are free again, as many as the ring has descriptors.
+  ring.offer(
+    3,
+    true,
+    [1, 2, 3, 4].map((length) => ({ address: 2048, length, id: 0 })),
+  );
+  assert.equal(next.pop()!.readable, 10);
 });

@@ -53,7 +53,7 @@ export class PackedInflight {
   #counter = 0;
   /** By buffer id: the first entry of its chain. */
   readonly #entryOf: Uint16Array;
-  /** Buffer ids that were handed back since the last that the driver was shown. */
+  /** The first entries of chains that were handed back since the last that the driver was shown: a driver may use their ids anew before. */
   readonly #batch: Uint16Array;
   #batched = 0;
   /** The descriptors of those that an earlier device took and did not hand back, oldest first, one chain after the other. */
@@ -160,7 +160,7 @@ export class PackedInflight {
 
   /** It was handed back; the driver does not know yet. */
   pushed(id: number): void {
-    this.#batch[this.#batched++] = id;
+    this.#batch[this.#batched++] = this.#entryOf[id]!;
   }
 
   /** The driver is about to be shown all that was pushed. @param used - the place after it, as `Place.bits` says it. */
@@ -168,7 +168,7 @@ export class PackedInflight {
     const old = this.#free;
     let free = old;
     for (let i = 0; i < this.#batched; i++) {
-      const head = this.#entryOf[this.#batch[i]!]!;
+      const head = this.#batch[i]!;
       const last = this.#last[head]!;
       this.#next[last] = free;
       this.#put(entryAt(last), (last === head ? 1 : 0) | (free << 16));
@@ -186,7 +186,7 @@ export class PackedInflight {
   /** It was. */
   shown(): void {
     for (let i = 0; i < this.#batched; i++) {
-      const head = this.#entryOf[this.#batch[i]!]!;
+      const head = this.#batch[i]!;
       this.#put(entryAt(head), this.#next[head]! << 16);
     }
     this.#batched = 0;
