@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { virtioMisc } from '../devices/misc/device.js';
 import { virtioTest } from '../devices/test/device.js';
 import { Request } from '../devices/test/wire.js';
@@ -13,6 +14,7 @@ import { connectionsOf, ReplayError } from './connection-events.js';
 import type { Difference } from './difference.js';
 import { Replay } from './replay.js';
 import { recordBench } from './testing/record-bench.js';
+import { timerWork } from './testing/timer-work.js';
 
 /** No patience: what has not come by the next turns does not come. */
 const ports = { turn: () => new Promise<void>(setImmediate), now: () => (clock += 200) };
@@ -228,4 +230,13 @@ test('letters of virtio-test come back as they were', async () => {
       bench.ask('print', Request.encode({ type, arg1: 1, arg2: 2, arg3: 3, arg4: 'hello' }), 12);
   };
   assert.deepEqual(await replayed(virtioTest(), work), { count: 3, difference: undefined });
+});
+
+test('whatever a driver does with timers, the same device answers the same', async () => {
+  await fc.assert(
+    fc.asyncProperty(timerWork, async (work) => {
+      assert.equal((await replayed(virtioMisc(), work)).difference, undefined);
+    }),
+    { numRuns: 60 },
+  );
 });
