@@ -52,6 +52,8 @@ export class CarriedQueue implements Virtqueue {
   readonly #crossings = new Map<number, Crossing>();
   /** What is still to be fetched for chains that were walked. */
   #wanted: [Crossing, Segments][] = [];
+  /** Those, oldest first; then they are ready. */
+  #loading: Crossing[] = [];
   #ready: Crossing[] = [];
   #done: Crossing[] = [];
   /** With IN_ORDER: those that were popped and not done with, oldest first. */
@@ -97,7 +99,7 @@ export class CarriedQueue implements Virtqueue {
   }
 
   get base(): number {
-    return this.#ring.base(this.#ready[0]);
+    return this.#ring.base(this.#ready[0] ?? this.#loading[0]);
   }
 
   get waiting(): boolean {
@@ -198,6 +200,7 @@ export class CarriedQueue implements Virtqueue {
     this.#closed = true;
     for (const { chain } of this.#crossings.values()) if (chain.inFlight) chain.end();
     this.#crossings.clear();
+    this.#loading = [];
     this.#ready = [];
     this.#done = [];
     this.#order = [];
@@ -212,7 +215,7 @@ export class CarriedQueue implements Virtqueue {
   #look(): void {
     this.#again = false;
     this.#ring.look((any) => {
-      if (any) this.#walk([]);
+      if (any) this.#walk();
       else this.#rest();
     });
   }
@@ -225,7 +228,7 @@ export class CarriedQueue implements Virtqueue {
   }
 
   /** Walks the chains that were found, as far as there is room for them, then fetches what they hold. */
-  #walk(fetched: Crossing[], table?: FetchedTable): void {
+  #walk(table?: FetchedTable): void {
     let known = table;
     const isHeld = (head: number): boolean => this.#crossings.has(head);
     try {
@@ -239,22 +242,22 @@ export class CarriedQueue implements Virtqueue {
         if (crossing === undefined) break;
         known = undefined;
         this.#ring.take(named);
-        fetched.push(crossing);
+        this.#loading.push(crossing);
       }
     } catch (error) {
-      if (error instanceof TableWanted) this.#fetchTable(fetched, error);
+      if (error instanceof TableWanted) this.#fetchTable(error);
       else if (error instanceof VirtqueueError) this.#break(error);
       else throw error;
       return;
     }
-    this.#load(fetched);
+    this.#load();
   }
 
-  #fetchTable(fetched: Crossing[], { address, length }: TableWanted): void {
+  #fetchTable({ address, length }: TableWanted): void {
     const bytes = new Uint8Array(length);
     this.#distant.read(address, bytes, (there) => {
       if (this.#over) return;
-      if (there) this.#walk(fetched, { address, length, view: new MappedView(bytes.buffer) });
+      if (there) this.#walk({ address, length, view: new MappedView(bytes.buffer) });
       else {
         const text = `indirect table: ${rangeText(address, length)}`;
         this.#fail('INDIRECT_UNMAPPED', this.#ring.sections.indirect, text);
@@ -296,7 +299,7 @@ export class CarriedQueue implements Virtqueue {
     return crossing;
   }
 
-  #load(fetched: readonly Crossing[]): void {
+  #load(): void {
     let waiting = 1;
     const arrived = (there: boolean): void => {
       if (this.#over) return;
@@ -306,6 +309,7 @@ export class CarriedQueue implements Virtqueue {
       }
       waiting -= 1;
       if (waiting > 0) return;
+      const fetched = this.#loading.splice(0);
       this.#ready.push(...fetched);
       if (fetched.length > 0) this.#events.arrived();
       if (this.#over) return;

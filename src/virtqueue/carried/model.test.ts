@@ -39,6 +39,11 @@ class SlowMemory implements DistantMemory {
     return this.#asked.length === 0;
   }
 
+  /** Nothing of what was asked is done any more. */
+  forget(): void {
+    this.#asked.length = 0;
+  }
+
   /** Does one thing that was asked. */
   step(choice: number): void {
     const [one] = this.#asked.splice(choice % Math.max(1, this.#asked.length), 1);
@@ -227,10 +232,14 @@ class World {
     this.#device.whenReturned(() => {
       returned = true;
     });
-    this.#rest();
-    assert.ok(returned);
+    // It may be in the middle of fetching what comes next.
+    for (let steps = 0; !returned; steps++) {
+      assert.ok(!this.#memory.idle, 'what was handed back does not get there');
+      this.#memory.step(steps * 7);
+    }
     const { base } = this.#device;
     this.#device.close();
+    this.#memory.forget();
     this.#silence(base);
     this.#arrived = false;
     this.#device = this.#make(base);
