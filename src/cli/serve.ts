@@ -178,7 +178,8 @@ async function run(name: string, options: Options): Promise<void> {
     kind.file &&
     attendFile(kind.file, server, log, {
       watch: options.watch,
-      typeCheck: options.typeCheck,
+      // One of many workers would say the same as the last.
+      typeCheck: options.typeCheck && worker === undefined,
       reloaded: (result) => metrics?.reloaded(result),
     });
   const controls = await openControls(options.control, [server]).catch((error: unknown) => {

@@ -1,7 +1,17 @@
+import type { KeptItem } from '../transports/keep.js';
+
 /*
  * What keeper and worker say to each other, over a pair of sockets: frames of a piece of JSON, bytes, and descriptors. u32 bytes of the JSON,
  * u32 bytes that follow it, both.
  */
+
+/** Something that is kept, in a frame with others. */
+export interface Part {
+  readonly key: string;
+  /** Bytes, and descriptors, of the frame's. */
+  readonly size: number;
+  readonly fds: number;
+}
 
 /** What a keeper tells a worker. */
 export type FromKeeper =
@@ -11,8 +21,8 @@ export type FromKeeper =
       readonly transport: 'vhost-user' | 'vfio-user';
       readonly connection: number;
     }
-  /** One thing that is kept; with its bytes and descriptors. */
-  | { readonly say: 'kept'; readonly key: string }
+  /** Some of what is kept; with the bytes of each, one after the other, and the descriptors likewise. */
+  | { readonly say: 'kept'; readonly items: readonly Part[] }
   /** That was all: serve it. */
   | { readonly say: 'go' }
   /** One `settle` was carried out. */
@@ -30,7 +40,7 @@ export type FromWorker =
       readonly size: number;
       readonly drop: readonly string[];
       readonly keep?: string;
-      readonly put: readonly { readonly key: string; readonly size: number; readonly fds: number }[];
+      readonly put: readonly Part[];
     }
   /** The front-end is gone, or to be let go; `error` says how it broke the protocol. */
   | { readonly say: 'over'; readonly error?: string }
@@ -103,4 +113,29 @@ function frameOf<Body>(bytes: Uint8Array, fds: number[]): Frame<Body> {
   const text = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   const body = JSON.parse(new TextDecoder().decode(bytes.subarray(HEADER, HEADER + text))) as Body;
   return { body, bytes: bytes.slice(HEADER + text), fds };
+}
+
+/** The things that are kept in a frame, and what is left of its bytes; its descriptors are taken. */
+export function partsOf(
+  { bytes, fds }: Frame<unknown>,
+  parts: readonly Part[],
+): [items: KeptItem[], rest: Uint8Array] {
+  let at = 0;
+  const items = parts.map(({ key, size, fds: count }) => {
+    const from = at;
+    at += size;
+    return { key, bytes: bytes.slice(from, at), fds: fds.splice(0, count) };
+  });
+  return [items, bytes.subarray(at)];
+}
+
+/** Pieces of bytes as one. */
+export function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
 }

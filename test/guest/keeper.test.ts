@@ -26,14 +26,14 @@ test('64 processes make requests of a device whose process is killed all the tim
   const log = join(folder, 'log');
   const wanted = Number(process.env.VIRTIO_MISC_KILLS ?? 10);
   const keeper = await keeperServing(socket, log);
-  const rounds = Math.max(4, Math.ceil(wanted / 4));
+  const rounds = Math.max(4, Math.ceil(wanted / 10));
   let over = false;
   let ready = false;
   let said = '';
   try {
     const kill = async (): Promise<void> => {
       while (!over) {
-        await sleep(200 * Math.random());
+        await sleep(1000 * Math.random());
         if (!ready || deaths(log).length >= wanted) continue;
         const pid = servingPid(keeper.pid!, 'memory-backend-memfd');
         if (pid !== undefined && !deaths(log).includes(pid)) process.kill(pid, 'SIGKILL');
@@ -44,6 +44,7 @@ test('64 processes make requests of a device whose process is killed all the tim
       deviceArgs(virtioTest()(), 'vhost-user', socket, 'virtio0'),
       `${QUIET}; echo ready; until [ -e /tmp/enough ]; do virtio-stress 64 5000 || exit 1; [ $((n = n + 1)) -lt ${rounds} ] || touch /tmp/enough; done`,
       {
+        timeout: 240_000 + 5000 * wanted,
         onConsole: (line) => {
           if (line === 'ready') ready = true;
         },

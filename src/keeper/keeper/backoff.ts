@@ -1,7 +1,7 @@
 /** So many in a row are no reason to wait. */
 const FREE = 3;
 const FIRST_MS = 50;
-const LONGEST_MS = 5000;
+const LONGEST_MS = 2000;
 
 /** How long to wait before something is tried again that failed again and again: twice as long each time. */
 export class Backoff {

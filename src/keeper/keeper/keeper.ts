@@ -31,7 +31,7 @@ export interface KeeperOptions {
 }
 
 /** A worker that lived so long is not one that dies again and again, ms. */
-const LONG = 1000;
+const LONG = 300;
 
 /** Why a front-end has to go: `undefined` for one that went by itself; or how its worker ended. */
 type Outcome = { readonly over: string | undefined } | { readonly died: WorkerEnd };

@@ -3,13 +3,17 @@ import { takeMessage } from '../../linux/message-socket.js';
 import type { UnixChannel } from '../../linux/unix-channel.js';
 import type { KeptItem } from '../../transports/keep.js';
 import type { Channel } from '../../transports/ports.js';
-import { encodeFrame, type Frame, type FromWorker } from '../frames.js';
+import { encodeFrame, type Frame, type FromWorker, joined, partsOf } from '../frames.js';
 
 type Settle = Extract<FromWorker, { say: 'settle' }>;
 
 /** What is kept for one front-end at most: more than any has, and what a hostile one can have this process hold. */
 const ITEMS_MOST = 4096;
 const BYTES_MOST = 16 << 20;
+
+/** What one frame of kept things has at most: as many descriptors as one message can have. */
+const FRAME_FDS = 64;
+const FRAME_BYTES = 16 << 10;
 
 /** The connection of one front-end, and what its workers left. It outlives them. */
 export class KeptConnection {
@@ -32,8 +36,12 @@ export class KeptConnection {
   hand(worker: Channel): void {
     const { transport, number } = this;
     worker.send(encodeFrame({ say: 'serve', transport, connection: number }), [this.#channel.fd]);
-    for (const { key, bytes, fds } of this.#items.values())
-      worker.send(encodeFrame({ say: 'kept', key }, bytes), fds);
+    const some: KeptItem[] = [];
+    for (const item of this.#items.values()) {
+      if (some.length > 0 && !fit([...some, item])) sendKept(worker, some.splice(0));
+      some.push(item);
+    }
+    sendKept(worker, some);
     worker.send(encodeFrame({ say: 'go' }));
   }
 
@@ -42,17 +50,15 @@ export class KeptConnection {
    *
    * @throws Error when more is kept than can be, or the worker makes no sense.
    */
-  settle({ body, bytes, fds }: Frame<Settle>): void {
+  settle(frame: Frame<Settle>): void {
+    const { body, fds } = frame;
     for (const key of body.drop) this.#drop(key);
     const taken = takeMessage(this.#channel.fd, body.size);
     if (body.keep === undefined) for (const fd of taken.fds) closeStranger(fd);
     else this.#put({ key: body.keep, ...taken });
-    let at = 0;
-    for (const { key, size, fds: count } of body.put) {
-      this.#put({ key, bytes: bytes.slice(at, at + size), fds: fds.splice(0, count) });
-      at += size;
-    }
-    if (at < bytes.length) this.#channel.send(bytes.subarray(at), fds);
+    const [items, answer] = partsOf(frame, body.put);
+    for (const item of items) this.#put(item);
+    if (answer.length > 0) this.#channel.send(answer, fds);
     for (const fd of fds) closeStranger(fd);
     if (this.#items.size > ITEMS_MOST || this.#bytes > BYTES_MOST)
       throw new Error('more has to be kept of it than is kept of any front-end');
@@ -83,4 +89,18 @@ export class KeptConnection {
     this.#bytes -= item.bytes.length;
     for (const fd of item.fds) closeStranger(fd);
   }
+}
+
+/** Whether one frame has room for these: few frames are under way in a socket at a time, and with one more than that descriptors cost much. */
+function fit(items: readonly KeptItem[]): boolean {
+  const fds = items.reduce((sum, item) => sum + item.fds.length, 0);
+  const bytes = items.reduce((sum, item) => sum + item.bytes.length, 0);
+  return fds <= FRAME_FDS && bytes <= FRAME_BYTES;
+}
+
+function sendKept(worker: Channel, items: readonly KeptItem[]): void {
+  const parts = items.map(({ key, bytes, fds }) => ({ key, size: bytes.length, fds: fds.length }));
+  const bytes = joined(items.map((item) => item.bytes));
+  const fds = items.flatMap((item) => item.fds);
+  worker.send(encodeFrame({ say: 'kept', items: parts }, bytes), fds);
 }

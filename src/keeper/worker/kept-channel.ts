@@ -3,7 +3,7 @@ import { duplicate } from '../../linux/duplicate.js';
 import type { PeekSocket } from '../../linux/peek-socket.js';
 import type { Keep, KeptItem, Notes } from '../../transports/keep.js';
 import type { Channel, ChannelHandler } from '../../transports/ports.js';
-import { encodeFrame } from '../frames.js';
+import { encodeFrame, joined } from '../frames.js';
 
 /**
  * A front-end's connection as a worker has it. It reads without taking anything out of the socket, and has the keeper take out what was dealt
@@ -93,14 +93,4 @@ export class KeptChannel implements Channel, Keep {
     this.#unsent = [];
     for (const fd of this.#unsentFds.splice(0)) closeFd(fd);
   }
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
 }

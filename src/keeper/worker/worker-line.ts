@@ -1,7 +1,14 @@
 import type { LinuxOs } from '../../linux/linux-os.js';
 import type { Keep, KeptItem } from '../../transports/keep.js';
 import type { Channel } from '../../transports/ports.js';
-import { encodeFrame, type Frame, FrameDecoder, type FromKeeper, type FromWorker } from '../frames.js';
+import {
+  encodeFrame,
+  type Frame,
+  FrameDecoder,
+  type FromKeeper,
+  type FromWorker,
+  partsOf,
+} from '../frames.js';
 import { KeptChannel } from './kept-channel.js';
 
 /** The environment variable that tells a worker which descriptor leads to its keeper. */
@@ -70,7 +77,7 @@ export class WorkerLine {
         this.#serve = { frame, kept: [] };
         return;
       case 'kept':
-        this.#serve!.kept.push({ key: body.key, bytes: frame.bytes, fds: frame.fds });
+        this.#serve!.kept.push(...partsOf(frame, body.items)[0]);
         return;
       case 'go':
         this.#go();
