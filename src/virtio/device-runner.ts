@@ -297,6 +297,16 @@ export class DeviceRunner {
     return this.#queues[index]!.owing;
   }
 
+  /** Calls back, once, as soon as the device holds none of the chains that it held when the ring was last taken away from this queue. */
+  whenHome(index: number, done: () => void): void {
+    this.#queues[index]!.astray.whenHome(done);
+  }
+
+  /** Nobody waits for those. */
+  forgetAstray(index: number): void {
+    this.#queues[index]!.astray.forget();
+  }
+
   /** Lets the device take no more chains from this queue; those that it holds it can still hand back. */
   holdQueue(index: number): void {
     const queue = this.#queues[index]!;
@@ -366,7 +376,10 @@ export class DeviceRunner {
   /** Everything that came from the driver is forgotten, its rings and features too (VIRTIO 1.3 §2.4). */
   reset(): void {
     const { monitor } = this.#ports;
-    for (const queue of this.#queues) queue.stop();
+    for (const queue of this.#queues) {
+      queue.stop();
+      queue.astray.forget();
+    }
     monitor?.lived?.('reset');
     this.#forget();
     this.#features = 0n;

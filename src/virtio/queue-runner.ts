@@ -1,6 +1,7 @@
 import { isSuspension } from '../memory/memory-error.js';
 import type { Chain } from '../virtqueue/chain.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
+import { Astray } from './astray.js';
 
 /** Most chains that a device pops in one turn, so that a driver that never stops can't keep the process to itself. */
 const POPPED_MOST = 1024;
@@ -31,6 +32,8 @@ export class QueueRunner {
   readonly index: number;
   readonly #events: QueueEvents;
   #ring: Virtqueue | undefined;
+  /** Of the ring before this one. */
+  readonly astray: Astray = new Astray();
   /** The same while the device can be served from it. */
   #running: Virtqueue | undefined;
   #broken = false;
@@ -136,6 +139,7 @@ export class QueueRunner {
   stop(): number | undefined {
     this.flush();
     const base = this.#ring?.base;
+    if (this.#ring !== undefined) this.astray.gone(this.#ring);
     this.#ring?.close();
     this.#ring = undefined;
     this.#changed();
@@ -239,7 +243,10 @@ export class QueueRunner {
 
   push(chain: Chain): void {
     const ring = this.#ring;
-    if (ring === undefined || this.#broken || !ring.owns(chain)) return;
+    if (ring === undefined || this.#broken || !ring.owns(chain)) {
+      this.astray.came(chain);
+      return;
+    }
     if (this.#upset && this.#waits(ring, chain)) return;
     try {
       ring.push(chain);

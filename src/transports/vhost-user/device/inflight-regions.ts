@@ -88,6 +88,11 @@ export class InflightRegions {
     return { view, entries: shared.queueSize };
   }
 
+  /** Whether it is kept of this queue what is in flight. */
+  has(index: number): boolean {
+    return this.#shared !== undefined && index < this.#shared.queues;
+  }
+
   /** Nothing is in flight, as if the region was never used: of one queue, or of all. None of them runs now. */
   forget(index?: number): void {
     if (this.#shared === undefined) return;

@@ -1,4 +1,5 @@
 import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
+import type { Alarm } from '../../../virtio/clock.js';
 import type { RingPlace } from '../../../virtio/driver-transport.js';
 import type { RingKind } from '../../../virtio/ring-kind.js';
 import type { EventPort, Mapping } from '../../ports.js';
@@ -33,6 +34,8 @@ export class Ring {
   inflight: Mapping | undefined;
   /** It would be live, but it is not known yet where it is. */
   waiting = false;
+  /** It is served when the device has given up what it held, or then at the latest. */
+  awaiting: Alarm | undefined;
   kick: EventPort | undefined;
   /** It is looked at now and then, because there is no kick. */
   polled = false;
@@ -98,6 +101,7 @@ export class Ring {
 
   /** Forgets where it ran, and what its driver set up. Its call and error events stay: front-ends hand them over once. */
   reset(): void {
+    this.#awaitNothing();
     this.started = false;
     this.enabled = false;
     this.live = false;
@@ -111,10 +115,16 @@ export class Ring {
   }
 
   close(): void {
+    this.#awaitNothing();
     this.#forgetInflight();
     this.kick?.close();
     this.call?.close();
     this.err?.close();
+  }
+
+  #awaitNothing(): void {
+    this.awaiting?.close();
+    this.awaiting = undefined;
   }
 
   #forgetInflight(): void {

@@ -428,7 +428,8 @@ export class VhostDevice {
       return;
     }
     if (ring.live) this.#runner.resumeQueue(ring.index);
-    else this.#putQueue(ring);
+    else if (ring.awaiting === undefined && !this.#await(ring)) this.#putQueue(ring);
+    else return;
     if (ring.waiting) return;
     this.#runner.activate();
     this.#events.serving();
@@ -479,6 +480,42 @@ export class VhostDevice {
       ring.ran(undefined);
       this.#runner.breakQueue(ring.index, error);
     }
+  }
+
+  /**
+   * Requests that are on record are served anew when the device does no more of what it did for them: an old write may come after a newer one.
+   *
+   * @returns whether that takes time. The ring is served then.
+   */
+  #await(ring: Ring): boolean {
+    if (!this.#inflight.has(ring.index)) return false;
+    const { clock, defer, warn } = this.#environment;
+    const { index } = ring;
+    const go = (): void => {
+      ring.awaiting?.close();
+      ring.awaiting = undefined;
+      try {
+        this.#update(ring);
+      } catch (error) {
+        this.#events.warn(`ring ${index} is not served: ${(error as Error).message}`);
+      }
+    };
+    let home = false;
+    this.#runner.whenHome(index, () => {
+      home = true;
+      // From inside the device, which must return first.
+      if (ring.awaiting !== undefined) defer(() => ring.awaiting !== undefined && go());
+    });
+    if (home) return false;
+    ring.awaiting = clock.alarm(() => {
+      const { name, queues } = this.#runner.device;
+      const text = `queue ${index} (${queues[index]!.name}) has not given up its requests after ${DRAIN_TIMEOUT / 1e9} s`;
+      warn(`${name}: ${text}: they are served anew all the same`);
+      this.#runner.forgetAstray(index);
+      go();
+    });
+    ring.awaiting.set(clock.now() + DRAIN_TIMEOUT);
+    return true;
   }
 
   /** Interrupts the driver once: at worst there is nothing for it. */

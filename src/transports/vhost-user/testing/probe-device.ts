@@ -50,6 +50,11 @@ export class ProbeDevice implements VirtioDevice {
     }
   }
 
+  /** Hands back what waits, without a look at it. */
+  giveUp(): void {
+    for (const { queue, chain } of this.#held.splice(0)) queue.push(chain);
+  }
+
   queueStopping({ index }: DeviceQueue): void {
     if (!this.yields) return;
     this.calls.push(`stopping ${index}`);
