@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { closeFd } from '../../../src/linux/close-fd.js';
 import { LinuxOs } from '../../../src/linux/linux-os.js';
+import { openPipe } from '../../../src/linux/testing/open-pipe.js';
 import { settled } from '../../../src/linux/testing/settled.js';
 import { ProbeDevice as PciProbe } from '../../../src/transports/pci/testing/probe-device.js';
 import type { StartSession } from '../../../src/transports/session.js';
@@ -25,7 +26,7 @@ import type { VirtioDevice } from '../../../src/virtio/device.js';
 import { asyncTarget, type Target } from '../target.js';
 
 /** Whatever a process can have open. */
-const KINDS = ['memory', 'event', 'socket', 'null', 'file', 'folder', 'fifo'] as const;
+const KINDS = ['memory', 'event', 'socket', 'null', 'file', 'folder', 'pipe'] as const;
 type Kind = (typeof KINDS)[number];
 
 interface Send {
@@ -97,8 +98,16 @@ function open(kind: Kind, os: LinuxOs, folder: string): { readonly fd: number; c
       return file(join(folder, 'file'), constants.O_RDWR);
     case 'folder':
       return file(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-    case 'fifo':
-      return file('/proc/self/fd/0', constants.O_RDONLY);
+    case 'pipe': {
+      const [from, into] = openPipe();
+      return {
+        fd: into,
+        close() {
+          closeFd(from);
+          closeFd(into);
+        },
+      };
+    }
   }
 }
 
