@@ -61,6 +61,7 @@ export class GuestMemory {
     return this.#regions;
   }
 
+  /** @internal */
   get dirtyLog(): DirtyLog | undefined {
     return this.#log;
   }
@@ -68,6 +69,8 @@ export class GuestMemory {
   /**
    * Who hears of each write to this memory, and to views of it that are taken from now on: older ones are stale. None at first, which costs
    * nothing.
+   *
+   * @internal
    */
   set dirtyLog(log: DirtyLog | undefined) {
     if (log === this.#log) return;
