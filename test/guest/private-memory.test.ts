@@ -8,6 +8,7 @@ import { virtioMisc } from '../../src/devices/misc/device.js';
 import { virtioTest } from '../../src/devices/test/device.js';
 import { serve } from '../../src/serve.js';
 import type { VirtioDevice } from '../../src/virtio/device.js';
+import type { RingFeatures } from '../../src/virtio/ring-features.js';
 import { boot, KERNEL_COMPLAINT } from './guest.js';
 
 /** Memory of QEMU's own, in place of that which it shares: the device reaches it by messages. */
@@ -20,6 +21,7 @@ async function run(
   make: () => VirtioDevice,
   exec: readonly string[],
   vectors?: number,
+  features: RingFeatures = {},
 ): Promise<{ console: readonly string[]; warnings: readonly string[] }> {
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const socket = join(folder, 'device.sock');
@@ -28,6 +30,7 @@ async function run(
   const server = await serve(make, {
     vfioUser: socket,
     ...(vectors !== undefined && { vectors }),
+    features,
     print: () => {
       mapped ||= readFileSync('/proc/self/maps', 'utf8').includes('/memfd:memory-backend');
     },
@@ -61,14 +64,22 @@ for (const vectors of [undefined, 0]) {
   });
 }
 
-test('processes of such a guest write at once, and each gets its own answer', async () => {
-  const exec =
-    'for p in 1 2 3 4 5 6 7 8; do (for n in 1 2 3 4 5 6 7 8 9 10; do virtio $n || exit 1; done) & done; wait';
-  const { console, warnings } = await run(virtioTest(), [exec]);
-  const answers = console.map((line) => /virtio response ret is (\d+)/.exec(line)?.[1]);
-  const counts = new Map<string, number>();
-  for (const answer of answers) if (answer !== undefined) counts.set(answer, (counts.get(answer) ?? 0) + 1);
-  const expected = Array.from({ length: 10 }, (_, i) => [`${i + 1 + 101}`, 8] as const);
-  assert.deepEqual([...counts].sort(), expected.sort());
-  assert.deepEqual(warnings, []);
-});
+for (const packed of [false, true]) {
+  test(`processes of such a guest write at once, and each gets its own answer, with ${packed ? 'packed' : 'split'} rings`, async () => {
+    const exec =
+      'echo packed $(cut -c35 /sys/bus/virtio/devices/virtio0/features); for p in 1 2 3 4 5 6 7 8; do (for n in 1 2 3 4 5 6 7 8 9 10; do virtio $n || exit 1; done) & done; wait';
+    const { console, warnings } = await run(virtioTest(), [exec], undefined, { packed });
+    assert.ok(
+      console.some((line) => line.includes(`packed ${packed ? 1 : 0}`)),
+      'what was negotiated',
+    );
+    const answers = console.map((line) => /virtio response ret is (\d+)/.exec(line)?.[1]);
+    const counts = new Map<string, number>();
+    for (const answer of answers) {
+      if (answer !== undefined) counts.set(answer, (counts.get(answer) ?? 0) + 1);
+    }
+    const expected = Array.from({ length: 10 }, (_, i) => [`${i + 1 + 101}`, 8] as const);
+    assert.deepEqual([...counts].sort(), expected.sort());
+    assert.deepEqual(warnings, []);
+  });
+}
