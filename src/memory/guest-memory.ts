@@ -107,7 +107,7 @@ export class GuestMemory {
     return gone;
   }
 
-  /** Makes all views stale, though the regions are the same. */
+  /** Makes all views stale, though the regions are the same. @internal */
   renew(): void {
     this.#change(this.#entries);
   }

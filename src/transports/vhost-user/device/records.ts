@@ -23,7 +23,17 @@ const RANKS = [
   CONFIG,
   'ring/',
 ] as const;
-const RING_RANKS = ['num', 'address', 'base', 'inflight', 'err', 'call', 'enable', 'kick'] as const;
+const RING_RANKS = [
+  'num',
+  'address',
+  'base',
+  'inflight',
+  'err',
+  'call',
+  'enable',
+  'kick',
+  'started',
+] as const;
 
 /**
  * What is to be kept of a request that was carried out.
@@ -62,6 +72,9 @@ export function notesOf({ request, payload }: Message, refused: boolean): Notes 
       return { keep: ringKey(payload, 'enable') };
     case REQUEST.SET_VRING_KICK:
       return { keep: eventKey(payload, 'kick') };
+    case REQUEST.VRING_KICK:
+      // It starts a ring that has no event.
+      return { keep: ringKey(payload, 'started') };
     case REQUEST.SET_VRING_CALL:
       return { keep: eventKey(payload, 'call') };
     case REQUEST.SET_VRING_ERR:
@@ -78,13 +91,16 @@ export function notesOf({ request, payload }: Message, refused: boolean): Notes 
 }
 
 /** A reset leaves a ring's size, its addresses, and its events for the front-end. */
-const RESET: Notes = { drop: ['status', 'ring/*/base', 'ring/*/enable', 'ring/*/kick'] };
+const RESET: Notes = { drop: ['status', 'ring/*/base', 'ring/*/enable', 'ring/*/kick', 'ring/*/started'] };
 
 /** What is to be kept of a ring that stopped at `base`. */
 export function stoppedNotes(index: number, base: number): Notes {
   const state = encodeVringState({ index, num: base });
   const bytes = encodeMessage(REQUEST.SET_VRING_BASE, 0, state);
-  return { drop: [`ring/${index}/kick`], put: [{ key: `ring/${index}/base`, bytes }] };
+  return {
+    drop: [`ring/${index}/kick`, `ring/${index}/started`],
+    put: [{ key: `ring/${index}/base`, bytes }],
+  };
 }
 
 /** A ring of which is kept what is in flight. @param fd - of the memory. */

@@ -6,6 +6,7 @@ import { FakeClock } from '../../../virtio/testing/fake-clock.js';
 import type { DriverQueue } from '../../../virtqueue/driver-queue.js';
 import { PackedDriverQueue } from '../../../virtqueue/packed/driver.js';
 import { SplitDriverQueue } from '../../../virtqueue/split/driver.js';
+import type { Keep } from '../../keep.js';
 import type { EventPort, Mapping } from '../../ports.js';
 import type { Session } from '../../session.js';
 import { type FakeEvent, FakeOs } from '../../testing/fake-os.js';
@@ -27,7 +28,7 @@ export interface RingOptions {
 
 /** A device that is served over a fake operating system, with a front-end to drive it by hand. */
 export class Bench {
-  readonly os: FakeOs = new FakeOs();
+  readonly os: FakeOs;
   readonly clock: FakeClock = new FakeClock();
   readonly warnings: string[] = [];
   readonly frontend: RawFrontend;
@@ -40,8 +41,18 @@ export class Bench {
   readonly #mapping: Mapping;
   readonly #events: EventPort[] = [];
 
-  /** @param ringFeatures - what the device offers. */
-  constructor(device: VirtioDevice, ringFeatures?: bigint, inband = false) {
+  /**
+   * @param ringFeatures - what the device offers.
+   * @param inband - in-band notifications too.
+   * @param after - what an earlier session left.
+   */
+  constructor(
+    device: VirtioDevice,
+    ringFeatures?: bigint,
+    inband = false,
+    after: { readonly os?: FakeOs; readonly keep?: Keep } = {},
+  ) {
+    this.os = after.os ?? new FakeOs();
     const { channel, fd } = this.os.createChannel();
     this.frontend = new RawFrontend(channel, this.os);
     const { fd: memoryFd, mapping } = this.os.createMemory('bench', MEMORY_SIZE);
@@ -56,6 +67,7 @@ export class Bench {
       warn: (line: string) => void this.warnings.push(line),
       ringFeatures,
       inband,
+      ...(after.keep !== undefined && { keep: after.keep }),
     };
     this.session = serveVhostUser(this.os.adoptChannel(fd), device, environment, (error) => {
       this.ended = { error };
