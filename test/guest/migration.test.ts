@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -28,6 +29,8 @@ import { Qmp } from './qmp.js';
 
 const MIB = 1024 * 1024;
 const ROUND = /^round (\d+)$/;
+
+const DISK = 8 * MIB;
 
 /** Writes and reads a disk, and looks whether it has what was written, for ever. */
 const SCRIPT = `
@@ -64,11 +67,11 @@ class Console {
 
   /** Waits until the guest has come so far. */
   async reached(round: number, signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#changed(), { once: true });
     while (this.round < round) {
       signal.throwIfAborted();
       await new Promise<void>((resolve) => {
         this.#changed = resolve;
-        signal.addEventListener('abort', () => resolve(), { once: true });
       });
     }
   }
@@ -109,7 +112,7 @@ test('a guest moves from one stock QEMU to another while it writes and reads a d
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const at = (name: string): string => join(folder, name);
   const file = at('disk.img');
-  writeFileSync(file, Buffer.alloc(8 * MIB));
+  writeFileSync(file, randomBytes(DISK));
   const warnings: string[] = [];
   const progress = progressTo(process.stderr, { plain: true });
   const [qemu, image] = await Promise.all([findQemu({ progress }), prepareGuest({ progress })]);
