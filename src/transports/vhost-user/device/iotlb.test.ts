@@ -5,8 +5,25 @@ import { ACCESS_READ, ACCESS_WRITE } from '../../../memory/translated-memory.js'
 import { ALL_RING_FEATURES, VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1 } from '../../../virtio/features.js';
 import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { decodeIotlb, encodeIotlb, type IotlbMessage } from '../iotlb-message.js';
-import { BACKEND_REQUEST, F_PROTOCOL_FEATURES, FLAGS, IOTLB_TYPE, PROTOCOL_F, REQUEST } from '../messages.js';
-import { encodeConfig, encodeRegions, encodeU64, encodeVringAddress, encodeVringState } from '../payloads.js';
+import {
+  BACKEND_REQUEST,
+  F_PROTOCOL_FEATURES,
+  FLAGS,
+  IOTLB_TYPE,
+  PROTOCOL_F,
+  REQUEST,
+  VHOST_F_LOG_ALL,
+  VHOST_VRING_F_LOG,
+} from '../messages.js';
+import { LOG_PAGE, PageLog } from '../page-log.js';
+import {
+  encodeConfig,
+  encodeLog,
+  encodeRegions,
+  encodeU64,
+  encodeVringAddress,
+  encodeVringState,
+} from '../payloads.js';
 import { Bench, type BenchRing, GUEST_START, MEMORY_SIZE, USER_START } from '../testing/bench.js';
 import { ProbeDevice } from '../testing/probe-device.js';
 
@@ -429,5 +446,44 @@ test('vu-iommu: a ring that is stopped while it waits has stopped where it would
   plain.enable();
   plain.request(2);
   assert.deepEqual(plain.answers(), [2]);
+  bench.finish();
+});
+
+test('vu-iommu: what is written is logged where it is in the guest, and a used ring where it is said to be, from when that is said', () => {
+  const bench = new IommuBench();
+  const { b } = bench;
+  const { BACKEND_REQ, REPLY_ACK, LOG_SHMFD } = PROTOCOL_F;
+  b.say(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(BACKEND_REQ | REPLY_ACK | LOG_SHMFD));
+  const ring = bench.running();
+  bench.mapAll();
+  bench.send(ring, 1);
+  const { fd, mapping } = b.os.createMemory('log', (ELSEWHERE + MEMORY_SIZE) / LOG_PAGE / 8);
+  const log = new PageLog(mapping.view);
+  b.say(REQUEST.SET_LOG_BASE, encodeLog({ size: mapping.size, offset: 0 }), { fds: [fd] });
+  assert.equal(b.frontend.takeU64(REQUEST.SET_LOG_BASE), 0n);
+  assert.equal(b.ask(REQUEST.SET_FEATURES, encodeU64(FEATURES | VHOST_F_LOG_ALL)), 0n);
+  const answer = ELSEWHERE + (WRITE - GUEST_START);
+  log.take();
+  bench.send(ring, 2);
+  assert.deepEqual(log.take(), [answer]);
+  const raw = (address: GuestAddress) => address as number as FrontendAddress;
+  const { descriptorArea, driverArea, deviceArea } = ring.queue;
+  const addresses = {
+    index: 0,
+    flags: VHOST_VRING_F_LOG,
+    descriptor: raw(descriptorArea),
+    available: raw(driverArea),
+    used: raw(deviceArea),
+    log: (5 * LOG_PAGE) as GuestAddress,
+  };
+  assert.equal(b.ask(REQUEST.SET_VRING_ADDR, encodeVringAddress(addresses)), 0n);
+  bench.send(ring, 3);
+  assert.deepEqual(log.take(), [5 * LOG_PAGE, answer]);
+  assert.equal(b.ask(REQUEST.SET_FEATURES, encodeU64(FEATURES)), 0n);
+  bench.send(ring, 4);
+  assert.deepEqual(log.take(), []);
+  assert.deepEqual(b.warnings, []);
+  mapping.release();
+  b.os.closeFd(fd);
   bench.finish();
 });

@@ -188,7 +188,9 @@ export class VhostDevice {
     const same = old?.descriptor === descriptor && old.available === available && old.used === used;
     if (ring.live && !same) throw new Refusal(`ring ${index} runs at other addresses`);
     ring.addresses = addresses;
-    if (ring.live) this.logging.ringChanged();
+    if (!ring.live || (old?.flags === addresses.flags && old.log === addresses.log)) return;
+    this.logging.ringChanged();
+    this.memoryChanged();
   }
 
   /** SET_VRING_BASE. */
