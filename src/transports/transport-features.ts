@@ -4,6 +4,7 @@ import {
   VIRTIO_F_NOTIF_CONFIG_DATA,
   VIRTIO_F_NOTIFICATION_DATA,
   VIRTIO_F_RING_RESET,
+  VIRTIO_F_SUSPEND,
 } from '../virtio/features.js';
 import { type RingFeatures, ringFeatureBits } from '../virtio/ring-features.js';
 
@@ -16,18 +17,18 @@ export interface TransportFeatures {
   readonly unlessTold: bigint;
 }
 
-/** A notification has contents, which an eventfd or a call has not. */
-const WITH_A_NOTIFICATION = VIRTIO_F_NOTIFICATION_DATA | VIRTIO_F_NOTIF_CONFIG_DATA;
+/** A notification has contents, and both sides write to the status: that takes registers. */
+const WITH_REGISTERS = VIRTIO_F_NOTIFICATION_DATA | VIRTIO_F_NOTIF_CONFIG_DATA | VIRTIO_F_SUSPEND;
 
 export const PCI_FEATURES: TransportFeatures = {
   name: 'PCI',
   all: ALL_RING_FEATURES,
-  unlessTold: RING_FEATURES | WITH_A_NOTIFICATION | VIRTIO_F_RING_RESET,
+  unlessTold: RING_FEATURES | WITH_REGISTERS | VIRTIO_F_RING_RESET,
 };
 
 export const VHOST_USER_FEATURES: TransportFeatures = {
   name: 'vhost-user',
-  all: ALL_RING_FEATURES & ~WITH_A_NOTIFICATION,
+  all: ALL_RING_FEATURES & ~WITH_REGISTERS,
   // A front-end that hands on whatever it is offered (QEMU's generic device) does not tell the back-end that a queue was reset: the device
   // would go on in memory that its driver has for something else.
   unlessTold: RING_FEATURES,
@@ -35,7 +36,7 @@ export const VHOST_USER_FEATURES: TransportFeatures = {
 
 export const LOOPBACK_FEATURES: TransportFeatures = {
   name: 'loopback',
-  all: ALL_RING_FEATURES & ~WITH_A_NOTIFICATION,
+  all: ALL_RING_FEATURES & ~WITH_REGISTERS,
   unlessTold: RING_FEATURES | VIRTIO_F_RING_RESET,
 };
 

@@ -48,6 +48,9 @@ export interface DriverTransport {
    * with it any more. `startQueue` and `start` let it begin anew.
    */
   resetQueue(index: number): Promise<void>;
+  /** With VIRTIO_F_SUSPEND accepted: the device stands still when this resolves, until `resume` (VIRTIO 1.4 §3.4). Absent where that can't be said. */
+  suspend?(): Promise<void>;
+  resume?(): Promise<void>;
   /** The driver is ready: sets DRIVER_OK (§3.1.1 step 8). */
   start(): Promise<void>;
   /** The driver gives up on the device: sets FAILED where there is a status (§3.1.1). */

@@ -3,7 +3,7 @@ import { type Abortable, abortable } from './abortable.js';
 import { BufferQueue } from './buffer-queue.js';
 import { anything, aSignal, checkOptions, type OptionRule } from './check-options.js';
 import { type DriverTransport, TransportError } from './driver-transport.js';
-import { ALL_RING_FEATURES, VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1 } from './features.js';
+import { ALL_RING_FEATURES, VIRTIO_F_RING_RESET, VIRTIO_F_SUSPEND, VIRTIO_F_VERSION_1 } from './features.js';
 import { type RingFeatures, ringFeatureBits } from './ring-features.js';
 import { RingKind } from './ring-kind.js';
 
@@ -40,6 +40,15 @@ export interface Driver {
    * @throws TransportError `REFUSED` when the device can't: VIRTIO_F_RING_RESET was not negotiated. RangeError for a queue or a size that can't be.
    */
   resetQueue(index: number, options?: { readonly queueSize?: number }): Promise<void>;
+  /**
+   * Has the device stand still (VIRTIO 1.4 §3.4): it finishes what it has, and touches nothing from when this resolves until `resume`. What is sent meanwhile
+   * waits, and `writeConfig` is refused.
+   *
+   * @throws TransportError `REFUSED` when the device can't: VIRTIO_F_SUSPEND was not negotiated.
+   */
+  suspend(): Promise<void>;
+  /** Lets a suspended device go on. Does nothing with one that is not. */
+  resume(): Promise<void>;
   /** Resets the device, if it is still there, and lets it go; what is outstanding rejects. Safe to call twice. */
   close(): Promise<void>;
   /** `await using driver = await openDriver(...)`: closes it. */
@@ -150,6 +159,7 @@ class OpenDriver implements Driver {
   /** What takes several steps of the transport is done one after the other. */
   #last: Promise<void> = Promise.resolve();
   #closed = false;
+  #suspended = false;
 
   constructor(
     ground: Ground,
@@ -181,6 +191,8 @@ class OpenDriver implements Driver {
   }
 
   writeConfig(offset: number, bytes: Uint8Array, { signal }: Abortable = {}): Promise<void> {
+    if (this.#suspended)
+      return Promise.reject(new TransportError('REFUSED', 'the device is suspended (VIRTIO 1.4 §3.4.1)'));
     return abortable(this.#transport.writeConfig(offset, bytes), signal);
   }
 
@@ -198,10 +210,9 @@ class OpenDriver implements Driver {
     if ((negotiated & VIRTIO_F_RING_RESET) === 0n) {
       throw new TransportError('REFUSED', 'the device can not reset a queue alone (VIRTIO §2.6.1)');
     }
+    if (this.#suspended) throw new TransportError('REFUSED', 'the device is suspended');
     queue.hold();
-    const done = this.#last.then(() => this.#resetQueue(index, queue, queueSize));
-    this.#last = done.catch(() => {});
-    return done;
+    return this.#after(() => this.#resetQueue(index, queue, queueSize));
   }
 
   async #resetQueue(index: number, queue: BufferQueue, queueSize: number | undefined): Promise<void> {
@@ -220,6 +231,30 @@ class OpenDriver implements Driver {
       fail(error as Error);
       throw error;
     }
+  }
+
+  async suspend(): Promise<void> {
+    const transport = this.#transport;
+    if ((this.#ground.negotiated & VIRTIO_F_SUSPEND) === 0n || transport.suspend === undefined) {
+      throw new TransportError('REFUSED', 'the device can not be suspended (VIRTIO 1.4 §3.4)');
+    }
+    this.#suspended = true;
+    for (const queue of this.queues) queue.hold();
+    await this.#after(() => transport.suspend!());
+  }
+
+  async resume(): Promise<void> {
+    if (!this.#suspended) return;
+    await this.#after(() => this.#transport.resume!());
+    this.#suspended = false;
+    for (const queue of this.queues) queue.goOn();
+  }
+
+  /** Does what takes several steps of the transport when the last of such is done. */
+  #after(steps: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(steps);
+    this.#last = done.catch(() => {});
+    return done;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -9,6 +9,8 @@ export const VIRTIO_F_ORDER_PLATFORM: bigint = 1n << 36n;
 export const VIRTIO_F_NOTIFICATION_DATA: bigint = 1n << 38n;
 export const VIRTIO_F_NOTIF_CONFIG_DATA: bigint = 1n << 39n;
 export const VIRTIO_F_RING_RESET: bigint = 1n << 40n;
+/** VIRTIO 1.4. */
+export const VIRTIO_F_SUSPEND: bigint = 1n << 43n;
 
 /** What every device offers beside its own bits unless told, whatever it is and whatever carries it. */
 export const RING_FEATURES: bigint = VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1;
@@ -22,7 +24,8 @@ export const ALL_RING_FEATURES: bigint =
   VIRTIO_F_ORDER_PLATFORM |
   VIRTIO_F_NOTIFICATION_DATA |
   VIRTIO_F_NOTIF_CONFIG_DATA |
-  VIRTIO_F_RING_RESET;
+  VIRTIO_F_RING_RESET |
+  VIRTIO_F_SUSPEND;
 
 /** Whether a bit is a device type's own: 0-23 and 50-127 (VIRTIO 1.3 §2.2). */
 export function isDeviceFeature(bit: number): boolean {

@@ -9,6 +9,7 @@ import {
   VIRTIO_F_ORDER_PLATFORM,
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_RING_RESET,
+  VIRTIO_F_SUSPEND,
 } from './features.js';
 
 /** Which ring features are offered, or accepted, where that is not what is done unless told. */
@@ -34,6 +35,8 @@ export interface RingFeatures {
   readonly notificationData?: boolean;
   /** VIRTIO_F_NOTIF_CONFIG_DATA: a kick names its queue as the device wants it named (§2.9). Over PCI, offered unless told. */
   readonly notifConfigData?: boolean;
+  /** VIRTIO_F_SUSPEND: a driver can have the device stand still (VIRTIO 1.4 §3.4). Over PCI, offered unless told. */
+  readonly suspend?: boolean;
 }
 
 const MASKS: Readonly<Record<keyof RingFeatures, bigint>> = {
@@ -46,6 +49,7 @@ const MASKS: Readonly<Record<keyof RingFeatures, bigint>> = {
   ringReset: VIRTIO_F_RING_RESET,
   notificationData: VIRTIO_F_NOTIFICATION_DATA,
   notifConfigData: VIRTIO_F_NOTIF_CONFIG_DATA,
+  suspend: VIRTIO_F_SUSPEND,
 };
 
 /** The names that can be chosen. */

@@ -71,7 +71,7 @@ export function processPairing(
   return {
     name: `${transport}${memory}, device in another process`,
     more: {
-      ...(transport === 'vfio-user' && { notificationData: true, notifConfigData: true }),
+      ...(transport === 'vfio-user' && { notificationData: true, notifConfigData: true, suspend: true }),
       accessPlatform: true,
       orderPlatform: true,
     },

@@ -8,6 +8,7 @@ import { miscCases } from './misc-cases.js';
 import type { Attached, Pairing } from './pairing.js';
 import { otherQueueCases, queueResetCases } from './queue-reset-cases.js';
 import { ringCases } from './ring-cases.js';
+import { suspendCases } from './suspend-cases.js';
 
 /** Cases for one device. Each gets a device of its own. */
 export interface Cases {
@@ -68,8 +69,9 @@ function runOver(pairing: Pairing, features: RingFeatures): void {
   const told = ringFeatureBits(Object.fromEntries(Object.keys(features).map((name) => [name, true])), 0n);
   const on = Object.entries(features).filter(([, chosen]) => chosen);
   describe(`over ${pairing.name}, ${on.map(([name]) => name).join(' and ') || 'plain split'} rings`, () => {
-    const reset = features.ringReset === true ? [queueResetCases, otherQueueCases] : [];
-    for (const { make, command, cases } of [echoCases, eventsCases, miscCases, ...reset]) {
+    const more = features.ringReset === true ? [queueResetCases, otherQueueCases] : [];
+    if (features.suspend === true) more.push(suspendCases);
+    for (const { make, command, cases } of [echoCases, eventsCases, miscCases, ...more]) {
       for (const [name, run] of Object.entries(cases)) {
         test(name, async () => {
           const attached = await pairing.attach(make, command, features);

@@ -21,7 +21,13 @@ export interface VfioUserPairing {
 export function vfioUserPairing(name: string, { shareMemory, vectors, observed }: VfioUserPairing): Pairing {
   return {
     name,
-    more: { notificationData: true, notifConfigData: true, accessPlatform: true, orderPlatform: true },
+    more: {
+      notificationData: true,
+      notifConfigData: true,
+      suspend: true,
+      accessPlatform: true,
+      orderPlatform: true,
+    },
     async attach(make, _command, features = {}) {
       const os = new LinuxOs();
       const lines = new Lines();

@@ -59,6 +59,8 @@ export const VIRTIO_CONFIG_S_ACKNOWLEDGE = 1;
 export const VIRTIO_CONFIG_S_DRIVER = 2;
 export const VIRTIO_CONFIG_S_DRIVER_OK = 4;
 export const VIRTIO_CONFIG_S_FEATURES_OK = 8;
+/** VIRTIO 1.4 §2.1. */
+export const VIRTIO_CONFIG_S_SUSPEND = 16;
 export const VIRTIO_CONFIG_S_NEEDS_RESET = 0x40;
 export const VIRTIO_CONFIG_S_FAILED = 0x80;
 

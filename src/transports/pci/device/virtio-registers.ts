@@ -8,6 +8,7 @@ import { FeatureError } from '../../../virtio/feature-error.js';
 import {
   VIRTIO_F_NOTIF_CONFIG_DATA,
   VIRTIO_F_RING_RESET,
+  VIRTIO_F_SUSPEND,
   VIRTIO_F_VERSION_1,
 } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
@@ -68,6 +69,12 @@ export class VirtioRegisters {
   /** The host has it stand still, whatever the driver wants. */
   #halted = false;
   #drain: Drain | undefined;
+  /** The driver has it stand still (SUSPEND), or wants it to. */
+  #suspended = false;
+  #suspending = false;
+  #suspendDrain: Drain | undefined;
+  /** What the driver sees of the device's configuration meanwhile. */
+  #configImage: Uint8Array | undefined;
   /** Where rings go on that another function had. */
   readonly #bases = new Map<number, number>();
   /** Queues that were broken there: they are until they are reset. */
@@ -156,7 +163,7 @@ export class VirtioRegisters {
 
   #takeBus(): void {
     // Meanwhile it may have changed its mind.
-    if (this.#master || !this.#masterWanted || this.#halted) return;
+    if (this.#master || !this.#masterWanted || this.#halted || this.#suspended) return;
     this.#master = true;
     this.#ports.host.mastering?.(true);
     this.#ports.interrupts.silent = false;
@@ -180,6 +187,48 @@ export class VirtioRegisters {
     this.#status = 0;
     this.#kind = new RingKind(0n);
     this.#resetting = false;
+    this.#suspending = false;
+    this.#suspendDrain?.close();
+    this.#suspendDrain = undefined;
+    this.#configImage = undefined;
+    if (!this.#suspended) return;
+    this.#suspended = false;
+    this.#takeBus();
+  }
+
+  /**
+   * VIRTIO 1.4 §3.4: the device takes nothing more, hands back what it has, and stands still from then on. What it does not hand back in time it
+   * keeps: that goes on with the device.
+   */
+  #suspend(): void {
+    if (!this.#suspending || this.#resetting) return;
+    if (!this.#master || this.#drain !== undefined) {
+      this.#standStill();
+      return;
+    }
+    this.#suspendDrain = new Drain(this.#runner, this.#drainPorts, DRAIN_TIMEOUT, () => {
+      this.#suspendDrain = undefined;
+      this.#standStill();
+    });
+  }
+
+  #standStill(): void {
+    if (!this.#suspending) return;
+    this.#suspending = false;
+    this.#suspended = true;
+    if (this.#master) this.#leaveBus();
+    const { size } = this.#runner.device.config;
+    this.#configImage = this.#runner.readConfig(0, size).slice();
+    this.#status = (this.#status & ~virtio.VIRTIO_CONFIG_S_DRIVER_OK) | virtio.VIRTIO_CONFIG_S_SUSPEND;
+  }
+
+  #goOn(): void {
+    if (!this.#suspended || this.#resetting) return;
+    this.#suspended = false;
+    this.#configImage = undefined;
+    this.#status = (this.#status & ~virtio.VIRTIO_CONFIG_S_SUSPEND) | virtio.VIRTIO_CONFIG_S_DRIVER_OK;
+    this.#release();
+    this.#takeBus();
   }
 
   /**
@@ -195,13 +244,7 @@ export class VirtioRegisters {
       this.#ports.environment.defer(() => done(problem));
       return;
     }
-    const { clock, defer } = this.#ports.environment;
-    const returned = (queue: number, then: () => void): void => {
-      const carried = this.#carried.get(queue);
-      if (carried === undefined) then();
-      else carried.whenReturned(then);
-    };
-    this.#drain = new Drain(this.#runner, { clock, defer, returned }, DRAIN_TIMEOUT, ([late]) => {
+    this.#drain = new Drain(this.#runner, this.#drainPorts, DRAIN_TIMEOUT, ([late]) => {
       this.#drain = undefined;
       if (late === undefined) {
         this.#halted = true;
@@ -212,6 +255,16 @@ export class VirtioRegisters {
       this.#release();
       done(`${this.#queueName(late)} after ${DRAIN_TIMEOUT / 1e9} s`);
     });
+  }
+
+  get #drainPorts(): ConstructorParameters<typeof Drain>[1] {
+    const { clock, defer } = this.#ports.environment;
+    const returned = (queue: number, then: () => void): void => {
+      const carried = this.#carried.get(queue);
+      if (carried === undefined) then();
+      else carried.whenReturned(then);
+    };
+    return { clock, defer, returned };
   }
 
   #queueName(index: number): string {
@@ -259,7 +312,8 @@ export class VirtioRegisters {
    */
   restore(state: StateFields): void {
     const status = state.number('status', 0xff);
-    if ((status & ~(STATUS_BITS | virtio.VIRTIO_CONFIG_S_NEEDS_RESET)) !== 0) {
+    const more = virtio.VIRTIO_CONFIG_S_NEEDS_RESET | virtio.VIRTIO_CONFIG_S_SUSPEND;
+    if ((status & ~(STATUS_BITS | more)) !== 0) {
       throw new StateError(`the device status can't be 0x${status.toString(16)}`);
     }
     this.#generation = state.number('generation', 0xff);
@@ -277,6 +331,8 @@ export class VirtioRegisters {
     if (!(device instanceof Uint8Array)) throw new StateError("the device's own state is not there");
     this.#runner.restore(device);
     this.#status = status;
+    this.#suspending = (status & virtio.VIRTIO_CONFIG_S_SUSPEND) !== 0;
+    this.#standStill();
   }
 
   /** Puts another device in this one's place; see `DeviceRunner.replace`. */
@@ -289,6 +345,7 @@ export class VirtioRegisters {
   /** Resets the device and lets it go. */
   close(): void {
     this.#drain?.close();
+    this.#suspendDrain?.close();
     this.#runner.close();
     this.#carried.clear();
   }
@@ -321,6 +378,7 @@ export class VirtioRegisters {
   }
 
   #readDeviceConfig(offset: number, length: number): Uint8Array {
+    if (this.#configImage !== undefined) return this.#configImage.subarray(offset, offset + length);
     const { generation } = this.#runner.device.config;
     // Counted only when a change is seen, so that 8 bits never come round between two reads of one driver (§4.1.4.3.1).
     if (generation !== this.#configSeen) {
@@ -331,6 +389,8 @@ export class VirtioRegisters {
   }
 
   #writeDeviceConfig(offset: number, bytes: Uint8Array): void {
+    // One that stands still has no ears (VIRTIO 1.4 §3.4.2).
+    if (this.#suspended) return;
     // At once, so that a driver reads back what it wrote, whenever the device hears of it.
     if (!this.#runner.device.config.write(offset, bytes)) return;
     const { length } = bytes;
@@ -343,6 +403,17 @@ export class VirtioRegisters {
       this.beginReset();
       this.#ports.host.perform(() => this.finishReset());
       return;
+    }
+    if (this.#suspended) {
+      if ((value & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0) this.#ports.host.perform(() => this.#goOn());
+      this.#status |= value & virtio.VIRTIO_CONFIG_S_FAILED;
+      return;
+    }
+    const runs = (this.#status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0;
+    if ((value & virtio.VIRTIO_CONFIG_S_SUSPEND) !== 0 && runs && this.#accepted(VIRTIO_F_SUSPEND)) {
+      const asked = this.#suspending;
+      this.#suspending = true;
+      if (!asked) this.#ports.host.perform(() => this.#suspend());
     }
     // Bits are only ever added; clearing takes a reset (§2.1.1).
     const added = value & STATUS_BITS & ~this.#status;

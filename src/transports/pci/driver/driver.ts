@@ -182,6 +182,20 @@ class PciDriver implements DriverTransport {
     this.#interrupts[index] = undefined;
   }
 
+  async suspend(): Promise<void> {
+    const { VIRTIO_CONFIG_S_SUSPEND: suspended, VIRTIO_CONFIG_S_DRIVER_OK: runs } = virtio;
+    await this.#addStatus(suspended);
+    const isDone = async () => ((await this.#checkedStatus()) & (suspended | runs)) === suspended;
+    await this.#until(isDone, 'what it has, to be suspended');
+  }
+
+  async resume(): Promise<void> {
+    const { VIRTIO_CONFIG_S_SUSPEND: suspended, VIRTIO_CONFIG_S_DRIVER_OK: runs } = virtio;
+    await this.#addStatus(runs);
+    const isDone = async () => ((await this.#checkedStatus()) & (suspended | runs)) === runs;
+    await this.#until(isDone, 'being suspended');
+  }
+
   async start(): Promise<void> {
     const status = await this.#addStatus(virtio.VIRTIO_CONFIG_S_DRIVER_OK);
     this.#checkStatus(status);
@@ -301,6 +315,14 @@ class PciDriver implements DriverTransport {
       if (tries === TRIES) throw new TransportError('TIMEOUT', `the device does not finish ${what}`);
       await this.#platform.pause(1);
     }
+  }
+
+  /** @throws TransportError when the device needs a reset. */
+  async #checkedStatus(): Promise<number> {
+    const status = await this.#common.read('device_status', 1);
+    this.#checkStatus(status);
+    if (this.#failure !== undefined) throw this.#failure;
+    return status;
   }
 
   async #addStatus(bit: number): Promise<number> {
