@@ -16,7 +16,6 @@ const rules = [...ledger.rules.values()];
 
 /** Reasons for which a rule may be open, and the feature with which they end. */
 const OPEN: ReadonlyMap<string, string | undefined> = new Map([
-  ['packed rings are there, and not offered yet', 'RING_PACKED'],
   [
     'kept for ids below 64; the specification has no PCI id for higher ones (virtio-misc, 70), which have 103f and the id as subsystem; virtio-test (45) has 1013, as its design says',
     undefined,

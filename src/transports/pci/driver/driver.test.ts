@@ -6,6 +6,7 @@ import { GuestMemory } from '../../../memory/guest-memory.js';
 import { MappedView } from '../../../memory/mapped-view.js';
 import { type Driver, openDriver } from '../../../virtio/driver.js';
 import { TransportError } from '../../../virtio/driver-transport.js';
+import { ALL_RING_FEATURES, VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
 import type { PciOptions } from '../device/pci-host.js';
 import { VirtioPciFunction } from '../device/virtio-function.js';
@@ -17,7 +18,7 @@ import { openPciDriver, type PciDriverOptions } from './driver.js';
 import { probeFunction } from './probe.js';
 
 /** A function, and a platform to reach it. */
-function bench(options: PciOptions = {}, device: ProbeDevice = new ProbeDevice()) {
+function bench(options: PciOptions = {}, device: ProbeDevice = new ProbeDevice(), ringFeatures?: bigint) {
   const memory = new GuestMemory();
   memory.add({ start: 0x1_0000_0000 as GuestAddress, view: new MappedView(new ArrayBuffer(1 << 20)) });
   const warnings: string[] = [];
@@ -30,6 +31,7 @@ function bench(options: PciOptions = {}, device: ProbeDevice = new ProbeDevice()
       defer: queueMicrotask,
       print: () => {},
       warn: (line) => void warnings.push(line),
+      ringFeatures,
     },
     {
       raise: (vector) => platform.raise(vector),
@@ -296,3 +298,20 @@ async function queueAddress(platform: DirectPlatform, queue: number, field: numb
 async function settle(): Promise<void> {
   for (let i = 0; i < 100; i++) await Promise.resolve();
 }
+
+test('2.4.2, 2.8: after a reset a driver may have rings of the other layout, and those of before again', async () => {
+  const { memory, platform, warnings } = bench({}, new ProbeDevice(), ALL_RING_FEATURES);
+  for (const packed of [false, true, true, false, true, false]) {
+    const features = WANTS.features | (packed ? VIRTIO_F_RING_PACKED : 0n);
+    const transport = await openPciDriver(platform, memory);
+    const driver = await openDriver(transport, { ...WANTS, features, ringFeatures: { packed } });
+    assert.equal(driver.features, features);
+    for (const queue of driver.queues) {
+      // Other numbers of them, so that the next ring does not begin where this one stands.
+      for (let n = 0; n < 5 + Number(packed); n++)
+        assert.deepEqual(await queue.request(Uint8Array.of(1, 2, n), 3), Uint8Array.of(n, 2, 1));
+    }
+    await driver.close();
+  }
+  assert.deepEqual(warnings, []);
+});
