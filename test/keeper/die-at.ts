@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import koffi from 'koffi';
 
 /*
@@ -29,7 +29,9 @@ function called(name: string): void {
   if (name === 'setsockopt') begin();
   if (left === undefined || (counted !== 'any' && counted !== name)) return;
   left -= 1;
-  if (left === 0) process.kill(process.pid, 'SIGKILL');
+  if (left !== 0) return;
+  appendFileSync(`${file}-died`, 'one\n');
+  process.kill(process.pid, 'SIGKILL');
 }
 
 if (isWorker && file !== undefined) {
@@ -58,4 +60,10 @@ if (isWorker && file !== undefined) {
 /** The environment of processes in which it is imported. */
 export function dieAt(path: string): Record<string, string> {
   return { NODE_OPTIONS: `--import ${import.meta.url}`, VIRTIO_MISC_DIE_AT: path };
+}
+
+/** How many died so. The log does not say each of them: it is limited. */
+export function diedAt(path: string): number {
+  const deaths = `${path}-died`;
+  return existsSync(deaths) ? readFileSync(deaths, 'utf8').split('\n').length - 1 : 0;
 }
