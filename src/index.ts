@@ -76,6 +76,12 @@ export { be16, be32, be64, be64big, s8, sle16 } from './virtio/other-numbers.js'
 export { type Parameter, type Parameters, parameter, type Said } from './virtio/parameter.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export type { RingFeatures } from './virtio/ring-features.js';
+export type {
+  DeviceSharedMemory,
+  DriverSharedMemory,
+  FileRange,
+  SharedMemorySpec,
+} from './virtio/shared-memory.js';
 export {
   bytes,
   type Field,

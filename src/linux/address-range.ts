@@ -4,6 +4,7 @@ import { memcpy, mmap, munmap } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import type { SharedFile } from './shared-file.js';
 
+const PROT_READ = 0x1;
 const PROT_READ_WRITE = 0x3;
 const MAP_SHARED = 0x01;
 const MAP_PRIVATE = 0x02;
@@ -57,9 +58,9 @@ export class AddressRange {
    * @param offset - a multiple of the page size, like `size`.
    * @throws OsError what mmap says; `ENOMEM` when huge pages can't be reserved.
    */
-  constructor(fd: number, offset: number, size: number, { huge, page }: SharedFile) {
+  constructor(fd: number, offset: number, size: number, { huge, page }: SharedFile, readOnly = false) {
     const flags = huge ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
-    const address = mmap(0, size, PROT_READ_WRITE, flags, fd, offset);
+    const address = mmap(0, size, readOnly ? PROT_READ : PROT_READ_WRITE, flags, fd, offset);
     check(address, 'mmap', `map ${size} bytes from ${offset} of a file`);
     this.#held = { address, size, page, viewed: [], mapped: [{ start: 0, end: size }] };
     this.#keeper = { held: this.#held };

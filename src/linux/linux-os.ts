@@ -84,9 +84,9 @@ export class LinuxOs implements Os {
     return UnixListener.adopt(this.#reactor, fd);
   }
 
-  map(fd: number, offset: number, size: number): Mapping {
+  map(fd: number, offset: number, size: number, readOnly = false): Mapping {
     try {
-      return new FileMapping(fd, offset, size);
+      return new FileMapping(fd, offset, size, readOnly);
     } finally {
       closeStranger(fd);
     }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { ftruncateSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { fcntl, ftruncate, memfd_create } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
@@ -379,3 +379,31 @@ test('a page that a full file system does not have is an error, and what it has 
   }
   assert.equal(output, `65536 UNBACKED 1 ${Array(5).fill('UNBACKED').join()}`, errors);
 });
+
+for (const [name, make] of [
+  ['a memfd', () => memfd(0x3000)],
+  [
+    'a file on tmpfs',
+    () => {
+      const fd = openSync(`/dev/shm/virtio-misc-${process.pid}`, 'w+');
+      unlinkSync(`/dev/shm/virtio-misc-${process.pid}`);
+      ftruncateSync(fd, 0x3000);
+      return fd;
+    },
+  ],
+] as const) {
+  test(`what can only be read is mapped for reading: ${name}`, () => {
+    const fd = make();
+    writeSync(fd, Uint8Array.of(7), 0, 1, 0x1004);
+    const open = (): number => openSync(`/proc/self/fd/${fd}`, 'r');
+    assert.throws(() => os().map(open(), 0x1000, 0x1000), { code: 'EACCES' });
+    const mapping = os().map(open(), 0x1000, 0x1000, true);
+    const bytes = new Uint8Array(2);
+    mapping.view.copyOut(4, bytes, 0, 2);
+    assert.deepEqual([...bytes], [7, 0]);
+    mapping.release();
+    mapping.view.copyOut(4, bytes, 0, 2);
+    assert.deepEqual([...bytes], [0, 0]);
+    os().closeFd(fd);
+  });
+}

@@ -25,13 +25,14 @@ export class FileMapping implements Mapping {
    * Maps `size` bytes from `offset`, both in bytes; `offset` is a multiple of 4, not necessarily of a page. The
    * descriptor stays the caller's.
    *
+   * @param readOnly - a write to it would end this process: whoever has the view sees to it that there is none.
    * @throws OsError as `inspectSharedFile`, or what mmap says.
    */
-  constructor(fd: number, offset: number, size: number) {
+  constructor(fd: number, offset: number, size: number, readOnly = false) {
     const file = inspectSharedFile(fd, offset, size, MAX_SIZE);
     const inset = offset % file.page;
     const length = Math.ceil((inset + size) / file.page) * file.page;
-    const range = new AddressRange(fd, offset - inset, length, file);
+    const range = new AddressRange(fd, offset - inset, length, file, readOnly);
     this.size = size;
     this.file = file.identity;
     this.#range = range;
@@ -39,7 +40,9 @@ export class FileMapping implements Mapping {
       size <= SMALL
         ? new MappedView(range.buffer(inset, size))
         : new WindowedView(new Windows(range, inset, size), 0, size);
-    this.view = file.scarce ? new GuardedView(view, new PageGuard(range, length, file.page), inset) : view;
+    this.view = file.scarce
+      ? new GuardedView(view, new PageGuard(range, length, file.page, readOnly), inset)
+      : view;
   }
 
   release(): void {

@@ -1,7 +1,7 @@
 import { MemoryError } from '../memory/memory-error.js';
 import type { AddressRange } from './address-range.js';
 import { madvise } from './libc.js';
-import { MADV_POPULATE_WRITE } from './shared-file.js';
+import { MADV_POPULATE_READ, MADV_POPULATE_WRITE } from './shared-file.js';
 
 /** Bytes whose pages are asked for at once: some 100 µs. */
 const STEP = 256 * 1024;
@@ -12,13 +12,16 @@ export class PageGuard {
   readonly #size: number;
   readonly #page: number;
   readonly #step: number;
+  readonly #advice: number;
   readonly #had: Uint8Array;
 
   /**
    * @param size - bytes of the range.
    * @param page - bytes of a page.
+   * @param readOnly - whether the range can't be written to.
    */
-  constructor(range: AddressRange, size: number, page: number) {
+  constructor(range: AddressRange, size: number, page: number, readOnly = false) {
+    this.#advice = readOnly ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
     this.#range = range;
     this.#size = size;
     this.#page = page;
@@ -54,6 +57,6 @@ export class PageGuard {
   }
 
   #populate(start: number, end: number): boolean {
-    return madvise(this.#range.address + start, end - start, MADV_POPULATE_WRITE) === 0;
+    return madvise(this.#range.address + start, end - start, this.#advice) === 0;
   }
 }

@@ -9,6 +9,8 @@ const F_SEAL_SHRINK = 0x2;
 
 const HUGETLBFS_MAGIC = 0x958458f6;
 
+/** Linux 5.14: touches pages for reading. */
+export const MADV_POPULATE_READ = 22;
 /** Linux 5.14: touches pages for writing, and says where a touch would be a SIGBUS. */
 export const MADV_POPULATE_WRITE = 23;
 

@@ -1,7 +1,7 @@
 /**
  * `UNMAPPED`: no such guest memory. `DISTANT`: it can't be had at once. `UNBACKED`: the file that should hold it has no page for it. `OVERLAP`, `OUT_OF_RANGE`: a region that
  * can't be. `SUSPENDED`: the driver keeps the device from all memory for now (no bus mastering); whoever runs the device has it begin
- * anew with what it was at. `UNTRANSLATED`: it is not known yet what the driver means by this address, and has been asked.
+ * anew with what it was at. `READ_ONLY`: it is not to be written to. `UNTRANSLATED`: it is not known yet what the driver means by this address, and has been asked.
  */
 export type MemoryErrorCode =
   | 'UNMAPPED'
@@ -9,6 +9,7 @@ export type MemoryErrorCode =
   | 'SUSPENDED'
   | 'UNTRANSLATED'
   | 'UNBACKED'
+  | 'READ_ONLY'
   | 'OVERLAP'
   | 'OUT_OF_RANGE';
 
@@ -16,6 +17,7 @@ const TEXT: Record<MemoryErrorCode, string> = {
   UNMAPPED: 'is not guest memory',
   DISTANT: 'is not shared, beside memory that is: it is not reached at once',
   UNBACKED: 'of the shared file can not be had: its file system has no page left for them',
+  READ_ONLY: 'may only be read',
   SUSPENDED: 'can not be reached for now',
   UNTRANSLATED: 'is not translated for now',
   OVERLAP: 'overlaps another memory region',

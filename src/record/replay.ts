@@ -13,6 +13,7 @@ import type { VirtioDevice } from '../virtio/device.js';
 import { DeviceRunner } from '../virtio/device-runner.js';
 import { FeatureError } from '../virtio/feature-error.js';
 import { featureBits, isDeviceFeature } from '../virtio/features.js';
+import { LocalSharedMemory } from '../virtio/local-shared-memory.js';
 import { RingKind } from '../virtio/ring-kind.js';
 import { PoliteDriver } from '../virtqueue/testing/polite-driver.js';
 import { chainsOf, type RecordedConnection, ReplayError, sentChain } from './connection-events.js';
@@ -85,6 +86,7 @@ export class Replay {
     const listener = { hear, bytes: Number.MAX_SAFE_INTEGER };
     const where = { connection: recorded.number, socket: '', transport: 'replay' };
     this.#runner = new DeviceRunner(device, {
+      sharedMemory: new LocalSharedMemory(device.sharedMemory ?? []).regions,
       clock: this.#clock,
       interrupt: () => {},
       configInterrupt: () => {},

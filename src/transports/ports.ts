@@ -85,9 +85,10 @@ export interface Os {
   /**
    * Maps `size` bytes of a file from `offset` for reading and writing, and closes the descriptor in any case.
    *
+   * @param readOnly - for reading alone, which a descriptor that can't be written to allows. Writing to it is then up to nobody.
    * @throws OsError when the file is too short, or can't be mapped.
    */
-  map(fd: number, offset: number, size: number): Mapping;
+  map(fd: number, offset: number, size: number, readOnly?: boolean): Mapping;
   /** Makes shared memory: the caller owns the descriptor, which can't be shrunk. */
   createMemory(name: string, size: number): { readonly fd: number; readonly mapping: Mapping };
   /** Makes a pipe: both ends are the caller's. */

@@ -2,6 +2,7 @@ import { known } from './check-options.js';
 import { described } from './described.js';
 import { isDeviceFeature } from './features.js';
 import { didYouMean } from './nearest.js';
+import { SHARED_MEMORY_PAGE } from './shared-memory.js';
 import { Struct } from './struct.js';
 
 const DEFINITION = [
@@ -12,6 +13,7 @@ const DEFINITION = [
   'queues',
   'checkAnswers',
   'controls',
+  'sharedMemory',
   'activate',
   'configWritten',
   'reset',
@@ -30,6 +32,8 @@ const GROUP = ['upTo', 'queues'] as const;
 const MOST_ID = 0xffff;
 /** What PCI's registers and QEMU have room for. */
 const MOST_QUEUES = 1024;
+/** Bytes of a region of shared memory: no processor has more room for BARs. */
+const MOST_SHARED = 2 ** 40;
 
 /**
  * Looks whether a definition can be meant.
@@ -56,6 +60,7 @@ export function checkDefinition(definition: unknown): void {
   if (given.checkAnswers !== undefined && typeof given.checkAnswers !== 'boolean')
     throw new TypeError(`${where} has ${described(given.checkAnswers)} for checkAnswers: take true or false`);
   checkControls(given.controls, where);
+  checkSharedMemory(given.sharedMemory, where);
   if (!Array.isArray(given.queues)) {
     const what =
       given.queues === undefined ? 'has no queues' : `has ${described(given.queues)} for its queues`;
@@ -96,6 +101,32 @@ function checkConfig(given: unknown, where: string): void {
   for (const name of [...Object.keys(values), ...writable.map(String)]) {
     if (!names.includes(name))
       throw new RangeError(`the configuration space has no field ${name}${didYouMean(name, names)}`);
+  }
+}
+
+function checkSharedMemory(given: unknown, where: string): void {
+  if (given === undefined) return;
+  if (!Array.isArray(given))
+    throw new TypeError(
+      `${where} has ${described(given)} for sharedMemory: take a list, as in sharedMemory: [{ id: 0, size: 4096 }]`,
+    );
+  const ids = new Set<unknown>();
+  for (const [index, entry] of given.entries()) {
+    const place = `${where}: sharedMemory[${index}]`;
+    const region = object(entry, place, 'such as { id: 0, size: 4096 }');
+    known(region, ['id', 'size', 'files'], place);
+    const { id, size, files } = region;
+    if (!(Number.isInteger(id) && (id as number) >= 0 && (id as number) <= 255))
+      throw new RangeError(`${place} has ${described(id)} for its id: take a whole number from 0 to 255`);
+    if (ids.has(id)) throw new RangeError(`two regions of shared memory have the id ${id}`);
+    ids.add(id);
+    const pages = (size as number) / SHARED_MEMORY_PAGE;
+    if (!(Number.isInteger(pages) && pages > 0 && (size as number) <= MOST_SHARED))
+      throw new RangeError(
+        `${place} has ${described(size)} for its size: take a multiple of ${SHARED_MEMORY_PAGE}, at most 2 ** 40`,
+      );
+    if (files !== undefined && typeof files !== 'boolean')
+      throw new TypeError(`${place} has ${described(files)} for files: take true or false`);
   }
 }
 

@@ -8,6 +8,7 @@ import type { ControlInfo } from './control-info.js';
 import type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './device.js';
 import type { DeviceDefinition, QueueGroup } from './device-definition.js';
 import { didYouMean } from './nearest.js';
+import type { SharedMemorySpec } from './shared-memory.js';
 import { SlowHandlers } from './slow-handlers.js';
 import type { Fields, Values } from './struct.js';
 import { handlerOf } from './struct-queue.js';
@@ -22,6 +23,7 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
   readonly features: bigint;
   readonly queues: readonly QueueSpec[];
   readonly config: ConfigSpace;
+  readonly sharedMemory: readonly SharedMemorySpec[];
   readonly #definition: DeviceDefinition<C>;
   readonly #queues: readonly ChainQueue<C>[];
   readonly #fields: Values<C>;
@@ -34,6 +36,7 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
     this.#definition = definition;
     this.id = definition.id;
     this.name = definition.name;
+    this.sharedMemory = definition.sharedMemory ?? [];
     this.features = 0n;
     for (const bit of Object.values(definition.features ?? {})) this.features |= 1n << BigInt(bit);
     this.#queues = definition.queues.flatMap((entry) => ('upTo' in entry ? numbered(entry) : [entry]));

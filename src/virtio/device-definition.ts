@@ -1,5 +1,6 @@
 import type { ChainQueue, Running } from './chain-queue.js';
 import type { Control } from './control.js';
+import type { SharedMemorySpec } from './shared-memory.js';
 import type { Fields, Struct, Values } from './struct.js';
 
 /**
@@ -42,6 +43,8 @@ export interface DeviceDefinition<
    * another type is named. It is, unless told: that costs some nanoseconds for each answer.
    */
   readonly checkAnswers?: boolean;
+  /** Memory that it shares with its driver beside the queues (§2.10), as in `[{ id: 0, size: 1 << 20 }]`; see `device.sharedMemory`. */
+  readonly sharedMemory?: readonly SharedMemorySpec[];
   /** What a person may ask of the device while a driver has it, by name (`virtio-misc ctl`); see `control`. */
   readonly controls?: Readonly<Record<string, Control<NoInfer<C>, NoInfer<A>>>>;
   /** The driver is ready. */

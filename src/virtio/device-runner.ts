@@ -15,6 +15,7 @@ import type { Polled, Spin } from './poller.js';
 import { type QueueEvents, QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
+import type { DeviceSharedMemory } from './shared-memory.js';
 
 /** What a device runs on: a transport's half, and the process's. */
 export interface RunnerPorts {
@@ -33,6 +34,8 @@ export interface RunnerPorts {
   readonly monitor?: Monitor | undefined;
   /** The ring features that are offered; `RING_FEATURES` unless told. */
   readonly ringFeatures?: bigint | undefined;
+  /** The device's shared memory regions, by id; none unless told. */
+  readonly sharedMemory?: ReadonlyMap<number, DeviceSharedMemory> | undefined;
   /** Looks at queues after they were kicked, so that the next kick is not needed. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
@@ -417,6 +420,7 @@ export class DeviceRunner {
     const { print, monitor } = this.#ports;
     const hears = monitor?.printed === undefined ? undefined : (line: string) => monitor.printed!(line);
     const ports = {
+      sharedMemory: this.#ports.sharedMemory ?? new Map<number, DeviceSharedMemory>(),
       configChanged: () => this.#configChanged(),
       print: hears === undefined ? (print === undefined ? unread : printTo(print)) : tellAll(print, hears),
       warn: (line: string, about?: LogContext) =>

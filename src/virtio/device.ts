@@ -4,6 +4,7 @@ import type { ConfigSpace } from './config-space.js';
 import type { ControlInfo } from './control-info.js';
 import type { Layout } from './layout.js';
 import type { LogContext } from './log-context.js';
+import type { DeviceSharedMemory, SharedMemorySpec } from './shared-memory.js';
 
 /** A queue that a device has. */
 export interface QueueSpec {
@@ -40,6 +41,8 @@ export interface VirtioDevice {
   readonly queues: readonly QueueSpec[];
   /** Its configuration space (§2.5). */
   readonly config: ConfigSpace;
+  /** Memory that it shares with its driver beside the queues (§2.10). It has none unless told. */
+  readonly sharedMemory?: readonly SharedMemorySpec[] | undefined;
 
   /** The driver is ready (DRIVER_OK, §3.1.1 step 8). `host` is good until `reset`. */
   activate?(host: DeviceHost): void;
@@ -84,6 +87,8 @@ export interface DeviceHost {
   readonly queues: readonly DeviceQueue[];
   /** Stands still while the guest does (all rings stopped), as a VMM's virtual clock. Its alarms end with `reset`. */
   readonly clock: Clock;
+  /** The device's shared memory regions, by id. What is written there stays over a reset. */
+  readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
   /** Tells the driver that the device changed its configuration space (§2.5). Kept while the guest stands still. */
   configChanged(): void;
   /**

@@ -1,5 +1,6 @@
 import type { GuestAddress } from '../memory/address.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import type { DriverSharedMemory } from './shared-memory.js';
 
 /** Where a ring's three areas lie in guest memory (VIRTIO 1.3 §2.6). */
 export interface RingPlace {
@@ -60,6 +61,8 @@ export interface DriverTransport {
   configGeneration(): Promise<number>;
   readConfig(offset: number, length: number): Promise<Uint8Array>;
   writeConfig(offset: number, bytes: Uint8Array): Promise<void>;
+  /** The device's shared memory regions (§2.10), by id; after `acceptFeatures`. Absent where there can be none. */
+  sharedMemory?(): Promise<ReadonlyMap<number, DriverSharedMemory>>;
   /** Says who hears of a change of the configuration space. */
   onConfigChange(changed: () => void): void;
   /** Says who hears, once, that the device needs a reset or is gone for good (`TransportError`). Called at once when it already is. */

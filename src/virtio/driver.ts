@@ -6,6 +6,7 @@ import { type DriverTransport, TransportError } from './driver-transport.js';
 import { ALL_RING_FEATURES, VIRTIO_F_RING_RESET, VIRTIO_F_SUSPEND, VIRTIO_F_VERSION_1 } from './features.js';
 import { type RingFeatures, ringFeatureBits } from './ring-features.js';
 import { RingKind } from './ring-kind.js';
+import type { DriverSharedMemory } from './shared-memory.js';
 
 /** What a driver wants of its device. */
 export interface DriverOptions extends Abortable {
@@ -32,6 +33,8 @@ export interface Driver {
   readConfig(offset: number, length: number, options?: Abortable): Promise<Uint8Array>;
   writeConfig(offset: number, bytes: Uint8Array, options?: Abortable): Promise<void>;
   onConfigChange(changed: () => void): void;
+  /** The device's shared memory regions (VIRTIO 1.3 §2.10), by id. */
+  sharedMemory(): Promise<ReadonlyMap<number, DriverSharedMemory>>;
   /**
    * Resets one queue while the others go on (VIRTIO 1.3 §2.6.1). Requests that the device did not answer before reject (`TransportError` `RESET`),
    * and the device may have carried them out; what is sent meanwhile, and room that was posted, it gets afterwards.
@@ -194,6 +197,10 @@ class OpenDriver implements Driver {
     if (this.#suspended)
       return Promise.reject(new TransportError('REFUSED', 'the device is suspended (VIRTIO 1.4 §3.4.1)'));
     return abortable(this.#transport.writeConfig(offset, bytes), signal);
+  }
+
+  async sharedMemory(): Promise<ReadonlyMap<number, DriverSharedMemory>> {
+    return (await this.#transport.sharedMemory?.()) ?? new Map();
   }
 
   onConfigChange(changed: () => void): void {

@@ -37,6 +37,13 @@ export function checkReplaceable(old: VirtioDevice, device: VirtioDevice, accept
   if (device.config.size !== old.config.size) {
     refuse(`the configuration space changed its size from ${old.config.size} to ${device.config.size} bytes`);
   }
+  const regions = ({ sharedMemory = [] }: VirtioDevice): string =>
+    sharedMemory
+      .map(({ id, size, files = false }) => `${id}: ${size} bytes${files ? ' for files' : ''}`)
+      .join(', ');
+  if (regions(device) !== regions(old)) {
+    refuse(`the shared memory changed from ${regions(old) || 'none'} to ${regions(device) || 'none'}`);
+  }
   const gone = accepted & old.features & ~device.features;
   if (gone !== 0n)
     refuse(`feature ${featureBits(gone).join(', ')} is offered no more, and the driver uses it`);

@@ -4,9 +4,11 @@ import type { LogContext } from './log-context.js';
 import type { Monitor } from './monitor.js';
 import { QueueHandle } from './queue-handle.js';
 import type { QueueRunner } from './queue-runner.js';
+import type { DeviceSharedMemory } from './shared-memory.js';
 
 /** What a device's host is made of, beside its queues and its clock. */
 export interface HostPorts {
+  readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
   configChanged(): void;
   readonly print: (line: string | (() => string)) => void;
   warn(line: string, about?: LogContext): void;
@@ -45,6 +47,7 @@ export class Resident {
       features,
       queues: this.queues,
       clock: this.clock,
+      sharedMemory: this.#ports.sharedMemory,
       configChanged: () => this.#configChanged(),
       print: this.#ports.print,
       warn: (line, about) => this.#ports.warn(line, about),

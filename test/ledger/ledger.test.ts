@@ -44,7 +44,6 @@ const ELSEWHERE: readonly string[] = [
   'LOG_SHMFD',
   'PAGEFAULT',
   'SHARED_OBJECT',
-  'SHMEM',
   'XEN_MMAP',
 ];
 

@@ -5,13 +5,16 @@ import type { VirtioDevice } from '../../virtio/device.js';
 import { DeviceRunner } from '../../virtio/device-runner.js';
 import { type DriverTransport, type RingPlace, TransportError } from '../../virtio/driver-transport.js';
 import { VIRTIO_F_VERSION_1 } from '../../virtio/features.js';
+import { LocalSharedMemory } from '../../virtio/local-shared-memory.js';
 import { RingKind } from '../../virtio/ring-kind.js';
+import type { DriverSharedMemory } from '../../virtio/shared-memory.js';
+import { MappedSharedMemory } from '../mapped-shared-memory.js';
 import type { Environment } from '../session.js';
 import { LOOPBACK_FEATURES } from '../transport-features.js';
 import { Bell } from './bell.js';
 
-/** What loopback needs of the process: no operating system. */
-export type LoopbackEnvironment = Omit<Environment, 'os'>;
+/** What loopback needs of the process: no operating system, unless the device maps files into shared memory. */
+export type LoopbackEnvironment = Omit<Environment, 'os'> & Partial<Pick<Environment, 'os'>>;
 
 /** A driver and its device in one process, with no socket: the memory is an ArrayBuffer, a kick is a call a little later. */
 export class Loopback implements DriverTransport {
@@ -20,6 +23,7 @@ export class Loopback implements DriverTransport {
   readonly memory: GuestMemory = new GuestMemory();
   readonly #runner: DeviceRunner;
   readonly #bell: Bell;
+  readonly #shared: LocalSharedMemory;
   readonly #interrupts: (() => void)[] = [];
   #configChanged: () => void = () => {};
   #failed: ((error: TransportError) => void) | undefined;
@@ -31,7 +35,9 @@ export class Loopback implements DriverTransport {
     this.deviceId = device.id;
     this.#bell = new Bell(environment.defer);
     this.memory.add({ start: 0 as GuestAddress, view: new MappedView(new ArrayBuffer(memorySize)) });
+    this.#shared = new LocalSharedMemory(device.sharedMemory ?? [], environment.os);
     this.#runner = new DeviceRunner(device, {
+      sharedMemory: this.#shared.regions,
       clock: environment.clock,
       interrupt: (queue) => this.#bell.ring(this.#interrupts[queue] ?? nobody),
       configInterrupt: () => this.#bell.ring(this.#tellConfig),
@@ -49,6 +55,7 @@ export class Loopback implements DriverTransport {
     this.#failure = undefined;
     this.#interrupts.length = 0;
     this.#runner.reset();
+    this.#shared.reset();
   }
 
   async offeredFeatures(): Promise<bigint> {
@@ -108,6 +115,11 @@ export class Loopback implements DriverTransport {
     this.#runner.writeConfig(offset, bytes);
   }
 
+  async sharedMemory(): Promise<ReadonlyMap<number, DriverSharedMemory>> {
+    const { regions } = this.#shared;
+    return new Map([...regions].map(([id, { window }]) => [id, new MappedSharedMemory(window)]));
+  }
+
   onConfigChange(changed: () => void): void {
     this.#configChanged = changed;
   }
@@ -126,6 +138,7 @@ export class Loopback implements DriverTransport {
     this.#bell.silence();
     this.#failed = undefined;
     this.#runner.close();
+    this.#shared.close();
   }
 
   #fail(error: TransportError): void {

@@ -13,6 +13,7 @@ import * as virtio from './virtio-pci.js';
 test('PCI 3.0 §6.1, §6.8.2: the configuration header and MSI-X', () => {
   assert.deepEqual(numbersOf(pci), {
     PCI_BASE_ADDRESS_0: 0x10,
+    PCI_BASE_ADDRESS_MEM_PREFETCH: 8,
     PCI_BASE_ADDRESS_MEM_TYPE_64: 4,
     PCI_BASE_ADDRESS_SPACE_IO: 1,
     PCI_CAPABILITY_LIST: 0x34,
@@ -59,6 +60,7 @@ test('VIRTIO 1.3 §2.1, §4.1: virtio over PCI', () => {
       cap_len: 2,
       cfg_type: 3,
       bar: 4,
+      id: 5,
       offset: 8,
       length: 0xc,
       size: 0x10,
@@ -66,6 +68,9 @@ test('VIRTIO 1.3 §2.1, §4.1: virtio over PCI', () => {
       notifySize: 0x14,
       pci_cfg_data: 0x10,
       pciCfgSize: 0x14,
+      offset_hi: 0x10,
+      length_hi: 0x14,
+      size64: 0x18,
     },
     COMMON: {
       device_feature_select: 0,
@@ -104,6 +109,7 @@ test('VIRTIO 1.3 §2.1, §4.1: virtio over PCI', () => {
     VIRTIO_PCI_CAP_ISR_CFG: 3,
     VIRTIO_PCI_CAP_NOTIFY_CFG: 2,
     VIRTIO_PCI_CAP_PCI_CFG: 5,
+    VIRTIO_PCI_CAP_SHARED_MEMORY_CFG: 8,
     VIRTIO_PCI_ISR_CONFIG: 2,
     VIRTIO_PCI_ISR_QUEUE: 1,
   });

@@ -30,6 +30,7 @@ export const PCI_STATUS_CAP_LIST = 0x10;
 
 export const PCI_BASE_ADDRESS_SPACE_IO = 0x01;
 export const PCI_BASE_ADDRESS_MEM_TYPE_64 = 0x04;
+export const PCI_BASE_ADDRESS_MEM_PREFETCH = 0x08;
 
 export const PCI_CAP_ID_VNDR = 0x09;
 export const PCI_CAP_ID_MSIX = 0x11;
@@ -55,4 +56,6 @@ export interface Bar {
   readonly kind: 'memory' | 'io';
   /** Bytes: a power of two. */
   readonly size: number;
+  /** It has an address of 64 bits, whose upper half is in the next register: plain memory, which may be read ahead. */
+  readonly wide?: boolean;
 }

@@ -8,14 +8,16 @@ export const VIRTIO_PCI_CAP_NOTIFY_CFG = 2;
 export const VIRTIO_PCI_CAP_ISR_CFG = 3;
 export const VIRTIO_PCI_CAP_DEVICE_CFG = 4;
 export const VIRTIO_PCI_CAP_PCI_CFG = 5;
+export const VIRTIO_PCI_CAP_SHARED_MEMORY_CFG = 8;
 
-/** struct virtio_pci_cap, 16 bytes, and what follows it in two of its kinds. */
+/** struct virtio_pci_cap, 16 bytes, and what follows it in three of its kinds: the last is struct virtio_pci_cap64. */
 export const CAP = {
   cap_vndr: 0,
   cap_next: 1,
   cap_len: 2,
   cfg_type: 3,
   bar: 4,
+  id: 5,
   offset: 8,
   length: 12,
   size: 16,
@@ -23,6 +25,9 @@ export const CAP = {
   notifySize: 20,
   pci_cfg_data: 16,
   pciCfgSize: 20,
+  offset_hi: 16,
+  length_hi: 20,
+  size64: 24,
 } as const;
 
 /** struct virtio_pci_common_cfg (§4.1.4.3): offsets. 64-bit fields are two halves, the low one first. */

@@ -124,7 +124,7 @@ export class FakeOs implements Os {
     return new FakeChannel(this, fd);
   }
 
-  map(fd: number, offset: number, size: number): Mapping {
+  map(fd: number, offset: number, size: number, _readOnly = false): Mapping {
     const file = this.file(fd);
     this.closeFd(fd);
     if (file.kind !== 'memory') throw new FakeOsError('ENODEV', 'no memory');

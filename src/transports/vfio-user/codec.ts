@@ -142,12 +142,19 @@ export function encodeRegionInfo(index: number, flags: number, size: number): Ui
   return bytesOf(payload);
 }
 
-export function decodeRegionInfo(payload: DataView): { flags: number; index: number; size: number } {
+export function decodeRegionInfo(payload: DataView): {
+  flags: number;
+  index: number;
+  size: number;
+  offset: number;
+} {
   need(payload, wire.REGION_INFO.size, 'the answer to DEVICE_GET_REGION_INFO');
   return {
     flags: payload.getUint32(wire.REGION_INFO.flags, true),
     index: payload.getUint32(wire.REGION_INFO.index, true),
     size: get64(payload, wire.REGION_INFO.regionSize),
+    /** Where it begins in the file that comes along. */
+    offset: get64(payload, wire.REGION_INFO.offset),
   };
 }
 

@@ -93,6 +93,7 @@ export const REGION_INFO = {
 } as const;
 export const VFIO_REGION_INFO_FLAG_READ = 1;
 export const VFIO_REGION_INFO_FLAG_WRITE = 2;
+export const VFIO_REGION_INFO_FLAG_MMAP = 4;
 
 /** Regions of a PCI device: BARs 0-5, then these. */
 export const VFIO_PCI_ROM_REGION_INDEX = 6;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { openSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { LinuxOs } from '../../linux/linux-os.js';
 import type { FrontendAddress, GuestAddress } from '../../memory/address.js';
@@ -234,6 +234,56 @@ test('over a real socket: a driver with 20,000 requests under way or behind, and
   session.close();
   for (const promise of [...lost, config]) await assert.rejects(promise, { code: 'LOST' });
   await driver.close();
+  os.close();
+  assert.equal(openFds(), before);
+});
+
+test('vu-shmem: over a real socket, a driver sees what a device writes, and the files that it maps', async () => {
+  const before = openFds();
+  const os = new LinuxOs();
+  const device = new ProbeDevice(1, [
+    { id: 0, size: 8 << 20 },
+    { id: 1, size: 1 << 20, files: true },
+  ]);
+  const { channel, fd } = os.createChannel();
+  const warnings: string[] = [];
+  const environment = {
+    os,
+    clock: os.clock,
+    defer: (callback: () => void) => void setImmediate(callback),
+    print: () => {},
+    warn: (line: string) => void warnings.push(line),
+  };
+  const ended = new Promise<void>((resolve) => {
+    serveVhostUser(os.adoptChannel(fd), device, environment, () => resolve());
+  });
+  const frontend = new VhostUserFrontend(channel, { os, clock: os.clock }, { memorySize: 1 << 20 });
+  const driver = await openDriver(frontend, { id: 63, features: 0n, queues: 1 });
+  const regions = await driver.sharedMemory();
+  const end = (8 << 20) - 3;
+  device.host!.sharedMemory.get(0)!.write(end, Uint8Array.of(1, 2, 3));
+  assert.deepEqual([...(await regions.get(0)!.read(end, 3))], [1, 2, 3]);
+  await regions.get(0)!.write(0, Uint8Array.of(9));
+  assert.equal(device.host!.sharedMemory.get(0)!.view(0, 4).read32(0), 9);
+
+  const { fd: file, mapping } = os.createMemory('file', 0x2000);
+  mapping.view.copyIn(0x1000, Uint8Array.of(5), 0, 1);
+  mapping.release();
+  // One that can only be read.
+  const readOnly = openSync(`/proc/self/fd/${file}`, 'r');
+  os.closeFd(file);
+  const files = device.host!.sharedMemory.get(1)!;
+  await files.map({ offset: 0x1000, length: 0x1000, fd: readOnly, fileOffset: 0x1000 });
+  assert.deepEqual([...(await regions.get(1)!.read(0x1000, 1))], [5]);
+  await assert.rejects(regions.get(1)!.write(0x1000, Uint8Array.of(6)), { code: 'READ_ONLY' });
+  await assert.rejects(regions.get(1)!.read(0, 1), { code: 'UNMAPPED' });
+  const disk = openSync(process.execPath, 'r');
+  await assert.rejects(files.map({ offset: 0, length: 0x1000, fd: disk }), /does not map/);
+  await files.unmap(0x1000, 0x1000);
+  assert.throws(() => regions.get(1)!.view(0x1000, 1), { code: 'UNMAPPED' });
+  await driver.close();
+  await ended;
+  assert.deepEqual(warnings, []);
   os.close();
   assert.equal(openFds(), before);
 });

@@ -35,6 +35,7 @@ export const PROTOCOL_F = {
   DEVICE_STATE: 0x80000n,
   GET_VRING_BASE_INFLIGHT: 0x100000n,
   GPA_ADDRESSES: 0x200000n,
+  SHMEM: 0x400000n,
   GET_VRING_BASE_SKIP_DRAIN: 0x800000n,
 } as const;
 
@@ -88,7 +89,14 @@ export const REQUEST = {
 } as const;
 
 /** `VHOST_USER_BACKEND_*`: what a back-end asks of a front-end, on the channel of `SET_BACKEND_REQ_FD`. */
-export const BACKEND_REQUEST = { IOTLB_MSG: 1, CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 } as const;
+export const BACKEND_REQUEST = {
+  IOTLB_MSG: 1,
+  CONFIG_CHANGE_MSG: 2,
+  VRING_CALL: 4,
+  VRING_ERR: 5,
+  SHMEM_MAP: 9,
+  SHMEM_UNMAP: 10,
+} as const;
 
 const NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(REQUEST).map(([name, request]) => [request, name]),
@@ -173,6 +181,16 @@ export const STATE_PHASE = { STOPPED: 0 } as const;
 /** The u64 that answers SET_DEVICE_STATE_FD: it works, and over the front-end's own pipe. */
 export const STATE_NOFD = 0x100n;
 
+/** A shared memory configuration, 2056 bytes: u32 number of regions, u32 padding, u64 size of each by its id; 0 for those that are not. */
+export const SHMEM_CONFIG = { count: 0, sizes: 8, most: 256 } as const;
+export const SHMEM_CONFIG_SIZE = 2056;
+
+/** A mapping of shared memory, 40 bytes: u8 region, padding, then u64 offset in the file, offset in the region, length and flags. */
+export const SHMEM_MAP = { id: 0, fileOffset: 8, offset: 16, length: 24, flags: 32 } as const;
+export const SHMEM_MAP_SIZE = 40;
+/** Of its flags: the driver may write there. */
+export const SHMEM_MAP_WRITABLE = 1;
+
 /** Bytes that a request's payload must have: [least, most]. What is not here may have any number. */
 export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: number]> = new Map([
   [REQUEST.GET_FEATURES, [0, 0]],
@@ -211,4 +229,5 @@ export const PAYLOAD_SIZE: ReadonlyMap<number, readonly [least: number, most: nu
   [REQUEST.GET_STATUS, [0, 0]],
   [REQUEST.SET_DEVICE_STATE_FD, [DEVICE_STATE_SIZE, DEVICE_STATE_SIZE]],
   [REQUEST.CHECK_DEVICE_STATE, [0, 0]],
+  [REQUEST.GET_SHMEM_CONFIG, [0, 0]],
 ]);

@@ -10,7 +10,19 @@ import * as vhost from './messages.js';
 
 test('the vhost-user document', () => {
   assert.deepEqual(numbersOf(vhost), {
-    BACKEND_REQUEST: { IOTLB_MSG: 1, CONFIG_CHANGE_MSG: 2, VRING_CALL: 4, VRING_ERR: 5 },
+    BACKEND_REQUEST: {
+      IOTLB_MSG: 1,
+      CONFIG_CHANGE_MSG: 2,
+      VRING_CALL: 4,
+      VRING_ERR: 5,
+      SHMEM_MAP: 9,
+      SHMEM_UNMAP: 0xa,
+    },
+    SHMEM_CONFIG: { count: 0, sizes: 8, most: 0x100 },
+    SHMEM_CONFIG_SIZE: 0x808,
+    SHMEM_MAP: { id: 0, fileOffset: 8, offset: 0x10, length: 0x18, flags: 0x20 },
+    SHMEM_MAP_SIZE: 0x28,
+    SHMEM_MAP_WRITABLE: 1,
     IOTLB: { iova: 0, size: 8, userAddress: 0x10, access: 0x18, type: 0x19 },
     IOTLB_SIZE: { least: 0x1a, most: 0x20 },
     IOTLB_TYPE: { MISS: 1, UPDATE: 2, INVALIDATE: 3, ACCESS_FAIL: 4 },
@@ -44,6 +56,7 @@ test('the vhost-user document', () => {
       DEVICE_STATE: 0x80000n,
       GET_VRING_BASE_INFLIGHT: 0x100000n,
       GPA_ADDRESSES: 0x200000n,
+      SHMEM: 0x400000n,
       GET_VRING_BASE_SKIP_DRAIN: 0x800000n,
     },
     REGION: { guestAddress: 0, size: 8, userAddress: 0x10, mmapOffset: 0x18 },

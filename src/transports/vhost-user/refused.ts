@@ -26,7 +26,6 @@ export const REFUSED: ReadonlyMap<number, string> = new Map([
   [REQUEST.POSTCOPY_END, POSTCOPY],
   [REQUEST.GPU_SET_SOCKET, "it is for vhost-user-gpu, whose display is the front-end's"],
   [REQUEST.GET_SHARED_OBJECT, SHARED],
-  [REQUEST.GET_SHMEM_CONFIG, 'no device here has shared memory of its own'],
 ]);
 
 /** Protocol features that are not offered: each with its bit. */
@@ -45,5 +44,4 @@ export const NOT_OFFERED: Readonly<Record<string, readonly [bit: number, why: st
   ],
   XEN_MMAP: [17, 'only memory of the same host, mapped as files, is reached'],
   SHARED_OBJECT: [18, SHARED],
-  SHMEM: [22, 'no device here has shared memory of its own'],
 };

@@ -5,9 +5,11 @@ import type { DeviceQueue, VirtioDevice } from '../device.js';
 import { DeviceRunner } from '../device-runner.js';
 import { RING_FEATURES } from '../features.js';
 import type { Layout } from '../layout.js';
+import { LocalSharedMemory } from '../local-shared-memory.js';
 import { type MakeDevice, madeDevice } from '../make-device.js';
 import { combineMonitors, type Monitor } from '../monitor.js';
 import { didYouMean } from '../nearest.js';
+import type { DeviceSharedMemory } from '../shared-memory.js';
 import { Struct } from '../struct.js';
 import { FakeClock } from './fake-clock.js';
 
@@ -32,6 +34,8 @@ interface Waiting {
  */
 export class DeviceBench {
   readonly clock: FakeClock = new FakeClock();
+  /** The device's shared memory regions, by id, as its driver sees them. */
+  readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
   readonly runner: DeviceRunner;
   /** What it printed. */
   readonly lines: string[] = [];
@@ -61,7 +65,9 @@ export class DeviceBench {
     const collect: Monitor = { queue: (queue) => new FlushedQueue(queue, () => this.#collect()) };
     this.interrupts = device.queues.map(() => 0);
     this.#received = device.queues.map(() => []);
+    this.sharedMemory = new LocalSharedMemory(device.sharedMemory ?? []).regions;
     this.runner = new DeviceRunner(device, {
+      sharedMemory: this.sharedMemory,
       clock: this.clock,
       interrupt: (queue) => {
         this.interrupts[queue]! += 1;

@@ -1,3 +1,4 @@
+import type { PlacedRegion } from '../../../virtio/local-shared-memory.js';
 import * as pci from '../pci-registers.js';
 import * as virtio from '../virtio-pci.js';
 import type { ConfigHeader } from './config-header.js';
@@ -38,4 +39,24 @@ export function addVirtioCapabilities(header: ConfigHeader, layout: Layout, bar:
   add(virtio.VIRTIO_PCI_CAP_ISR_CFG, layout.isr);
   if (layout.device !== undefined) add(virtio.VIRTIO_PCI_CAP_DEVICE_CFG, layout.device);
   add(virtio.VIRTIO_PCI_CAP_NOTIFY_CFG, layout.notify, NOTIFY_STRIDE);
+}
+
+/** Puts a capability on the list for each shared memory region (VIRTIO 1.3 §4.1.4.7). @param bar - which BAR has them all. */
+export function addSharedMemoryCapabilities(
+  header: ConfigHeader,
+  places: readonly PlacedRegion[],
+  bar: number,
+): void {
+  for (const { id, offset, length } of places) {
+    const cap = new DataView(new ArrayBuffer(virtio.CAP.size64));
+    cap.setUint8(virtio.CAP.cap_len, virtio.CAP.size64);
+    cap.setUint8(virtio.CAP.cfg_type, virtio.VIRTIO_PCI_CAP_SHARED_MEMORY_CFG);
+    cap.setUint8(virtio.CAP.bar, bar);
+    cap.setUint8(virtio.CAP.id, id);
+    cap.setUint32(virtio.CAP.offset, offset % 2 ** 32, true);
+    cap.setUint32(virtio.CAP.length, length % 2 ** 32, true);
+    cap.setUint32(virtio.CAP.offset_hi, Math.floor(offset / 2 ** 32), true);
+    cap.setUint32(virtio.CAP.length_hi, Math.floor(length / 2 ** 32), true);
+    header.addCapability(pci.PCI_CAP_ID_VNDR, new Uint8Array(cap.buffer, 2));
+  }
 }

@@ -36,10 +36,14 @@ export class ConfigHeader {
     view.setUint8(pci.PCI_INTERRUPT_PIN, 1);
     this.#masks.setUint8(pci.PCI_INTERRUPT_LINE, 0xff);
     let command = pci.PCI_COMMAND_MASTER | pci.PCI_COMMAND_INTX_DISABLE;
-    for (const { index, kind, size } of bars) {
+    for (const { index, kind, size, wide = false } of bars) {
       const at = pci.PCI_BASE_ADDRESS_0 + 4 * index;
-      view.setUint32(at, kind === 'io' ? pci.PCI_BASE_ADDRESS_SPACE_IO : 0, true);
-      this.#masks.setUint32(at, ~(size - 1), true);
+      const memory = wide ? pci.PCI_BASE_ADDRESS_MEM_TYPE_64 | pci.PCI_BASE_ADDRESS_MEM_PREFETCH : 0;
+      view.setUint32(at, kind === 'io' ? pci.PCI_BASE_ADDRESS_SPACE_IO : memory, true);
+      const mask = -BigInt(size);
+      this.#masks.setUint32(at, Number(mask & 0xffff_fff0n), true);
+      if (kind === 'io') this.#masks.setUint32(at, ~(size - 1), true);
+      if (wide) this.#masks.setUint32(at + 4, Number((mask >> 32n) & 0xffff_ffffn), true);
       command |= kind === 'io' ? pci.PCI_COMMAND_IO : pci.PCI_COMMAND_MEMORY;
     }
     this.#masks.setUint16(pci.PCI_COMMAND, command, true);

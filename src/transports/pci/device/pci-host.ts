@@ -1,5 +1,6 @@
 import type { DistantMemory } from '../../../memory/distant-memory.js';
 import type { Clock } from '../../../virtio/clock.js';
+import type { SharedMemoryOs } from '../../../virtio/local-shared-memory.js';
 import type { LogContext } from '../../../virtio/log-context.js';
 import type { Monitor, Print } from '../../../virtio/monitor.js';
 import type { Polled, Spin } from '../../../virtio/poller.js';
@@ -15,6 +16,8 @@ export interface FunctionEnvironment {
   warn(line: string, about?: LogContext): void;
   /** The ring features that are offered, as far as they can be said; those of `TransportFeatures` unless told. */
   readonly ringFeatures?: bigint | undefined;
+  /** What there is of an operating system for shared memory; without it, regions are memory of this process, and have no files. */
+  readonly os?: SharedMemoryOs | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
   /** Looks at queues instead of waiting for kicks, if that is wished. */

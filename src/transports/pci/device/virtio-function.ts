@@ -1,11 +1,12 @@
 import type { GuestMemory } from '../../../memory/guest-memory.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
+import { LocalSharedMemory } from '../../../virtio/local-shared-memory.js';
 import { openState, StateError, sealState } from '../../../virtio/saved-state.js';
 import { StateFields } from '../../../virtio/state-fields.js';
 import { pciIdentity } from '../pci-ids.js';
 import * as pci from '../pci-registers.js';
 import { PCI_VENDOR_ID_REDHAT_QUMRANET } from '../virtio-pci.js';
-import { addMsixCapability, addVirtioCapabilities } from './capabilities.js';
+import { addMsixCapability, addSharedMemoryCapabilities, addVirtioCapabilities } from './capabilities.js';
 import { ConfigAccess } from './config-access.js';
 import { ConfigHeader } from './config-header.js';
 import { Interrupts } from './interrupts.js';
@@ -27,7 +28,11 @@ export class VirtioPciFunction {
   readonly vectors: number;
   /** Where the queues' notification registers are, by queue: a host may have their writes come another way, as `kick`. */
   readonly doorbells: { readonly bar: number; readonly offsets: readonly number[] };
+  /** The BAR with the shared memory regions, and its memory, for a host that can map it for the driver; `undefined` where there is none, or files come and go in it. */
+  readonly mappable: { readonly bar: number; readonly fd: number } | undefined;
   readonly #host: PciHost;
+  readonly #shared: LocalSharedMemory;
+  readonly #sharedBar: number;
   readonly #registersBar: number;
   readonly #header: ConfigHeader;
   readonly #access: ConfigAccess;
@@ -66,7 +71,9 @@ export class VirtioPciFunction {
     }
     this.#interrupts = new Interrupts(host, this.#msix);
     const layout = layoutOf(device, kind);
+    this.#shared = new LocalSharedMemory(device.sharedMemory ?? [], environment.os);
     this.#registers = new VirtioRegisters(device, {
+      shared: this.#shared,
       memory,
       environment,
       host,
@@ -81,6 +88,12 @@ export class VirtioPciFunction {
     const bars: pci.Bar[] = [{ index: bar, kind, size: layout.barSize }];
     if (this.#msix !== undefined) {
       bars.push({ index: this.#msixBar, kind: 'memory', size: this.#msix.barSize });
+    }
+    this.#sharedBar = this.#shared.size === 0 ? -1 : freePair(bars);
+    const { fd } = this.#shared;
+    if (this.#shared.size > 0) {
+      bars.push({ index: this.#sharedBar, kind: 'memory', size: this.#shared.size, wide: true });
+      if (fd !== undefined) this.mappable = { bar: this.#sharedBar, fd };
     }
     this.bars = bars;
     const identity = pciIdentity(device.id);
@@ -98,6 +111,7 @@ export class VirtioPciFunction {
     );
     if (this.#msix !== undefined) this.#msixCap = addMsixCapability(this.#header, this.#msix, this.#msixBar);
     addVirtioCapabilities(this.#header, layout, bar);
+    addSharedMemoryCapabilities(this.#header, this.#shared.places, this.#sharedBar);
     this.#access = new ConfigAccess(this.#header, {
       read: (index, offset, length) => this.#read(index, offset, length),
       write: (index, offset, bytes) => this.#write(index, offset, bytes),
@@ -198,6 +212,7 @@ export class VirtioPciFunction {
    * @throws TypeError when the device has no bytes for its state; or what it throws.
    */
   save(): Uint8Array {
+    if (this.#shared.size > 0) throw new StateError('a device with shared memory is not moved');
     return sealState({
       function: this.#shape,
       header: this.#header.save(),
@@ -241,6 +256,7 @@ export class VirtioPciFunction {
   /** Resets the device and lets it go. */
   close(): void {
     this.#registers.close();
+    this.#shared.close();
   }
 
   #decodes(bar: number): boolean {
@@ -251,12 +267,14 @@ export class VirtioPciFunction {
 
   #read(bar: number, offset: number, length: number): Uint8Array {
     if (bar === this.#registersBar) return this.#registers.read(offset, length);
+    if (bar === this.#sharedBar) return this.#shared.read(offset, length);
     if (bar === this.#msixBar && this.#msix !== undefined) return this.#msix.read(offset, length);
     return new Uint8Array(length);
   }
 
   #write(bar: number, offset: number, bytes: Uint8Array): void {
     if (bar === this.#registersBar) this.#registers.write(offset, bytes);
+    else if (bar === this.#sharedBar) this.#shared.write(offset, bytes);
     else if (bar === this.#msixBar) this.#msix?.write(offset, bytes);
   }
 
@@ -265,4 +283,11 @@ export class VirtioPciFunction {
     this.#interrupts.disabled = (command & pci.PCI_COMMAND_INTX_DISABLE) !== 0;
     this.#registers.setMaster((command & pci.PCI_COMMAND_MASTER) !== 0);
   }
+}
+
+/** A BAR that is free, and the next one too, for the upper half of its address. @throws RangeError when there is none. */
+function freePair(bars: readonly pci.Bar[]): number {
+  const isFree = (index: number): boolean => !bars.some((bar) => bar.index === index);
+  for (const index of [2, 4, 0, 3, 1]) if (isFree(index) && isFree(index + 1)) return index;
+  throw new RangeError('there is no BAR left for the shared memory');
 }

@@ -11,6 +11,7 @@ import {
   VIRTIO_F_SUSPEND,
   VIRTIO_F_VERSION_1,
 } from '../../../virtio/features.js';
+import type { LocalSharedMemory } from '../../../virtio/local-shared-memory.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
 import { StateError } from '../../../virtio/saved-state.js';
 import type { StateFields } from '../../../virtio/state-fields.js';
@@ -43,6 +44,7 @@ export interface RegistersPorts {
   readonly layout: Layout;
   /** MSI-X vectors there are. */
   readonly vectors: number;
+  readonly shared: LocalSharedMemory;
 }
 
 /** The virtio structures behind a BAR (VIRTIO 1.3 §4.1.4), and the device that they control. */
@@ -85,6 +87,7 @@ export class VirtioRegisters {
     this.#ports = ports;
     this.#configSeen = device.config.generation;
     this.#runner = new DeviceRunner(device, {
+      sharedMemory: ports.shared.regions,
       clock: environment.clock,
       interrupt: (queue) => interrupts.queue(this.#common.queueVector(queue)),
       configInterrupt: () => interrupts.config(this.#common.configVector),
@@ -178,6 +181,7 @@ export class VirtioRegisters {
 
   finishReset(): void {
     this.#runner.reset();
+    this.#ports.shared.reset();
     this.#carried.clear();
     this.#common.reset();
     this.#ports.interrupts.reset();

@@ -1,4 +1,6 @@
 import type { GuestMemory } from '../../../memory/guest-memory.js';
+import type { MemoryView } from '../../../memory/memory-view.js';
+import { SharedWindow } from '../../../memory/shared-window.js';
 import { type DriverTransport, type RingPlace, TransportError } from '../../../virtio/driver-transport.js';
 import {
   VIRTIO_F_NOTIF_CONFIG_DATA,
@@ -6,9 +8,13 @@ import {
   VIRTIO_F_RING_RESET,
 } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
+import type { DriverSharedMemory } from '../../../virtio/shared-memory.js';
+import { MappedSharedMemory } from '../../mapped-shared-memory.js';
+import type { Mapping } from '../../ports.js';
 import { NOTIFICATION } from '../notification.js';
 import * as pci from '../pci-registers.js';
 import * as virtio from '../virtio-pci.js';
+import { BarSharedMemory } from './bar-shared-memory.js';
 import { CommonRegisters } from './common-registers.js';
 import type { PciPlatform } from './pci-platform.js';
 import { type ProbedFunction, probeFunction, type Structure } from './probe.js';
@@ -56,6 +62,9 @@ class PciDriver implements DriverTransport {
   #vectors = 0;
   #queues = 0;
   readonly #interrupts: ((() => void) | undefined)[] = [];
+  #shared: Promise<ReadonlyMap<number, DriverSharedMemory>> | undefined;
+  /** Of BARs. */
+  readonly #mappings: Mapping[] = [];
   #changed: () => void = () => {};
   #failed: ((error: TransportError) => void) | undefined;
   #failure: TransportError | undefined;
@@ -230,6 +239,11 @@ class PciDriver implements DriverTransport {
     }
   }
 
+  sharedMemory(): Promise<ReadonlyMap<number, DriverSharedMemory>> {
+    this.#shared ??= this.#findShared();
+    return this.#shared;
+  }
+
   onConfigChange(changed: () => void): void {
     this.#changed = changed;
   }
@@ -243,7 +257,38 @@ class PciDriver implements DriverTransport {
     this.#closed = true;
     this.#failed = undefined;
     this.#interrupts.length = 0;
+    for (const mapping of this.#mappings.splice(0)) mapping.release();
     this.#platform.close();
+  }
+
+  /** In place where a BAR can be mapped, by accesses to it where it can't. */
+  async #findShared(): Promise<ReadonlyMap<number, DriverSharedMemory>> {
+    const views = new Map<number, MemoryView | undefined>();
+    const regions = new Map<number, DriverSharedMemory>();
+    for (const [id, { bar, offset, length }] of this.#function.shared) {
+      if (!views.has(bar)) views.set(bar, await this.#mapBar(bar));
+      const view = views.get(bar);
+      if (view === undefined) {
+        regions.set(id, new BarSharedMemory(this.#platform, id, { bar, offset, length }));
+        continue;
+      }
+      const window = new SharedWindow(id, length);
+      window.put(0, view.slice(offset, length), true, () => {});
+      regions.set(id, new MappedSharedMemory(window));
+    }
+    return regions;
+  }
+
+  async #mapBar(bar: number): Promise<MemoryView | undefined> {
+    const { size } = this.#function.bars.find(({ index }) => index === bar)!;
+    const mapping = await this.#platform.mapBar?.(bar, size);
+    if (mapping === undefined) return undefined;
+    if (this.#closed) {
+      mapping.release();
+      throw new TransportError('LOST', 'the transport was closed');
+    }
+    this.#mappings.push(mapping);
+    return mapping.view;
   }
 
   /** Programs the MSI-X table and switches it on, masked meanwhile. */

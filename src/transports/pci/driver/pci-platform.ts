@@ -1,3 +1,5 @@
+import type { Mapping } from '../../ports.js';
+
 /** How a driver reaches the registers of one PCI function. Every promise rejects with a `TransportError` once it is gone. */
 export interface PciAccess {
   readConfig(offset: number, length: number): Promise<Uint8Array>;
@@ -12,6 +14,13 @@ export interface PciPlatform extends PciAccess {
   readonly name: string;
   /** As `writeBar`, without hearing of its end. Never blocks, never throws. */
   postBar(bar: number, offset: number, bytes: Uint8Array): void;
+  /**
+   * Maps all of a BAR into this process, where that can be: the caller's to release. Absent where it never can.
+   *
+   * @param size - bytes that the BAR has.
+   * @returns `undefined` where it is reached by `readBar` and `writeBar` only.
+   */
+  mapBar?(bar: number, size: number): Promise<Mapping | undefined>;
   /** Says who hears of each MSI-X vector, from the event loop. */
   connectVectors(handlers: readonly (() => void)[]): Promise<void>;
   /** Says who hears of the INTx line, from the event loop; not again before `done` is called. */

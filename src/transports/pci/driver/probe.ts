@@ -1,3 +1,4 @@
+import { joinAddress } from '../../../memory/address.js';
 import { TransportError } from '../../../virtio/driver-transport.js';
 import * as pci from '../pci-registers.js';
 import * as virtio from '../virtio-pci.js';
@@ -21,6 +22,8 @@ export interface ProbedFunction {
   readonly isr: Structure;
   /** Absent for a device without a configuration space. */
   readonly device: Structure | undefined;
+  /** Shared memory regions, by id. */
+  readonly shared: ReadonlyMap<number, Structure>;
   readonly msix: { readonly at: number; readonly vectors: number; readonly table: Structure } | undefined;
 }
 
@@ -29,6 +32,10 @@ const CAPABILITIES_MOST = 48;
 /** Where BARs are put: below the addresses of interrupt messages, and above legacy ports. */
 const MEMORY_WINDOW = { start: 0xc000_0000, end: 0xfec0_0000 };
 const IO_WINDOW = { start: 0x1000, end: 0x1_0000 };
+const WIDE_WINDOW = { start: 2 ** 40, end: 2 ** 46 };
+const WINDOWS = { memory: MEMORY_WINDOW, io: IO_WINDOW, wide: WIDE_WINDOW };
+/** Bytes of a BAR from which on it is large. */
+const WIDE_FROM = 2 ** 24;
 
 /**
  * Finds out what a function is, as a kernel does: ids, BAR sizing (and placing), the capability list (VIRTIO 1.3 §4.1.2,
@@ -41,11 +48,15 @@ export async function probeFunction(access: PciAccess): Promise<ProbedFunction> 
   const deviceId = await identify(config);
   const bars = await placeBars(access, config);
   const structures = new Map<number, Structure & { multiplier: number }>();
+  const shared = new Map<number, Structure>();
   let msix: ProbedFunction['msix'];
   for (const at of await capabilities(config)) {
     const id = await config.read8(at);
     if (id === pci.PCI_CAP_ID_MSIX) msix ??= await readMsix(config, at, bars);
     if (id !== pci.PCI_CAP_ID_VNDR) continue;
+    const region = await readShared(config, at, bars);
+    // Each has an id of its own (§4.1.4.7.1).
+    if (region !== undefined && !shared.has(region.id)) shared.set(region.id, region);
     const found = await readStructure(config, at, bars);
     // The first that can be used is the one that the device prefers (§4.1.4.1).
     if (found !== undefined && !structures.has(found.type)) structures.set(found.type, found);
@@ -64,6 +75,7 @@ export async function probeFunction(access: PciAccess): Promise<ProbedFunction> 
     notify: need(virtio.VIRTIO_PCI_CAP_NOTIFY_CFG, 'notification'),
     isr: need(virtio.VIRTIO_PCI_CAP_ISR_CFG, 'ISR'),
     device: structures.get(virtio.VIRTIO_PCI_CAP_DEVICE_CFG),
+    shared,
     msix,
   };
 }
@@ -111,7 +123,7 @@ async function placeBars(access: PciAccess, config: ConfigReader): Promise<pci.B
   // Nothing is decoded while the addresses make no sense.
   await access.writeConfig(pci.PCI_COMMAND, Uint8Array.of(0, 0));
   const bars: pci.Bar[] = [];
-  const next = { memory: MEMORY_WINDOW.start, io: IO_WINDOW.start };
+  const next = { memory: MEMORY_WINDOW.start, io: IO_WINDOW.start, wide: WIDE_WINDOW.start };
   for (let index = 0; index < pci.PCI_STD_NUM_BARS; index++) {
     const at = pci.PCI_BASE_ADDRESS_0 + 4 * index;
     await write32(at, 0xffff_ffff);
@@ -120,20 +132,31 @@ async function placeBars(access: PciAccess, config: ConfigReader): Promise<pci.B
     const kind = (mask & pci.PCI_BASE_ADDRESS_SPACE_IO) !== 0 ? 'io' : 'memory';
     // An I/O BAR may leave the upper 16 bits out.
     const bits = kind === 'io' ? (mask | 0xffff_0000) & ~0x3 : mask & ~0xf;
-    const size = (~bits >>> 0) + 1;
-    const wide = kind === 'memory' && (mask & pci.PCI_BASE_ADDRESS_MEM_TYPE_64) !== 0;
-    const window = kind === 'io' ? IO_WINDOW : MEMORY_WINDOW;
-    const address = Math.ceil(next[kind] / size) * size;
-    if ((size & (size - 1)) !== 0 || address + size > window.end) {
+    const wide =
+      kind === 'memory' &&
+      (mask & pci.PCI_BASE_ADDRESS_MEM_TYPE_64) !== 0 &&
+      index + 1 < pci.PCI_STD_NUM_BARS;
+    if (wide) await write32(at + 4, 0xffff_ffff);
+    const size = wide ? sizeOf(bits, await config.read32(at + 4)) : (~bits >>> 0) + 1;
+    // What is large goes above 4 GiB, if it can.
+    const room = wide && size > WIDE_FROM ? 'wide' : kind;
+    const address = Math.ceil(next[room] / size) * size;
+    if (!Number.isInteger(Math.log2(size)) || address + size > WINDOWS[room].end) {
       throw new TransportError('PROTOCOL', `BAR ${index} has ${size} bytes, which can't be placed`);
     }
-    next[kind] = address + size;
-    await write32(at, address);
-    if (wide) await write32(at + 4, 0);
-    bars.push({ index, kind, size });
+    next[room] = address + size;
+    await write32(at, address % 2 ** 32);
+    if (wide) await write32(at + 4, Math.floor(address / 2 ** 32));
+    bars.push(wide ? { index, kind, size, wide } : { index, kind, size });
     if (wide) index += 1;
   }
   return bars;
+}
+
+/** What a BAR of 64 bits says of its size. @returns bytes. */
+function sizeOf(low: number, high: number): number {
+  const bits = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+  return Number(BigInt.asUintN(64, ~bits) + 1n);
 }
 
 async function capabilities(config: ConfigReader): Promise<number[]> {
@@ -187,6 +210,27 @@ async function readStructure(
   };
   const least = type === virtio.VIRTIO_PCI_CAP_COMMON_CFG ? virtio.COMMON.minimum : 1;
   return structure.length >= least && fits(structure, bars) ? structure : undefined;
+}
+
+/** @returns `undefined` for one that is something else, or that can't be used. */
+async function readShared(
+  config: ConfigReader,
+  at: number,
+  bars: readonly pci.Bar[],
+): Promise<(Structure & { id: number }) | undefined> {
+  const { CAP } = virtio;
+  if (at + CAP.size64 > pci.PCI_CFG_SPACE_SIZE) return undefined;
+  if ((await config.read8(at + CAP.cfg_type)) !== virtio.VIRTIO_PCI_CAP_SHARED_MEMORY_CFG) return undefined;
+  if ((await config.read8(at + CAP.cap_len)) < CAP.size64) return undefined;
+  const wide = async (low: number, high: number): Promise<number> =>
+    joinAddress(await config.read32(at + low), await config.read32(at + high));
+  const region = {
+    id: await config.read8(at + CAP.id),
+    bar: await config.read8(at + CAP.bar),
+    offset: await wide(CAP.offset, CAP.offset_hi),
+    length: await wide(CAP.length, CAP.length_hi),
+  };
+  return region.length > 0 && fits(region, bars) ? region : undefined;
 }
 
 function fits({ bar, offset, length }: Structure, bars: readonly pci.Bar[]): boolean {

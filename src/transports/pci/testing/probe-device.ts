@@ -1,5 +1,6 @@
 import { ConfigSpace } from '../../../virtio/config-space.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../../virtio/device.js';
+import type { SharedMemorySpec } from '../../../virtio/shared-memory.js';
 
 /** A device that tells what is done to it: it answers each request with its bytes reversed. */
 export class ProbeDevice implements VirtioDevice {
@@ -12,6 +13,8 @@ export class ProbeDevice implements VirtioDevice {
   /** What was called, in order. */
   readonly calls: string[] = [];
   host: DeviceHost | undefined;
+  /** Regions that it has; to be said before it is served. */
+  sharedMemory: readonly SharedMemorySpec[] = [];
 
   constructor(queues = 2, id = 70, size = 64) {
     this.id = id;

@@ -60,7 +60,7 @@ export class Commands {
         this.#ports.reply(message, this.#deviceInfo(payload));
         break;
       case wire.VFIO_USER_DEVICE_GET_REGION_INFO:
-        this.#ports.reply(message, this.#regionInfo(codec.decodeIndex(payload, command)));
+        this.#regionInfo(message, codec.decodeIndex(payload, command));
         break;
       case wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS:
         this.#regionIoFds(message);
@@ -134,10 +134,17 @@ export class Commands {
     return codec.encodeInfo(flags, wire.VFIO_PCI_NUM_REGIONS, wire.VFIO_PCI_NUM_IRQS);
   }
 
-  #regionInfo(index: number): Uint8Array {
+  /** Shared memory may be mapped by the client, to which its file is given. */
+  #regionInfo(message: Message, index: number): void {
     const size = this.#regionSize(index);
     const flags = size === 0 ? 0 : wire.VFIO_REGION_INFO_FLAG_READ | wire.VFIO_REGION_INFO_FLAG_WRITE;
-    return codec.encodeRegionInfo(index, flags, size);
+    const { mappable } = this.#ports.function;
+    if (mappable?.bar !== index || this.#ports.maxFds === 0) {
+      this.#ports.reply(message, codec.encodeRegionInfo(index, flags, size));
+      return;
+    }
+    const info = codec.encodeRegionInfo(index, flags | wire.VFIO_REGION_INFO_FLAG_MMAP, size);
+    this.#ports.replyWith(message, info, [mappable.fd]);
   }
 
   /** Only kicks can come as eventfds. */

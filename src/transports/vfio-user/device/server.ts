@@ -106,6 +106,7 @@ class ServerSession implements Session {
       device,
       this.#memory,
       {
+        os: environment.os,
         clock: environment.clock,
         defer,
         print: environment.print,

@@ -6,7 +6,7 @@ import type { Clock } from '../../../virtio/clock.js';
 import { TransportError } from '../../../virtio/driver-transport.js';
 import { openPciDriver, type PciDriverOptions } from '../../pci/driver/driver.js';
 import type { PciPlatform } from '../../pci/driver/pci-platform.js';
-import type { Channel, EventPort, Os } from '../../ports.js';
+import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
 import * as codec from '../codec.js';
 import * as wire from '../messages.js';
 import { ServerLink } from './server-link.js';
@@ -195,6 +195,11 @@ class VfioUserClient implements PciPlatform {
   postBar(region: number, offset: number, bytes: Uint8Array): void {
     if (this.#moving === undefined) this.#link.post(region, offset, bytes);
     else this.#posted.push(() => this.postBar(region, offset, bytes.slice()));
+  }
+
+  async mapBar(bar: number, size: number): Promise<Mapping | undefined> {
+    while (this.#moving !== undefined) await this.#moving;
+    return this.#link.map(bar, size);
   }
 
   async connectVectors(handlers: readonly (() => void)[]): Promise<void> {

@@ -3,7 +3,7 @@ import type { GuestMemory } from '../../../memory/guest-memory.js';
 import { MemoryError } from '../../../memory/memory-error.js';
 import type { Clock } from '../../../virtio/clock.js';
 import { TransportError } from '../../../virtio/driver-transport.js';
-import type { Channel, EventPort, Os } from '../../ports.js';
+import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
 import * as codec from '../codec.js';
 import type { Message } from '../framing.js';
 import * as wire from '../messages.js';
@@ -98,6 +98,27 @@ export class ServerLink {
     const command = wire.VFIO_USER_DEVICE_GET_IRQ_INFO;
     const payload = await this.requester.ask(command, [codec.encodeIndex(index, command)]);
     return this.understand('DEVICE_GET_IRQ_INFO', () => codec.decodeInfo(payload, command));
+  }
+
+  /** Maps a region, if the server lets it be mapped as a whole. */
+  async map(region: number, size: number): Promise<Mapping | undefined> {
+    const { os } = this.#ports;
+    const command = wire.VFIO_USER_DEVICE_GET_REGION_INFO;
+    const { payload, fds } = await this.requester.askForFds(command, [codec.encodeIndex(region, command)]);
+    const [fd, ...others] = fds;
+    for (const other of others) os.closeFd(other);
+    if (fd === undefined) return undefined;
+    try {
+      const info = this.understand('DEVICE_GET_REGION_INFO', () => codec.decodeRegionInfo(payload));
+      const can = (info.flags & wire.VFIO_REGION_INFO_FLAG_MMAP) !== 0 && info.size === size;
+      if (can) return os.map(fd, info.offset, size);
+    } catch (error) {
+      if (!(error instanceof TransportError)) return undefined;
+      os.closeFd(fd);
+      throw error;
+    }
+    os.closeFd(fd);
+    return undefined;
   }
 
   /** Has interrupts of a type, from the first on, signal these. */

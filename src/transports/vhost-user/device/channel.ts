@@ -7,6 +7,11 @@ import { encodeVringState } from '../payloads.js';
 interface Outgoing {
   readonly request: number;
   readonly payload?: Uint8Array;
+  readonly fds?: readonly number[] | undefined;
+  /** Somebody waits for what becomes of it, acknowledged or not. */
+  readonly awaited?: boolean;
+  /** It was sent, or never will be: its descriptors are done with. */
+  readonly sent?: (() => void) | undefined;
   /** Hears whether the front-end did it. */
   answered?(ok: boolean): void;
 }
@@ -74,20 +79,50 @@ export class BackendChannel {
     return true;
   }
 
+  /**
+   * The same, of what somebody waits for: it is answered in any case. Where acknowledgements were not negotiated, it is taken for done when it was sent.
+   *
+   * @param fds - go with it; they stay the caller's, who hears with `sent` that they are not needed any more.
+   */
+  command(
+    request: number,
+    payload: Uint8Array,
+    answered: (ok: boolean) => void,
+    fds?: readonly number[],
+    sent?: () => void,
+  ): boolean {
+    if (this.#closed) return false;
+    this.#say(`question ${this.#questions++}`, { request, payload, answered, fds, sent, awaited: true });
+    return true;
+  }
+
   /** Sends what had to wait. One message waits for its answer at a time, so that a front-end that reads none piles up none. */
   flush(): void {
-    for (const [what, { request, payload, answered = nobody }] of this.#waiting) {
+    for (const [what, { request, payload, fds, answered = nobody, awaited, sent }] of this.#waiting) {
       if (this.#answered !== undefined || !this.#mayTalk()) return;
       this.#waiting.delete(what);
       if (this.#acknowledged) this.#answered = answered;
       const flags = this.#acknowledged ? FLAGS.NEED_REPLY : 0;
-      this.#channel.send(encodeMessage(request, flags, payload));
+      this.#channel.send(encodeMessage(request, flags, payload), fds);
+      sent?.();
+      if (!this.#acknowledged && awaited === true) answered(true);
     }
   }
 
   /** The device was reset: nobody wants to hear of what was before. */
   forget(): void {
+    this.dropCommands();
     this.#waiting.clear();
+  }
+
+  /** What somebody waits for, and was not sent, will not be. */
+  dropCommands(): void {
+    for (const [what, { awaited, sent, answered }] of [...this.#waiting]) {
+      if (awaited !== true) continue;
+      this.#waiting.delete(what);
+      sent?.();
+      answered?.(false);
+    }
   }
 
   close(): void {
@@ -98,7 +133,10 @@ export class BackendChannel {
     this.#channel.close();
     for (const fd of this.#decoder.abandon()) this.#os.closeFd(fd);
     this.#answered?.(false);
-    for (const { answered } of unanswered) answered?.(false);
+    for (const { answered, sent } of unanswered) {
+      sent?.();
+      answered?.(false);
+    }
   }
 
   #say(what: string, message: Outgoing): void {

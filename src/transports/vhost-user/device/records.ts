@@ -2,6 +2,7 @@ import type { KeptItem, Notes } from '../../keep.js';
 import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { REQUEST, VRING_FD } from '../messages.js';
 import { decodeRegion, decodeVringState, encodeVringState } from '../payloads.js';
+import { decodeSharedMapping } from '../shared-memory.js';
 
 /*
  * What a session in the next process must be told of what was said to this one: the messages themselves, those that count. Told them again, in
@@ -111,6 +112,36 @@ export function inflightNotes(index: number, fd: number): Notes {
 /** A ring of which that is not kept any more. */
 export function untrackedNotes(index: number): Notes {
   return { drop: [`ring/${index}/inflight`] };
+}
+
+/** The memory of a shared memory region. @param fd - of the memory. */
+export function memoryNotes(id: number, fd: number): Notes {
+  // One to map, and one to hand on.
+  return { put: [{ key: `shared/${id}`, bytes: new Uint8Array(), fds: [fd, fd] }] };
+}
+
+/** A file in a shared memory region. @param payload - of the SHMEM_MAP or SHMEM_UNMAP that says so. @param mapped - or no longer. */
+export function fileNotes(payload: Uint8Array, mapped: boolean): Notes {
+  const { id, offset } = decodeSharedMapping(
+    new DataView(payload.buffer, payload.byteOffset, payload.byteLength),
+  )!;
+  const key = `mapped/${id}/${offset}`;
+  return mapped ? { put: [{ key, bytes: payload }] } : { drop: [key] };
+}
+
+/** No file is in any shared memory region. */
+export function noFilesNotes(): Notes {
+  return { drop: ['mapped/*'] };
+}
+
+/** The shared memory region whose memory an item is; `undefined` for another item. */
+export function sharedMemoryOf({ key }: KeptItem): number | undefined {
+  return key.startsWith('shared/') ? Number(key.slice('shared/'.length)) : undefined;
+}
+
+/** Whether an item is a file in a shared memory region. */
+export function isSharedFile({ key }: KeptItem): boolean {
+  return key.startsWith('mapped/');
 }
 
 /** The ring that an item keeps what is in flight of; `undefined` for another item. */

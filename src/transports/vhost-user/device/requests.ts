@@ -17,10 +17,12 @@ import {
 import * as payloads from '../payloads.js';
 import { ProtocolError } from '../protocol-error.js';
 import { REFUSED } from '../refused.js';
+import { encodeSharedConfig } from '../shared-memory.js';
 import { BackendChannel } from './channel.js';
 import { MAX_MEM_SLOTS } from './memory-table.js';
 import * as records from './records.js';
 import { Refusal } from './refusal.js';
+import { SharedMemoryRegions } from './shared-memory.js';
 import { StateTransfer } from './state-transfer.js';
 import { VhostDevice } from './vhost-device.js';
 
@@ -54,6 +56,7 @@ export class FrontendRequests {
   readonly #environment: Environment;
   readonly #warn: (line: string) => void;
   readonly #device: VhostDevice;
+  readonly #shared: SharedMemoryRegions;
   readonly #transfer: StateTransfer;
   #backendChannel: BackendChannel | undefined;
   #protocolFeatures = 0n;
@@ -66,21 +69,45 @@ export class FrontendRequests {
     this.#environment = environment;
     this.#warn = warn;
     this.#transfer = new StateTransfer(environment, warn);
-    this.#device = new VhostDevice(device, environment, {
-      configChanged: () => {
-        environment.keep?.settle(0, { put: this.#configNotes() });
-        this.#backendChannel?.configChanged();
+    const { os, keep } = environment;
+    this.#shared = new SharedMemoryRegions(
+      device.sharedMemory ?? [],
+      {
+        os,
+        ask: (...message) =>
+          this.#has(PROTOCOL_F.SHMEM) && (this.#backendChannel?.command(...message) ?? false),
+        note: (notes) => keep?.settle(0, notes),
+        warn,
       },
-      serving: () => this.#backendChannel?.flush(),
-      called: (ring) => {
-        this.#inbandChannel?.called(ring);
-        return this.#inbandChannel !== undefined;
+      keep?.kept,
+    );
+    this.#device = new VhostDevice(
+      device,
+      environment,
+      {
+        configChanged: () => {
+          environment.keep?.settle(0, { put: this.#configNotes() });
+          this.#backendChannel?.configChanged();
+        },
+        serving: () => {
+          this.#showShared();
+          this.#backendChannel?.flush();
+        },
+        wasReset: () => {
+          this.#backendChannel?.dropCommands();
+          this.#shared.forget();
+        },
+        called: (ring) => {
+          this.#inbandChannel?.called(ring);
+          return this.#inbandChannel !== undefined;
+        },
+        broke: (ring) => this.#inbandChannel?.broke(ring),
+        miss: (payload, answered) =>
+          this.#backendChannel?.ask(BACKEND_REQUEST.IOTLB_MSG, payload, answered) ?? false,
+        warn,
       },
-      broke: (ring) => this.#inbandChannel?.broke(ring),
-      miss: (payload, answered) =>
-        this.#backendChannel?.ask(BACKEND_REQUEST.IOTLB_MSG, payload, answered) ?? false,
-      warn,
-    });
+      this.#shared.regions,
+    );
     this.#config = this.#device.config;
     if (environment.keep !== undefined) this.#restore(environment.keep.kept);
   }
@@ -95,6 +122,7 @@ export class FrontendRequests {
     this.#transfer.close();
     this.#device.close();
     this.#backendChannel?.close();
+    this.#shared.close();
   }
 
   /**
@@ -206,6 +234,8 @@ export class FrontendRequests {
       case REQUEST.SET_BACKEND_REQ_FD:
         this.#setBackendChannel(message);
         return;
+      case REQUEST.GET_SHMEM_CONFIG:
+        return encodeSharedConfig(this.#shared.sizes);
       case REQUEST.GET_CONFIG:
         return this.#getConfig(payload);
       case REQUEST.SET_CONFIG:
@@ -255,6 +285,8 @@ export class FrontendRequests {
   /** Goes on where the session of another process was. */
   #restore(kept: readonly KeptItem[]): void {
     for (const item of records.ordered(kept)) {
+      // The regions have these.
+      if (records.isSharedFile(item) || records.sharedMemoryOf(item) !== undefined) continue;
       const ring = records.inflightRing(item);
       if (item.key === records.CONFIG) this.#device.restoreConfig(item.bytes);
       else if (ring === undefined) this.#tellAgain(records.messageOf(item));
@@ -281,6 +313,8 @@ export class FrontendRequests {
     let features = PROTOCOL_FEATURES;
     // A front-end that does not expect a configuration space complains of one.
     if (!this.#device.hasConfig) features &= ~PROTOCOL_F.CONFIG;
+    // For one that has it, QEMU does not let its guest be moved.
+    if (this.#shared.regions.size === 0) features &= ~PROTOCOL_F.SHMEM;
     // QEMU accepts it, and sends nothing of it.
     if (this.#environment.inband !== true) features &= ~PROTOCOL_F.INBAND_NOTIFICATIONS;
     return features;
@@ -396,6 +430,11 @@ export class FrontendRequests {
     this.#backendChannel?.close();
     const acknowledged = this.#has(PROTOCOL_F.REPLY_ACK);
     this.#backendChannel = new BackendChannel(channel, os, acknowledged, () => this.#device.serving);
+    if (this.#device.serving) this.#showShared();
+  }
+
+  #showShared(): void {
+    if (this.#backendChannel !== undefined && this.#has(PROTOCOL_F.SHMEM)) this.#shared.show();
   }
 
   #setDeviceState(message: Message): void {
@@ -404,6 +443,7 @@ export class FrontendRequests {
     if (!this.#has(PROTOCOL_F.DEVICE_STATE)) {
       throw new Refusal('DEVICE_STATE was not negotiated');
     }
+    if (this.#shared.regions.size > 0) throw new Refusal('the device has shared memory, which is not moved');
     if (direction > STATE_DIRECTION.LOAD) throw new Refusal(`direction ${direction} is unknown`);
     if (phase !== STATE_PHASE.STOPPED) throw new Refusal(`phase ${phase} is unknown`);
     const device = this.#device;

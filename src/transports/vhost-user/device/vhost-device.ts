@@ -6,6 +6,7 @@ import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_RESET } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
+import type { DeviceSharedMemory } from '../../../virtio/shared-memory.js';
 import type { InflightPlace } from '../../../virtqueue/inflight.js';
 import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
@@ -40,6 +41,8 @@ export interface VhostDeviceEvents {
   serving(): void;
   /** Buffers of a ring were used whose front-end said nothing of how to tell it. @returns whether it is told. */
   called(ring: number): boolean;
+  /** The driver reset the device, or is another. */
+  wasReset(): void;
   /** A ring is broken, likewise. */
   broke(ring: number): void;
   /** Asks the front-end for a translation; see `BackendChannel.ask`. */
@@ -72,7 +75,13 @@ export class VhostDevice {
   #draining: Alarm | undefined;
   #polling: Alarm | undefined;
 
-  constructor(device: VirtioDevice, environment: Environment, events: VhostDeviceEvents) {
+  /** @param sharedMemory - the device's regions, by id. */
+  constructor(
+    device: VirtioDevice,
+    environment: Environment,
+    events: VhostDeviceEvents,
+    sharedMemory: ReadonlyMap<number, DeviceSharedMemory>,
+  ) {
     this.#environment = environment;
     this.#events = events;
     this.table = new MemoryTable(environment.os, environment.maxMemory);
@@ -80,6 +89,7 @@ export class VhostDevice {
     this.#inflight = new InflightRegions(environment.os, device.queues.length);
     this.#rings = device.queues.map((_, index) => new Ring(index));
     this.#runner = new DeviceRunner(device, {
+      sharedMemory,
       clock: environment.clock,
       interrupt: (queue) => void this.#interrupt(this.#rings[queue]!),
       configInterrupt: () => events.configChanged(),
@@ -535,6 +545,7 @@ export class VhostDevice {
   #forget(): void {
     this.#runner.reset();
     this.#inflight.forget();
+    this.#events.wasReset();
   }
 
   #tellBroken(ring: Ring): void {

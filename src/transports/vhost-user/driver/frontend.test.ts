@@ -21,7 +21,7 @@ import type { Script } from '../testing/scripted-backend.js';
 test('with our own back-end: requests, configuration space, config changes, and nothing left at the end', async () => {
   const device = new ProbeDevice(2);
   const { os, driver, frontend, clock } = await openProbe(device);
-  assert.equal(frontend.protocolFeatures, ALL & ~PROTOCOL_F.INBAND_NOTIFICATIONS);
+  assert.equal(frontend.protocolFeatures, ALL & ~PROTOCOL_F.INBAND_NOTIFICATIONS & ~PROTOCOL_F.SHMEM);
   assert.equal(driver.features, 0b11n);
   assert.deepEqual(device.calls, ['activate 3']);
 
@@ -106,6 +106,7 @@ test('what is said to a back-end that can everything, in order', async () => {
     'GET_PROTOCOL_FEATURES',
     'SET_PROTOCOL_FEATURES',
     'GET_QUEUE_NUM',
+    'GET_SHMEM_CONFIG',
     'SET_BACKEND_REQ_FD',
     'SET_OWNER',
     'RESET_DEVICE',

@@ -7,6 +7,7 @@ import {
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_RING_PACKED,
 } from '../../../virtio/features.js';
+import type { DriverSharedMemory } from '../../../virtio/shared-memory.js';
 import { VIRTQ_USED } from '../../../virtqueue/split/layout.js';
 import type { Channel, EventPort, Mapping, Os } from '../../ports.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
@@ -28,6 +29,7 @@ import { FrontendIommu } from './iommu.js';
 import type { InbandKick } from './notices.js';
 import { BackendPeer } from './peer.js';
 import { Persistence } from './persistence.js';
+import { FrontendSharedMemory } from './shared-memory.js';
 import type { VhostUserTransport } from './transport.js';
 
 /** What a front-end needs of the process. */
@@ -107,6 +109,7 @@ export class VhostUserFrontend implements VhostUserTransport {
   readonly #queueSize: number;
   readonly #queues = new Map<number, Queue>();
   readonly #iommu: FrontendIommu;
+  readonly #shared: FrontendSharedMemory;
   #hasMemory = false;
   #configGeneration = 0;
   /** What the driver accepted. */
@@ -142,6 +145,7 @@ export class VhostUserFrontend implements VhostUserTransport {
       throw new TypeError('a back-end is reconnected to with eventfds only: leave inband out');
     }
     this.#iommu = new FrontendIommu(GUEST_START, memorySize, granule);
+    this.#shared = new FrontendSharedMemory(os, clock, timeout * 1e6);
     this.#os = os;
     this.#clock = clock;
     this.#dial = dial;
@@ -180,6 +184,7 @@ export class VhostUserFrontend implements VhostUserTransport {
       await this.#peer.command(REQUEST.SET_STATUS, payloads.encodeU64(ACKNOWLEDGE_DRIVER));
     }
     await this.#peer.settle();
+    this.#shared.clear();
     this.#dropInflight();
     // Whatever was wrong with the device is mended.
     this.#failure = undefined;
@@ -203,6 +208,7 @@ export class VhostUserFrontend implements VhostUserTransport {
         throw new TransportError('REFUSED', 'the device does not accept these features (VIRTIO §3.1.1)');
       }
     }
+    this.#shared.meet(this.#peer.sharedMemory);
     await this.#shareMemory();
     await this.#peer.settle();
   }
@@ -327,6 +333,12 @@ export class VhostUserFrontend implements VhostUserTransport {
     await this.#peer.command(REQUEST.IOTLB_MSG, this.#iommu.invalidation(address, length));
   }
 
+  async sharedMemory(): Promise<ReadonlyMap<number, DriverSharedMemory>> {
+    await this.#peer.greet();
+    this.#shared.meet(this.#peer.sharedMemory);
+    return this.#shared.regions;
+  }
+
   onConfigChange(changed: () => void): void {
     this.#configChanged = changed;
   }
@@ -401,6 +413,7 @@ export class VhostUserFrontend implements VhostUserTransport {
     this.#dropInflight();
     this.#peer.close();
     for (const index of [...this.#queues.keys()]) this.#closeQueue(index);
+    this.#shared.close();
     this.memory.clear();
     this.#mapping.release();
     this.#os.closeFd(this.#memoryFd);
@@ -421,6 +434,13 @@ export class VhostUserFrontend implements VhostUserTransport {
         called: (index) => this.#queues.get(index)?.interrupt(),
         broke: (index) => this.#broke(index),
         translate: (message) => this.#translate(peer, message),
+        // One that was left has no say in it.
+        mapShared: (mapping, fd) => {
+          if (this.#isPresent(peer)) return this.#shared.map(mapping, fd);
+          this.#os.closeFd(fd);
+          return false;
+        },
+        unmapShared: (mapping) => this.#isPresent(peer) && this.#shared.unmap(mapping),
       },
       failed: (error) => {
         // One that is lost before it is ours is tried again.
@@ -428,6 +448,10 @@ export class VhostUserFrontend implements VhostUserTransport {
       },
     });
     return peer;
+  }
+
+  #isPresent(peer: BackendPeer): boolean {
+    return !this.#closed && (this.#joining ?? this.#peer) === peer;
   }
 
   #lost(error: TransportError): void {
@@ -476,6 +500,8 @@ export class VhostUserFrontend implements VhostUserTransport {
       const status = async (bits: bigint): Promise<void> => {
         if (peer.has(PROTOCOL_F.STATUS)) await peer.command(REQUEST.SET_STATUS, payloads.encodeU64(bits));
       };
+      this.#shared.meet(peer.sharedMemory);
+      this.#shared.clear();
       if (this.#log !== undefined) await sayLogBase(peer, this.#log);
       await status(ACKNOWLEDGE_DRIVER);
       await this.#sayFeatures(peer);

@@ -3,6 +3,7 @@ import { TransportError } from '../../../virtio/driver-transport.js';
 import type { Channel, Os } from '../../ports.js';
 import { F_PROTOCOL_FEATURES, FLAGS, PROTOCOL_F, REQUEST, requestName } from '../messages.js';
 import { encodeU64 } from '../payloads.js';
+import { decodeSharedConfig } from '../shared-memory.js';
 import { InbandKick } from './notices.js';
 import { Requester } from './requester.js';
 import { type BackendNews, BackendRequests } from './requests.js';
@@ -32,6 +33,7 @@ export class BackendPeer {
   #features = 0n;
   #protocolFeatures = 0n;
   #queueCount: number | undefined;
+  #sharedMemory: ReadonlyMap<number, number> = new Map();
 
   /** @param channel - owned from now on. */
   constructor(channel: Channel, ports: BackendPeerPorts) {
@@ -52,6 +54,11 @@ export class BackendPeer {
   /** How many queues it has; `undefined` when it does not tell. */
   get queueCount(): number | undefined {
     return this.#queueCount;
+  }
+
+  /** Bytes of each shared memory region that it has, by id. */
+  get sharedMemory(): ReadonlyMap<number, number> {
+    return this.#sharedMemory;
   }
 
   has(feature: bigint): boolean {
@@ -136,15 +143,25 @@ export class BackendPeer {
       this.#protocolFeatures = accepted;
     }
     if (this.has(PROTOCOL_F.MQ)) this.#queueCount = Number(await this.askU64(REQUEST.GET_QUEUE_NUM));
+    if (this.has(PROTOCOL_F.SHMEM)) {
+      const reply = await this.#requester.ask(REQUEST.GET_SHMEM_CONFIG, 0);
+      const sizes = decodeSharedConfig(reply);
+      if (sizes === undefined)
+        throw new TransportError('PROTOCOL', 'the back-end has shared memory regions that can not be');
+      this.#sharedMemory = sizes;
+    }
     if (this.has(PROTOCOL_F.BACKEND_REQ)) await this.#giveBackendChannel();
     await this.command(REQUEST.SET_OWNER);
   }
 
-  /** Of what is offered: in-band notifications only with all that they need. */
+  /** Of what is offered: in-band notifications and shared memory only with all that they need. */
   #wanted(offered: bigint): bigint {
     const needed = PROTOCOL_F.BACKEND_REQ | PROTOCOL_F.REPLY_ACK;
     const inband = this.#ports.inband && (offered & needed) === needed;
-    return inband ? PROTOCOL_FEATURES : PROTOCOL_FEATURES & ~PROTOCOL_F.INBAND_NOTIFICATIONS;
+    let wanted = inband ? PROTOCOL_FEATURES : PROTOCOL_FEATURES & ~PROTOCOL_F.INBAND_NOTIFICATIONS;
+    // Without a channel it could not say what is there.
+    if ((offered & PROTOCOL_F.BACKEND_REQ) === 0n) wanted &= ~PROTOCOL_F.SHMEM;
+    return wanted;
   }
 
   /** Kicks a ring by messages. */

@@ -3,6 +3,7 @@ import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { decodeIotlb, type IotlbMessage } from '../iotlb-message.js';
 import { BACKEND_REQUEST, FAILURE, FLAGS, IOTLB_SIZE, VRING_STATE_SIZE } from '../messages.js';
 import { decodeVringState, encodeU64 } from '../payloads.js';
+import { decodeSharedMapping, type SharedMapping } from '../shared-memory.js';
 
 /** What a back-end says of itself. */
 export interface BackendNews {
@@ -14,6 +15,10 @@ export interface BackendNews {
   broke(index: number): void;
   /** It does not know what an address means. Resolves with whether it was told, after that. */
   translate(miss: IotlbMessage): Promise<boolean>;
+  /** It maps a file into shared memory. @param fd - taken over. @returns whether it is there now. */
+  mapShared(mapping: SharedMapping, fd: number): boolean;
+  /** It takes one out. @returns whether it was there. */
+  unmapShared(mapping: SharedMapping): boolean;
 }
 
 /** Hears what a back-end asks of its front-end, on the channel that SET_BACKEND_REQ_FD gave it. */
@@ -53,7 +58,9 @@ export class BackendRequests {
 
   #answer(): void {
     for (let message = this.#decoder.next(); message !== undefined; message = this.#decoder.next()) {
-      for (const fd of message.fds) this.#os.closeFd(fd);
+      const fd = message.request === BACKEND_REQUEST.SHMEM_MAP ? message.fds.shift() : undefined;
+      const more = message.fds.length > 0;
+      for (const other of message.fds) this.#os.closeFd(other);
       const { request, flags, payload } = message;
       const reply = (done: boolean): void => {
         if ((flags & FLAGS.NEED_REPLY) === 0) return;
@@ -61,14 +68,27 @@ export class BackendRequests {
       };
       if (request === BACKEND_REQUEST.IOTLB_MSG && payload.byteLength >= IOTLB_SIZE.least) {
         this.#news.translate(decodeIotlb(payload)).then(reply, () => reply(false));
-      } else reply(this.#carryOut(message));
+      } else if (fd !== undefined) reply(this.#mapShared(payload, fd, more));
+      else reply(this.#carryOut(message));
     }
+  }
+
+  /** @param more - other descriptors came, too. */
+  #mapShared(payload: DataView, fd: number, more: boolean): boolean {
+    const mapping = decodeSharedMapping(payload);
+    if (mapping !== undefined && !more) return this.#news.mapShared(mapping, fd);
+    this.#os.closeFd(fd);
+    return false;
   }
 
   #carryOut({ request, payload }: Message): boolean {
     if (request === BACKEND_REQUEST.CONFIG_CHANGE_MSG) {
       this.#news.configChanged();
       return true;
+    }
+    if (request === BACKEND_REQUEST.SHMEM_UNMAP) {
+      const mapping = decodeSharedMapping(payload);
+      return mapping !== undefined && this.#news.unmapShared(mapping);
     }
     const tell =
       request === BACKEND_REQUEST.VRING_CALL

@@ -1,5 +1,6 @@
 import { ConfigSpace } from '../../../virtio/config-space.js';
 import type { DeviceHost, DeviceQueue, VirtioDevice } from '../../../virtio/device.js';
+import type { SharedMemorySpec } from '../../../virtio/shared-memory.js';
 import type { Chain } from '../../../virtqueue/chain.js';
 
 /** A device that notes what is done to it, and answers each request with its bytes, at once or when told. */
@@ -9,6 +10,7 @@ export class ProbeDevice implements VirtioDevice {
   readonly features = 0b11n;
   readonly queues: readonly { readonly name: string; readonly size: number }[];
   readonly config: ConfigSpace = new ConfigSpace(12, [[4, 8]]);
+  readonly sharedMemory: readonly SharedMemorySpec[];
   /** What was called, in order. */
   readonly calls: string[] = [];
   /** Whether requests wait for `finish`. */
@@ -20,7 +22,9 @@ export class ProbeDevice implements VirtioDevice {
   host: DeviceHost | undefined;
   readonly #held: { readonly queue: DeviceQueue; readonly chain: Chain; readonly read: Uint8Array }[] = [];
 
-  constructor(queues = 2) {
+  /** @param sharedMemory - regions that it has. */
+  constructor(queues = 2, sharedMemory: readonly SharedMemorySpec[] = []) {
+    this.sharedMemory = sharedMemory;
     this.queues = Array.from({ length: queues }, (_, i) => ({ name: `q${i}`, size: 64 }));
   }
 

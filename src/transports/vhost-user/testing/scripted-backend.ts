@@ -2,6 +2,7 @@ import type { Channel, Os } from '../../ports.js';
 import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { F_PROTOCOL_FEATURES, FLAGS, REQUEST } from '../messages.js';
 import { encodeU64 } from '../payloads.js';
+import { encodeSharedConfig } from '../shared-memory.js';
 
 /** What a back-end says of itself. */
 export interface Script {
@@ -83,6 +84,8 @@ export class ScriptedBackend {
         return encodeU64(0n);
       case REQUEST.GET_QUEUE_NUM:
         return encodeU64(1n);
+      case REQUEST.GET_SHMEM_CONFIG:
+        return encodeSharedConfig(new Map());
       case REQUEST.GET_STATUS:
         return encodeU64(0xfn);
       case REQUEST.GET_VRING_BASE:
