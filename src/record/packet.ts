@@ -1,6 +1,6 @@
 import type { InspectEvent, SeenDescriptor, SeenDevice } from '../observe/event.js';
+import { ByteReader, type ByteWriter } from '../virtio/byte-codec.js';
 import type { QueueSpec } from '../virtio/device.js';
-import { ByteReader, type ByteWriter } from './byte-codec.js';
 import { knownShapes } from './known-shapes.js';
 import { parseShape, shapeOf, shapeText } from './shape.js';
 import { ShapeLayout } from './shape-layout.js';

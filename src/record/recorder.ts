@@ -1,6 +1,6 @@
 import type { InspectEvent } from '../observe/event.js';
 import type { Listener } from '../observe/observer.js';
-import { ByteWriter } from './byte-codec.js';
+import { ByteWriter } from '../virtio/byte-codec.js';
 import { missingOf, writePacket } from './packet.js';
 import {
   interfaceDescription,

@@ -1,3 +1,5 @@
+import { ByteWriter } from './byte-codec.js';
+
 /*
  * Plain values as bytes: what a device's `save` returns, for a process that is another. Each value is a byte that says its kind, then what
  * that needs; lengths and counts are le32.
@@ -30,9 +32,9 @@ const DEPTH_MOST = 100;
  * @throws TypeError for any other, with where it is.
  */
 export function encodeValue(value: unknown): Uint8Array {
-  const out = new Growing();
+  const out = new ByteWriter();
   write(out, value, 'the state', 0);
-  return out.bytes;
+  return out.slice();
 }
 
 /**
@@ -47,25 +49,25 @@ export function decodeValue(bytes: Uint8Array): unknown {
   return value;
 }
 
-function write(out: Growing, value: unknown, where: string, depth: number): void {
+function write(out: ByteWriter, value: unknown, where: string, depth: number): void {
   if (depth > DEPTH_MOST) throw new TypeError(`${where} is more than ${DEPTH_MOST} values deep`);
   switch (typeof value) {
     case 'undefined':
-      out.byte(KIND.undefined);
+      out.u8(KIND.undefined);
       return;
     case 'boolean':
-      out.byte(value ? KIND.true : KIND.false);
+      out.u8(value ? KIND.true : KIND.false);
       return;
     case 'number':
-      out.byte(KIND.number);
-      out.number(value);
+      out.u8(KIND.number);
+      out.f64(value);
       return;
     case 'bigint':
-      out.byte(KIND.bigint);
+      out.u8(KIND.bigint);
       out.text(String(value));
       return;
     case 'string':
-      out.byte(KIND.string);
+      out.u8(KIND.string);
       out.text(value);
       return;
     case 'object':
@@ -76,29 +78,28 @@ function write(out: Growing, value: unknown, where: string, depth: number): void
   }
 }
 
-function writeObject(out: Growing, value: object | null, where: string, depth: number): void {
+function writeObject(out: ByteWriter, value: object | null, where: string, depth: number): void {
   if (value === null) {
-    out.byte(KIND.null);
+    out.u8(KIND.null);
   } else if (value instanceof Uint8Array) {
-    out.byte(KIND.bytes);
-    out.count(value.length);
-    out.all(value);
+    out.u8(KIND.bytes);
+    out.bytes(value);
   } else if (Array.isArray(value)) {
-    out.byte(KIND.array);
-    out.count(value.length);
+    out.u8(KIND.array);
+    out.le32(value.length);
     // Holes are `undefined`: an iterator finds them.
     let index = 0;
     for (const each of value) write(out, each, `${where}[${index++}]`, depth);
   } else if (value instanceof Map) {
-    out.byte(KIND.map);
-    out.count(value.size);
+    out.u8(KIND.map);
+    out.le32(value.size);
     for (const [key, each] of value) {
       write(out, key, `a key of ${where}`, depth);
       write(out, each, `${where}.get(${String(key)})`, depth);
     }
   } else if (value instanceof Set) {
-    out.byte(KIND.set);
-    out.count(value.size);
+    out.u8(KIND.set);
+    out.le32(value.size);
     for (const each of value) write(out, each, `an element of ${where}`, depth);
   } else {
     const prototype: unknown = Object.getPrototypeOf(value);
@@ -106,8 +107,8 @@ function writeObject(out: Growing, value: object | null, where: string, depth: n
       throw new TypeError(`${where} is a ${value.constructor?.name ?? 'strange object'}, which has no bytes`);
     }
     const entries = Object.entries(value);
-    out.byte(KIND.object);
-    out.count(entries.length);
+    out.u8(KIND.object);
+    out.le32(entries.length);
     for (const [name, each] of entries) {
       out.text(name);
       write(out, each, `${where}.${name}`, depth);
@@ -161,55 +162,6 @@ const DIGITS_MOST = 1000;
 function integer(text: string): bigint {
   if (text.length > DIGITS_MOST || !/^-?\d+$/.test(text)) throw new RangeError('a bigint that is none');
   return BigInt(text);
-}
-
-/** Bytes that become more. */
-class Growing {
-  #bytes = new Uint8Array(256);
-  #view = new DataView(this.#bytes.buffer);
-  #length = 0;
-
-  get bytes(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
-  }
-
-  byte(value: number): void {
-    const at = this.#room(1);
-    this.#bytes[at] = value;
-  }
-
-  count(value: number): void {
-    const at = this.#room(4);
-    this.#view.setUint32(at, value, true);
-  }
-
-  number(value: number): void {
-    const at = this.#room(8);
-    this.#view.setFloat64(at, value, true);
-  }
-
-  text(value: string): void {
-    const bytes = new TextEncoder().encode(value);
-    this.count(bytes.length);
-    this.all(bytes);
-  }
-
-  all(bytes: Uint8Array): void {
-    const at = this.#room(bytes.length);
-    this.#bytes.set(bytes, at);
-  }
-
-  #room(length: number): number {
-    const at = this.#length;
-    this.#length += length;
-    if (this.#length > this.#bytes.length) {
-      const more = new Uint8Array(Math.max(2 * this.#bytes.length, this.#length));
-      more.set(this.#bytes);
-      this.#bytes = more;
-      this.#view = new DataView(more.buffer);
-    }
-    return at;
-  }
 }
 
 /** Bytes from the first on; what is not there is a `RangeError`. */
