@@ -1,13 +1,10 @@
-import type { GuestAddress } from '../../../memory/address.js';
 import { isSuspension, MemoryError } from '../../../memory/memory-error.js';
 import type { MemoryView } from '../../../memory/memory-view.js';
-import type { Alarm } from '../../../virtio/clock.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_RESET } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
 import type { DeviceSharedMemory } from '../../../virtio/shared-memory.js';
-import type { InflightPlace } from '../../../virtqueue/inflight.js';
 import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
 import type { EventPort } from '../../ports.js';
@@ -16,23 +13,20 @@ import { VHOST_USER_FEATURES } from '../../transport-features.js';
 import type { IotlbMessage } from '../iotlb-message.js';
 import { F_PROTOCOL_FEATURES, VHOST_F_LOG_ALL } from '../messages.js';
 import type { InflightDescription, VringAddress } from '../payloads.js';
+import { Drain } from './drain.js';
+import { inflightRecord } from './inflight-record.js';
 import { InflightRegions } from './inflight-regions.js';
-import { Iotlb } from './iotlb.js';
 import { DirtyLogging } from './logging.js';
 import { MemoryTable } from './memory-table.js';
-import { inflightNotes } from './records.js';
+import { Reach } from './reach.js';
 import { Refusal } from './refusal.js';
-import { type Places, Ring } from './ring.js';
+import { Ring } from './ring.js';
+import { RingPolling } from './ring-polling.js';
 
 /** The messages have room for 64 feature bits. */
 const REACHABLE_FEATURES = (1n << 64n) - 1n;
 /** Those that are the front-end's, and not the driver's. */
 const OUR_FEATURES = F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
-/** How long GET_VRING_BASE waits for the requests in flight, in ns. The front-end, and often its guest, stand still meanwhile. */
-const DRAIN_TIMEOUT = 5e9;
-/** How often a ring is looked at whose front-end gave no kick event, in ns. */
-const POLL_INTERVAL = 1e6;
-
 /** What a device tells the session that drives it. */
 export interface VhostDeviceEvents {
   /** The device changed its configuration space. */
@@ -68,12 +62,9 @@ export class VhostDevice {
   #features = 0n;
   #kind = new RingKind(0n);
   #featuresRefused = false;
-  /** With ACCESS_PLATFORM. */
-  #iotlb: Iotlb | undefined;
-  /** Rings that are live, and whose memory is out of reach until the front-end says where it is. */
-  readonly #lost = new Set<number>();
-  #draining: Alarm | undefined;
-  #polling: Alarm | undefined;
+  readonly #reach: Reach;
+  readonly #drain: Drain;
+  readonly #polling: RingPolling;
 
   /** @param sharedMemory - the device's regions, by id. */
   constructor(
@@ -104,6 +95,13 @@ export class VhostDevice {
       poll: environment.poll,
       ringFeatures: (environment.ringFeatures ?? VHOST_USER_FEATURES.unlessTold) & VHOST_USER_FEATURES.all,
     });
+    this.#reach = new Reach(this.table, this.#runner, this.#rings, {
+      miss: (payload, answered) => events.miss(payload, answered),
+      update: (ring) => this.#update(ring),
+      warn: (line) => events.warn(line),
+    });
+    this.#drain = new Drain(this.#runner, environment);
+    this.#polling = new RingPolling(environment.clock, this.#rings, (index) => this.#runner.kick(index));
   }
 
   get offered(): bigint {
@@ -148,7 +146,7 @@ export class VhostDevice {
     this.#featuresRefused = false;
     this.#features = features;
     this.#kind = new RingKind(features);
-    this.#useIotlb((features & VIRTIO_F_ACCESS_PLATFORM) !== 0n);
+    this.#reach.use((features & VIRTIO_F_ACCESS_PLATFORM) !== 0n);
     this.logging.want((bits & VHOST_F_LOG_ALL) !== 0n);
     this.memoryChanged();
     if ((bits & F_PROTOCOL_FEATURES) !== 0n) return;
@@ -162,17 +160,12 @@ export class VhostDevice {
    * @throws Refusal
    */
   translate(message: IotlbMessage): void {
-    if (this.#iotlb === undefined) throw new Refusal('ACCESS_PLATFORM was not accepted');
-    const taken = this.#iotlb.apply(message);
-    if (taken) this.#loseReach();
-    this.#regainReach();
+    this.#reach.translate(message);
   }
 
   /** The memory table changed, or who hears of writes to it. */
   memoryChanged(): void {
-    if (this.#iotlb === undefined) return;
-    if (this.#iotlb.followRegions()) this.#loseReach();
-    this.#regainReach();
+    this.#reach.memoryChanged();
   }
 
   /** SET_VRING_NUM. */
@@ -293,38 +286,16 @@ export class VhostDevice {
       stopped(ring.base ?? this.#kind.freshBase);
       return;
     }
-    const alarm = this.#environment.clock.alarm(() => {
-      const { name, queues } = this.#runner.device;
-      const text = `queue ${index} (${queues[index]!.name}) has requests in flight after ${DRAIN_TIMEOUT / 1e9} s`;
-      this.#environment.warn(`${name}: ${text}: it is stopped without them`);
-      finish();
-    });
     const finish = (): void => {
-      if (this.#draining !== alarm) return;
-      this.#draining = undefined;
-      alarm.close();
       const base = this.#runner.stopQueue(index) ?? ring.base ?? this.#kind.freshBase;
       ring.stopped(base);
-      this.#forgetReach(index);
+      this.#reach.forget(index);
       if (!this.#rings.some((other) => other.live)) this.#runner.pause();
       stopped(base);
     };
-    this.#draining = alarm;
-    alarm.set(this.#environment.clock.now() + DRAIN_TIMEOUT);
     this.#runner.holdQueue(index);
-    if (!drain && ring.tracked) {
-      finish();
-      return;
-    }
-    let drained = false;
-    let later = false;
-    this.#runner.whenDrained(index, () => {
-      drained = true;
-      // From inside the device, which must return first.
-      if (later) this.#environment.defer(finish);
-    });
-    later = true;
-    if (drained) finish();
+    if (!drain && ring.tracked) finish();
+    else this.#drain.whenEmpty(index, finish);
   }
 
   /** RESET_OWNER: all rings are disabled, as the specification recommends. */
@@ -414,9 +385,8 @@ export class VhostDevice {
 
   /** Lets the device, its rings and its memory go. */
   close(): void {
-    this.#draining?.close();
-    this.#draining = undefined;
-    this.#polling?.close();
+    this.#drain.close();
+    this.#polling.close();
     for (const ring of this.#rings) ring.started = false;
     this.#runner.close();
     for (const ring of this.#rings) ring.close();
@@ -447,7 +417,7 @@ export class VhostDevice {
     this.#events.serving();
     // Buffers that were there before bring no kick.
     this.#runner.kick(ring.index);
-    if (ring.polled) this.#poll();
+    if (ring.polled) this.#polling.start();
   }
 
   /** A ring that can't be is the driver's mistake, not the front-end's: it is broken until the driver's reset, and nothing else is. */
@@ -459,8 +429,7 @@ export class VhostDevice {
       this.#tellBroken(ring);
       throw error;
     }
-    const places = this.#iotlb === undefined ? this.table : UNTRANSLATED;
-    const memory = this.#iotlb?.memory ?? this.table.memory;
+    const { places, memory } = this.#reach;
     const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
     // With RING_RESET a ring alone may begin anew, where a reset of the device is told otherwise.
     const guessed = !this.toldOfResets || (this.#features & VIRTIO_F_RING_RESET) === 0n;
@@ -474,7 +443,7 @@ export class VhostDevice {
       const place = ring.place(places, this.#kind);
       const deviceView = (view: MemoryView) => this.logging.deviceView(view, ring.addresses!);
       const given = this.#inflight.placeOf(ring.index, place.size, this.#kind);
-      const inflight = given ?? this.#inflightOf(ring);
+      const inflight = given ?? inflightRecord(ring, this.#kind, this.#environment);
       const options = { ...this.#kind.optionsOf(memory, place, ring.base), deviceView, inflight };
       const queue = this.#kind.deviceQueue(options);
       this.#runner.startQueue(ring.index, queue, options);
@@ -494,40 +463,16 @@ export class VhostDevice {
     }
   }
 
-  /**
-   * Requests that are on record are served anew when the device does no more of what it did for them: an old write may come after a newer one.
-   *
-   * @returns whether that takes time. The ring is served then.
-   */
+  /** @returns whether the ring has to wait for what the device still does for it. It is served then. */
   #await(ring: Ring): boolean {
     if (!this.#inflight.has(ring.index)) return false;
-    const { clock, defer, warn } = this.#environment;
-    const { index } = ring;
-    const go = (): void => {
-      ring.awaiting?.close();
-      ring.awaiting = undefined;
+    return this.#drain.whenHome(ring, () => {
       try {
         this.#update(ring);
       } catch (error) {
-        this.#events.warn(`ring ${index} is not served: ${(error as Error).message}`);
+        this.#events.warn(`ring ${ring.index} is not served: ${(error as Error).message}`);
       }
-    };
-    let home = false;
-    this.#runner.whenHome(index, () => {
-      home = true;
-      // From inside the device, which must return first.
-      if (ring.awaiting !== undefined) defer(() => ring.awaiting !== undefined && go());
     });
-    if (home) return false;
-    ring.awaiting = clock.alarm(() => {
-      const { name, queues } = this.#runner.device;
-      const text = `queue ${index} (${queues[index]!.name}) has not given up its requests after ${DRAIN_TIMEOUT / 1e9} s`;
-      warn(`${name}: ${text}: they are served anew all the same`);
-      this.#runner.forgetAstray(index);
-      go();
-    });
-    ring.awaiting.set(clock.now() + DRAIN_TIMEOUT);
-    return true;
   }
 
   /** Interrupts the driver once: at worst there is nothing for it. */
@@ -553,79 +498,10 @@ export class VhostDevice {
     else this.#events.broke(ring.index);
   }
 
-  /** Where it is kept which chains of a ring that starts are in flight, if anybody keeps anything. */
-  #inflightOf(ring: Ring): InflightPlace | undefined {
-    const { os, keep } = this.#environment;
-    if (keep === undefined) return undefined;
-    const size = this.#kind.inflightSize(ring.size);
-    if (ring.inflight?.size !== size) {
-      const { fd, mapping } = os.createMemory('virtio-misc-inflight', size);
-      ring.inflight?.release();
-      ring.inflight = mapping;
-      // Before the first chain is taken.
-      keep.settle(0, inflightNotes(ring.index, fd));
-      os.closeFd(fd);
-    }
-    return { view: ring.inflight.view, entries: ring.size };
-  }
-
   #resetDevice(): void {
     this.#forget();
     this.#runner.accept(this.#features);
-    for (const index of [...this.#lost]) this.#forgetReach(index);
-    this.#iotlb?.forgive();
-  }
-
-  #useIotlb(wanted: boolean): void {
-    if (wanted === (this.#iotlb !== undefined)) return;
-    this.#iotlb = wanted
-      ? new Iotlb(this.table, {
-          ask: (miss, answered) => this.#events.miss(miss, answered),
-          settled: () => this.#regainReach(),
-        })
-      : undefined;
-  }
-
-  /** Something that rings or requests may lie in is out of reach: they are left alone until it is known what is. */
-  #loseReach(): void {
-    for (const { live, index } of this.#rings) {
-      if (!live || this.#runner.isBroken(index)) continue;
-      this.#runner.suspendQueue(index);
-      this.#lost.add(index);
-    }
-  }
-
-  #regainReach(): void {
-    for (const index of [...this.#lost]) if (this.#runner.tryQueue(index)) this.#lost.delete(index);
-    for (const ring of this.#rings) {
-      if (ring.waiting) this.#tryRing(ring);
-      else if (ring.serving && !this.#lost.has(ring.index)) this.#runner.kick(ring.index);
-    }
-  }
-
-  #tryRing(ring: Ring): void {
-    try {
-      this.#update(ring);
-    } catch (error) {
-      // What it needs was taken away meanwhile.
-      if (!(error instanceof Refusal)) throw error;
-      ring.waiting = false;
-      this.#events.warn(error.message);
-    }
-  }
-
-  /** Its queue is gone. */
-  #forgetReach(index: number): void {
-    if (this.#lost.delete(index)) this.#runner.tryQueue(index);
-  }
-
-  #poll(): void {
-    this.#polling ??= this.#environment.clock.alarm(() => {
-      const polled = this.#rings.filter((ring) => ring.serving && ring.polled);
-      for (const ring of polled) this.#runner.kick(ring.index);
-      if (polled.length > 0) this.#polling?.set(this.#environment.clock.now() + POLL_INTERVAL);
-    });
-    this.#polling.set(this.#environment.clock.now() + POLL_INTERVAL);
+    this.#reach.reset();
   }
 }
 
@@ -633,9 +509,6 @@ export class VhostDevice {
 function isBroken(error: unknown): error is Error {
   return error instanceof Refusal || error instanceof VirtqueueError || error instanceof MemoryError;
 }
-
-/** With ACCESS_PLATFORM the front-end says what the driver says. */
-const UNTRANSLATED: Places = { translate: (address) => address as number as GuestAddress };
 
 /**
  * The places of a packed ring that a front-end names. Some name the next available one only, and leave the 16 bits above zero: a used one
