@@ -42,7 +42,14 @@ export type {
   UsedEvent,
 } from './observe/event.js';
 export type { Hear, Listener } from './observe/observer.js';
-export { type Replacement, type ServeOptions, type Server, type ServerObserver, serve } from './serve.js';
+export {
+  type Replacement,
+  type SaveOptions,
+  type ServeOptions,
+  type Server,
+  type ServerObserver,
+  serve,
+} from './serve.js';
 export { OsError } from './transports/os-error.js';
 export type { VfioUserClientOptions } from './transports/vfio-user/driver/client.js';
 export type { VfioUserTransport } from './transports/vfio-user/driver/transport.js';
@@ -76,6 +83,7 @@ export { be16, be32, be64, be64big, s8, sle16 } from './virtio/other-numbers.js'
 export { type Parameter, type Parameters, parameter, type Said } from './virtio/parameter.js';
 export { ReplaceError } from './virtio/replace-error.js';
 export type { RingFeatures } from './virtio/ring-features.js';
+export { StateError } from './virtio/saved-state.js';
 export type {
   DeviceSharedMemory,
   DriverSharedMemory,

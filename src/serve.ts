@@ -26,7 +26,9 @@ import { checkMakes, type MakeDevice, madeDevice } from './virtio/make-device.js
 import { combineMonitors, type Monitor, type Print } from './virtio/monitor.js';
 import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
+import { RestoredState } from './virtio/restored-state.js';
 import type { RingFeatures } from './virtio/ring-features.js';
+import { StateError } from './virtio/saved-state.js';
 
 /** Where a device is served, and who hears of it. */
 export interface ServeOptions {
@@ -53,6 +55,11 @@ export interface ServeOptions {
   readonly inband?: boolean;
   /** The ring features that drivers are offered, where it is not what they are offered unless told. */
   readonly features?: RingFeatures;
+  /**
+   * What the first device that a driver starts goes on from: what `Server.save` of another gave. For the guest of that one, which stood still
+   * meanwhile, or for its driver, which knows what it had set up.
+   */
+  readonly restore?: Uint8Array;
   /** Takes each line that a device prints for its user. To stdout unless told; `false` when nobody reads them. */
   readonly print?: Print | false;
   /**
@@ -101,6 +108,14 @@ export interface ServerObserver extends Listener {
   closed?(): void;
 }
 
+/** What is saved; see `Server.save`. */
+export interface SaveOptions {
+  /** The socket at which the front-end is, where more than one has one. */
+  readonly socket?: string;
+  /** The guest stands still, though a vfio-user client did not say so: it has no message for that. */
+  readonly standing?: boolean;
+}
+
 /** A device that is being served. */
 export interface Server {
   /**
@@ -111,6 +126,13 @@ export interface Server {
    * @throws what `make` throws; nothing is changed then.
    */
   replace(make: MakeDevice): Replacement[];
+  /**
+   * The state of a device whose guest stands still, as bytes, with a version and a check: what its `save` returns, and its configuration space.
+   * `serve` with `restore` goes on from it. The device goes on here as well.
+   *
+   * Rejects with a `StateError` that says what to do, or with what the device's `save` threw.
+   */
+  save(options?: SaveOptions): Promise<Uint8Array>;
   /** The devices that front-ends have now, for asking them things (`controls`). */
   readonly devices: readonly VirtioDevice[];
   /** Resolves after `close`, or when all its front-ends left and no other can come: it was given connections, and no socket to listen at. */
@@ -138,7 +160,8 @@ export interface Server {
  * and the next one waits its turn.
  *
  * @param make - what `defineDevice`, `virtioMisc()` or `virtioTest()` return.
- * @throws TypeError when no socket is named, a device is given where one is made, or a ring feature is none; OsError when one is in use, or can't be made.
+ * @throws TypeError when no socket is named, a device is given where one is made, or a ring feature is none; OsError when one is in use, or can't be made;
+ * StateError when the device can't go on from what is to be restored.
  */
 export async function serve(make: MakeDevice, options: ServeOptions): Promise<Server> {
   checkMakes(make, 'serve');
@@ -191,6 +214,7 @@ function serveAt(
     options.features ?? {},
     places.map(([, transport]) => FEATURES[transport]),
   );
+  const restored = new RestoredState(make, options.restore);
   const sockets: ServedSocket[] = [];
   const connections = new Connections();
   const observers = new Set<ServerObserver>();
@@ -208,7 +232,18 @@ function serveAt(
     for (const [place, transport] of places) {
       const start = starts[transport];
       sockets.push(
-        new ServedSocket(os, place, transport, start, make, number, connections, observers, options),
+        new ServedSocket(
+          os,
+          place,
+          transport,
+          start,
+          make,
+          number,
+          connections,
+          observers,
+          restored,
+          options,
+        ),
       );
     }
   } catch (error) {
@@ -221,6 +256,7 @@ function serveAt(
     close,
     finished,
     replace: (next) => replaceAll(sockets, next),
+    save: (what = {}) => saveOne(sockets, what),
     connections: ({ signal } = {}) => connections.read(signal),
     observe(observer) {
       observers.add(observer);
@@ -248,6 +284,7 @@ const OPTIONS: Readonly<Record<keyof ServeOptions, OptionRule>> = {
   poll: anything,
   inband: (value) => (typeof value === 'boolean' ? undefined : 'true or false'),
   features: anything,
+  restore: (value) => (value instanceof Uint8Array ? undefined : 'the bytes of a state'),
   print: (value) => (value === false || typeof value === 'function' ? undefined : 'a function or false'),
   warn: aFunction,
   monitor: aFunction,
@@ -266,17 +303,34 @@ function replaceAll(sockets: readonly ServedSocket[], make: MakeDevice): Replace
   return done;
 }
 
+async function saveOne(
+  sockets: readonly ServedSocket[],
+  { socket: name, standing = false }: SaveOptions,
+): Promise<Uint8Array> {
+  const named = sockets.filter((socket) => name === undefined || socket.name === name);
+  if (named.length === 0) throw new StateError(`nothing is served at ${name}`);
+  const busy = named.filter((socket) => socket.busy);
+  if (busy.length === 0)
+    throw new StateError(`no front-end is at ${named.map((socket) => socket.name).join(' or ')}`);
+  if (busy.length > 1)
+    throw new StateError(
+      `say which device: one is at ${busy.map((socket) => socket.name).join(', another at ')}`,
+    );
+  return busy[0]!.save(standing);
+}
+
 type Transport = Connection['transport'];
 
 const FEATURES = { 'vhost-user': VHOST_USER_FEATURES, 'vfio-user': PCI_FEATURES } as const;
 
 class ServedSocket {
-  readonly #name: string;
+  readonly name: string;
   readonly #transport: Transport;
   readonly #start: StartSession;
   readonly #number: () => number;
   readonly #connections: Connections;
   readonly #observers: ReadonlySet<Listener>;
+  readonly #restored: RestoredState;
   readonly #environment: Environment;
   readonly #options: ServeOptions;
   /** One for the socket: who connects again and again starts no new count. */
@@ -288,6 +342,8 @@ class ServedSocket {
   make: MakeDevice;
   #session: Session | undefined;
   #device: VirtioDevice | undefined;
+  /** It is being saved: the front-end left. */
+  #left: (() => void) | undefined;
   /** Of its front-end, when there was anybody to listen. */
   #observer: Observer | undefined;
   #finish: () => void = () => {};
@@ -305,6 +361,7 @@ class ServedSocket {
     number: () => number,
     connections: Connections,
     observers: ReadonlySet<Listener>,
+    restored: RestoredState,
     options: ServeOptions,
   ) {
     const environment: Environment = {
@@ -313,17 +370,18 @@ class ServedSocket {
       defer: setImmediate,
       maxMemory: options.maxMemory,
       print: options.print === false ? undefined : (options.print ?? toStdout),
-      warn: (line, about) => this.#failures.say(line, { socket: this.#name, transport, ...about }),
+      warn: (line, about) => this.#failures.say(line, { socket: this.name, transport, ...about }),
       poll: polling(options.poll),
       inband: options.inband,
       ringFeatures: offeredOver(FEATURES[transport], options.features),
     };
-    this.#name = nameOf(place);
+    this.name = nameOf(place);
     this.#transport = transport;
     this.#start = start;
     this.#number = number;
     this.#connections = connections;
     this.#observers = observers;
+    this.#restored = restored;
     this.#environment = environment;
     this.#options = options;
     const warn = options.warn ?? toStderr;
@@ -343,7 +401,7 @@ class ServedSocket {
     this.#listener = socket;
     socket.accept({
       accepted: (channel) => this.#serve(channel),
-      failed: (error) => this.#limiter.say(error.message, { socket: this.#name, transport }, ONCE),
+      failed: (error) => this.#limiter.say(error.message, { socket: this.name, transport }, ONCE),
     });
   }
 
@@ -351,6 +409,7 @@ class ServedSocket {
     let device: VirtioDevice;
     try {
       device = madeDevice(this.make, 'serve');
+      this.#restored.giveTo(device);
     } catch (error) {
       channel.close();
       this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`, {
@@ -362,10 +421,10 @@ class ServedSocket {
     this.#listener?.pause();
     const connection: Connection = {
       connection: connectionNumber,
-      socket: this.#name,
+      socket: this.name,
       transport: this.#transport,
     };
-    this.#options.connected?.(this.#name, connection);
+    this.#options.connected?.(this.name, connection);
     this.#connections.came(connection);
     const { clock } = this.#environment;
     const observer =
@@ -386,12 +445,14 @@ class ServedSocket {
       },
       monitor,
       keep,
+      activated: () => this.#restored.given(),
     };
     this.#device = device;
     this.#session = this.#start(channel, device, environment, (error) => {
       this.#session = undefined;
+      this.#left?.();
       observer?.gone(error);
-      this.#options.gone?.(this.#name, error, connection);
+      this.#options.gone?.(this.name, error, connection);
       this.#connections.went(connection, error);
       this.#listener?.resume();
       if (this.#listener === undefined) this.#finish();
@@ -418,15 +479,32 @@ class ServedSocket {
     try {
       this.#session.replace(device);
       this.#device = device;
-      return { socket: this.#name };
+      return { socket: this.name };
     } catch (error) {
-      return { socket: this.#name, error: error instanceof Error ? error : new Error(String(error)) };
+      return { socket: this.name, error: error instanceof Error ? error : new Error(String(error)) };
+    }
+  }
+
+  /** @see Server.save */
+  async save(standing: boolean): Promise<Uint8Array> {
+    const device = this.#device!;
+    if (device.save === undefined)
+      throw new StateError(`${device.name} has no \`save\`, and so no state: serve it anew without`);
+    if (this.#left !== undefined) throw new StateError('it is being saved already: try again');
+    const left = new Promise<never>((_, reject) => {
+      this.#left = () => reject(new StateError('its front-end left meanwhile'));
+    });
+    try {
+      return await Promise.race([this.#session!.save(standing), left]);
+    } finally {
+      this.#left = undefined;
     }
   }
 
   close(): void {
     this.#listener?.close();
     this.#session?.close();
+    this.#left?.();
     this.#observer?.gone();
     this.#limiter.flush();
     this.#finish();

@@ -5,6 +5,7 @@ import { doctorCommand } from './doctor.js';
 import { initCommand } from './init.js';
 import { qemuArgsCommand } from './qemu-args-command.js';
 import { replayCommand } from './replay.js';
+import { saveCommand } from './save.js';
 import { serveCommand } from './serve.js';
 import { showCommand } from './show.js';
 import { VERSION } from './version.js';
@@ -25,6 +26,7 @@ export function makeProgram(): Command {
     vmCommand(),
     qemuArgsCommand(),
     ctlCommand(),
+    saveCommand(),
     showCommand(),
     replayCommand(),
     wiresharkCommand(),

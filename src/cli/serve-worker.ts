@@ -41,7 +41,7 @@ export class Worker {
   }
 
   /** Serves a device to the front-end that will be handed over. */
-  serve(make: MakeDevice, { vhostUser, vfioUser, ...options }: ServeOptions): Server {
+  async serve(make: MakeDevice, { vhostUser, vfioUser, ...options }: ServeOptions): Promise<Server> {
     const sources: Source[] = [];
     if (vhostUser !== undefined) sources.push(this.#source('vhost-user', vhostUser));
     if (vfioUser !== undefined) sources.push(this.#source('vfio-user', vfioUser));

@@ -6,6 +6,7 @@ import { type ServeOptions, serve } from '../serve.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import type { RingFeatures } from '../virtio/ring-features.js';
+import { StateError } from '../virtio/saved-state.js';
 import { attendFile, typeCheckOption } from './attend-file.js';
 import { capabilities } from './capabilities.js';
 import { controlOption, openControls } from './control-places.js';
@@ -19,6 +20,7 @@ import {
   vectorsOption,
 } from './device-options.js';
 import { duration, TIME_HELP } from './duration.js';
+import { takeErrands } from './errand-listener.js';
 import { featuresOption } from './features-option.js';
 import { type LineContext, makeLog } from './log.js';
 import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
@@ -29,6 +31,7 @@ import { type RecordOptions, recordBytesOption, recordOption, startRecording } f
 import { serveKeeper } from './serve-keeper.js';
 import { Worker } from './serve-worker.js';
 import { printTo, takeOverStreams } from './standard-streams.js';
+import { notRestored, readState } from './state-file.js';
 import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
@@ -45,6 +48,7 @@ interface Options extends DeviceOptions, RecordOptions {
   readonly control?: readonly string[];
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
+  readonly restore?: string;
   readonly inband?: boolean;
   readonly features?: RingFeatures;
   readonly keeper?: boolean;
@@ -96,6 +100,7 @@ export function serveCommand(): Command {
     .addOption(recordBytesOption())
     .addOption(controlOption())
     .addOption(pollOption())
+    .option('--restore <file>', "go on from what 'virtio-misc save' wrote of such a device")
     .option('--inband', 'vhost-user: offer kicks and interrupts as messages; not for QEMU')
     .addOption(featuresOption())
     .option('--quiet', 'do not show what the device prints')
@@ -146,6 +151,7 @@ async function run(name: string, options: Options): Promise<void> {
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
     ...(options.poll !== undefined && { poll: options.poll }),
+    ...(options.restore !== undefined && { restore: readState(options.restore) }),
     ...(options.inband && { inband: true }),
     ...(options.features !== undefined && { features: options.features }),
     print: options.quiet ? false : printTo(stdout),
@@ -167,7 +173,9 @@ async function run(name: string, options: Options): Promise<void> {
     },
   };
   const make = (): VirtioDevice => kind.make(options);
-  const server = worker === undefined ? await serve(make, settings) : worker.serve(make, settings);
+  const server = await (worker ?? { serve }).serve(make, settings).catch((error: unknown) => {
+    throw error instanceof StateError ? notRestored(options.restore!, error.message) : error;
+  });
   recording?.add(server);
   process.once('exit', () => server.close());
   const page = await metrics?.listen(options.metrics!).catch((error: unknown) => {
@@ -186,6 +194,13 @@ async function run(name: string, options: Options): Promise<void> {
     server.close();
     throw error;
   });
+  const errands =
+    worker === undefined
+      ? await takeErrands(Object.values(sockets), {
+          save: (what) => server.save(what),
+          upgrade: refuseUpgrade,
+        })
+      : undefined;
   const { name: device } = kind.make(options);
   if (worker !== undefined) worker.ready(device);
   else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${device}`);
@@ -195,12 +210,17 @@ async function run(name: string, options: Options): Promise<void> {
     log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
   leaveFile?.();
   controls.close();
+  errands?.close();
   server.close();
   recording?.close();
   worker?.close();
   page?.close();
   for (const limiter of [comings, troubles, traces]) limiter.flush();
   if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
+}
+
+async function refuseUpgrade(): Promise<never> {
+  throw new UsageError('the process has no keeper: serve with --keeper, or restart it');
 }
 
 /** What is not to be had of a device whose process may be another one any time. */

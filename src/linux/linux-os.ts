@@ -11,7 +11,7 @@ import { createPipe, readPipe, writePipe } from './pipe.js';
 import { Reactor } from './reactor.js';
 import { UnixChannel } from './unix-channel.js';
 import { UnixListener } from './unix-listener.js';
-import { connectSocket, expectConnected, expectPaired, pairSockets } from './unix-socket.js';
+import { connectAbstract, connectSocket, expectConnected, expectPaired, pairSockets } from './unix-socket.js';
 
 /**
  * Linux, for one event loop: all that it hands out is served by one reactor. It keeps the process alive while anything
@@ -56,6 +56,11 @@ export class LinuxOs implements Os {
     return new UnixChannel(this.#reactor, connectSocket(path));
   }
 
+  /** The same, at a name that is no path (unix(7), "abstract"). */
+  connectAbstract(name: string): UnixChannel {
+    return new UnixChannel(this.#reactor, connectAbstract(name));
+  }
+
   /**
    * Listens at `path`: a socket file that nobody listens at any more is taken over.
    *
@@ -63,6 +68,15 @@ export class LinuxOs implements Os {
    */
   listen(path: string): UnixListener {
     return UnixListener.listen(this.#reactor, path);
+  }
+
+  /**
+   * Listens at a name that is no path (unix(7), "abstract"), where anybody may connect: look who it is (`peerOf`).
+   *
+   * @throws OsError `EADDRINUSE` when somebody has it.
+   */
+  listenAbstract(name: string): UnixListener {
+    return UnixListener.listenAbstract(this.#reactor, name);
   }
 
   /**

@@ -1,9 +1,10 @@
 import { OsError } from '../transports/os-error.js';
 import { closeFd } from './close-fd.js';
 import { check, lastError } from './errno.js';
-import { accept4, listen } from './libc.js';
+import { accept4, bind, listen } from './libc.js';
 import { setNonBlocking } from './non-blocking.js';
 import { EPOLLIN, type Reactor, type Watch } from './reactor.js';
+import { abstractAddress } from './socket-address.js';
 import { SocketFile } from './socket-file.js';
 import { UnixChannel } from './unix-channel.js';
 import { expectUnixStream, openSocket, SOCK_STREAM, socketOption } from './unix-socket.js';
@@ -53,6 +54,24 @@ export class UnixListener {
       const file = SocketFile.bind(fd, path);
       check(listen(fd, BACKLOG), 'listen', `listen at ${path}`);
       return new UnixListener(reactor, fd, file);
+    } catch (error) {
+      closeFd(fd);
+      throw error;
+    }
+  }
+
+  /**
+   * Listens at a name that is no path (unix(7), "abstract"): anybody may connect.
+   *
+   * @throws OsError `EADDRINUSE` when somebody has it.
+   */
+  static listenAbstract(reactor: Reactor, name: string): UnixListener {
+    const fd = openSocket(SOCK_STREAM);
+    try {
+      const address = abstractAddress(name);
+      check(bind(fd, address.address, address.bytes.length), 'bind', `listen at @${name}`);
+      check(listen(fd, BACKLOG), 'listen', `listen at @${name}`);
+      return new UnixListener(reactor, fd);
     } catch (error) {
       closeFd(fd);
       throw error;

@@ -3,7 +3,7 @@ import { closeFd } from './close-fd.js';
 import { check } from './errno.js';
 import { connect, getpeername, getsockopt, socket, socketpair } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { AF_UNIX, socketAddress } from './socket-address.js';
+import { AF_UNIX, abstractAddress, socketAddress } from './socket-address.js';
 
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
@@ -11,6 +11,7 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_TYPE = 3;
+const SO_PEERCRED = 17;
 const SO_DOMAIN = 39;
 /** What a socket without a name has for one. */
 const ADDRESS_FAMILY_SIZE = 2;
@@ -26,15 +27,36 @@ export function openSocket(type: typeof SOCK_STREAM | typeof SOCK_DGRAM): number
  * @throws OsError `ENOENT` or `ECONNREFUSED` when nobody does, `EAGAIN` when too many wait to be accepted.
  */
 export function connectSocket(path: string): number {
-  const address = socketAddress(path, 'connect');
+  return connectTo(socketAddress(path, 'connect'), path);
+}
+
+/** The same, at a name that is no path (unix(7), "abstract"). */
+export function connectAbstract(name: string): number {
+  return connectTo(abstractAddress(name), `@${name}`);
+}
+
+function connectTo(address: NativeBuffer, where: string): number {
   const fd = openSocket(SOCK_STREAM);
   try {
-    check(connect(fd, address.address, address.bytes.length), 'connect', `connect to ${path}`);
+    check(connect(fd, address.address, address.bytes.length), 'connect', `connect to ${where}`);
   } catch (error) {
     closeFd(fd);
     throw error;
   }
   return fd;
+}
+
+/** Who is at the other end of a connected socket: who listened there, or who connected. */
+export function peerOf(fd: number): { readonly pid: number; readonly uid: number } {
+  const credentials = new NativeBuffer(12);
+  const size = new NativeBuffer(4);
+  size.data.setUint32(0, credentials.bytes.length, true);
+  check(
+    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials.address, size.address),
+    'getsockopt',
+    'find out who is at the other end of a socket',
+  );
+  return { pid: credentials.data.getInt32(0, true), uid: credentials.data.getUint32(4, true) };
 }
 
 /** Two sockets connected to each other; both may wait, as one of them is for somebody else. */

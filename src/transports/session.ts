@@ -24,6 +24,8 @@ export interface Environment {
   readonly inband?: boolean | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
+  /** The driver is ready, and the device was activated for it: this time, too, after a reset. */
+  activated?(): void;
   /** Looks at queues instead of waiting for kicks, if that is wished. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
   /** What another process keeps of this session, if any does: then `channel` is told with `settle` what was dealt with. */
@@ -38,6 +40,13 @@ export interface Session {
    * @throws ReplaceError when the driver would notice; or what the device threw. Then the old one goes on.
    */
   replace(device: VirtioDevice): void;
+  /**
+   * The device as bytes (`savedDevice`), once what is in flight was handed back. It goes on. Rejects with a `StateError` while the guest runs, or with
+   * what the device threw.
+   *
+   * @param standing - the guest stands still, though its front-end may not have said so.
+   */
+  save(standing: boolean): Promise<Uint8Array>;
   /** Ends the connection and lets the device and everything mapped or open go. Safe to call twice. */
   close(): void;
 }

@@ -24,6 +24,9 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
   readonly queues: readonly QueueSpec[];
   readonly config: ConfigSpace;
   readonly sharedMemory: readonly SharedMemorySpec[];
+  /** Not of a definition that has none. */
+  readonly save?: () => unknown;
+  readonly restore?: (state: unknown) => void;
   readonly #definition: DeviceDefinition<C>;
   readonly #queues: readonly ChainQueue<C>[];
   readonly #fields: Values<C>;
@@ -34,6 +37,8 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
 
   constructor(definition: DeviceDefinition<C>) {
     this.#definition = definition;
+    if (definition.save !== undefined) this.save = () => definition.save!();
+    if (definition.restore !== undefined) this.restore = (state) => definition.restore!(state);
     this.id = definition.id;
     this.name = definition.name;
     this.sharedMemory = definition.sharedMemory ?? [];
@@ -102,14 +107,6 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
     this.#definition.reset({ config: this.#fields });
     // It may have written there, and the next driver reads it before it is active.
     this.config.changed();
-  }
-
-  save(): unknown {
-    return this.#definition.save?.();
-  }
-
-  restore(state: unknown): void {
-    this.#definition.restore?.(state);
   }
 
   get controls(): readonly ControlInfo[] {

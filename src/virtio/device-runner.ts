@@ -36,6 +36,8 @@ export interface RunnerPorts {
   readonly ringFeatures?: bigint | undefined;
   /** The device's shared memory regions, by id; none unless told. */
   readonly sharedMemory?: ReadonlyMap<number, DeviceSharedMemory> | undefined;
+  /** The driver is ready, and the device was activated for it. */
+  activated?(): void;
   /** Looks at queues after they were kicked, so that the next kick is not needed. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
@@ -158,6 +160,7 @@ export class DeviceRunner {
       const { clock, device } = this.#resident;
       clock.resume();
       this.#enter(() => device.activate?.(this.#resident.host(this.#features & device.features)));
+      this.#ports.activated?.();
     } else {
       for (const { clock } of this.#residents()) clock.resume();
     }

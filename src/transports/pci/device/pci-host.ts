@@ -20,6 +20,8 @@ export interface FunctionEnvironment {
   readonly os?: SharedMemoryOs | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
+  /** The driver is ready, and the device was activated for it. */
+  activated?(): void;
   /** Looks at queues instead of waiting for kicks, if that is wished. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }

@@ -195,6 +195,16 @@ export class VirtioPciFunction {
     this.#registers.halt(done);
   }
 
+  /** Whether the driver is ready. */
+  get active(): boolean {
+    return this.#registers.active;
+  }
+
+  /** The device alone, as bytes. @throws as `DeviceRunner.save`. */
+  saveDevice(): Uint8Array {
+    return this.#registers.saveDevice();
+  }
+
   /** Takes `halt` back. */
   proceed(): void {
     this.#registers.proceed();

@@ -97,6 +97,7 @@ export class VirtioRegisters {
       warn: (line, about) => environment.warn(line, about),
       monitor: environment.monitor,
       poll: environment.poll,
+      activated: () => environment.activated?.(),
       ringFeatures: (environment.ringFeatures ?? PCI_FEATURES.unlessTold) & PCI_FEATURES.all,
     });
     this.#runner.suspend();
@@ -273,6 +274,16 @@ export class VirtioRegisters {
 
   #queueName(index: number): string {
     return `queue ${index} (${this.#runner.device.queues[index]!.name}) has requests in flight`;
+  }
+
+  /** Whether the driver is ready. */
+  get active(): boolean {
+    return this.#runner.active;
+  }
+
+  /** The device alone. @throws as `DeviceRunner.save`. */
+  saveDevice(): Uint8Array {
+    return this.#runner.save();
   }
 
   /** Takes `halt` back. */

@@ -17,6 +17,7 @@ import { Doorbells } from './doorbells.js';
 import { Irqs } from './irqs.js';
 import { Migration } from './migration.js';
 import { Reach } from './reach.js';
+import { saveOf } from './save.js';
 
 /** How a device is served over vfio-user. */
 export interface VfioUserOptions extends Pick<PciOptions, 'vectors'> {}
@@ -52,6 +53,7 @@ class ServerSession implements Session {
   readonly #irqs: Irqs;
   readonly #doorbells: Doorbells;
   readonly #function: VirtioPciFunction;
+  readonly #migration: Migration;
   readonly #commands: Commands;
   /** What register accesses led to, to be done after they were answered. */
   readonly #work = new Fifo<() => void>();
@@ -116,6 +118,7 @@ class ServerSession implements Session {
         },
         monitor: environment.monitor,
         poll: environment.poll,
+        activated: () => environment.activated?.(),
         ringFeatures: environment.ringFeatures,
       },
       {
@@ -146,6 +149,7 @@ class ServerSession implements Session {
         this.#run();
       },
     });
+    this.#migration = new Migration(this.#function);
     const maxFds = (): number => this.#maxFds;
     this.#commands = new Commands({
       function: this.#function,
@@ -157,7 +161,7 @@ class ServerSession implements Session {
       },
       reply: (message, ...pieces) => this.#reply(message, ...pieces),
       replyWith: (message, payload, fds) => this.#replyWith(message, payload, fds),
-      migration: new Migration(this.#function),
+      migration: this.#migration,
       refuse: (message, error) => this.#refuse(message, error),
       hold: () => this.#hold(),
     });
@@ -169,6 +173,10 @@ class ServerSession implements Session {
 
   replace(device: VirtioDevice): void {
     this.#function.replace(device);
+  }
+
+  save(standing: boolean): Promise<Uint8Array> {
+    return saveOf(this.#function, this.#migration, standing);
   }
 
   close(): void {

@@ -46,6 +46,10 @@ class BackendSession implements Session {
     this.#requests.replace(device);
   }
 
+  async save(): Promise<Uint8Array> {
+    return this.#requests.save();
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -1,4 +1,5 @@
 import type { VirtioDevice } from '../../../virtio/device.js';
+import { StateError } from '../../../virtio/saved-state.js';
 import type { KeptItem, Notes } from '../../keep.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
@@ -47,6 +48,8 @@ const TOGETHER: readonly [bit: bigint, needed: bigint, text: string][] = [
 const VIRTIO_CONFIG_S_FEATURES_OK = 8n;
 /** §2.1.2: it broke a ring. Not to be set by a driver. */
 const VIRTIO_CONFIG_S_NEEDS_RESET = 0x40n;
+
+const RUNNING = "the guest runs: stop it first (QEMU: 'stop'), and save it then";
 
 /** The payload of a reply, and a descriptor that goes with it. */
 export type Reply = Uint8Array | { readonly payload: Uint8Array; readonly fd: number };
@@ -115,6 +118,12 @@ export class FrontendRequests {
   /** @throws as `Session.replace` does. */
   replace(device: VirtioDevice): void {
     this.#device.replace(device);
+  }
+
+  /** @throws as `Session.save` rejects. Its guest stands still when the rings do, and who says so otherwise is mistaken. */
+  save(): Uint8Array {
+    if (!this.#device.suspended) throw new StateError(RUNNING);
+    return this.#device.save();
   }
 
   /** Lets the device go, and everything that the front-end handed over. */

@@ -93,6 +93,7 @@ export class VhostDevice {
       warn: environment.warn,
       monitor: environment.monitor,
       poll: environment.poll,
+      activated: () => environment.activated?.(),
       ringFeatures: (environment.ringFeatures ?? VHOST_USER_FEATURES.unlessTold) & VHOST_USER_FEATURES.all,
     });
     this.#reach = new Reach(this.table, this.#runner, this.#rings, {
@@ -328,9 +329,18 @@ export class VhostDevice {
     this.#runner.restore(bytes);
   }
 
+  /** Whether no ring runs, which is when the guest stands still, or no driver is there. */
+  get suspended(): boolean {
+    return this.#running === undefined;
+  }
+
+  get #running(): Ring | undefined {
+    return this.#rings.find(({ live, started }) => live || started);
+  }
+
   /** @throws Refusal while a ring runs. */
   checkSuspended(): void {
-    const ring = this.#rings.find(({ live, started }) => live || started);
+    const ring = this.#running;
     if (ring !== undefined) throw new Refusal(`ring ${ring.index} is not stopped`);
   }
 

@@ -352,7 +352,11 @@ export class VhostUserFrontend implements VhostUserTransport {
     for (const index of this.#queues.keys()) await this.stopQueue(index);
   }
 
-  async resume(): Promise<void> {
+  resume(): Promise<void> {
+    return this.#lasting(() => this.#resume());
+  }
+
+  async #resume(): Promise<void> {
     for (const [index, { base, running }] of this.#queues) {
       if (running) continue;
       await this.#peer.command(REQUEST.SET_VRING_BASE, payloads.encodeVringState({ index, num: base }));
