@@ -74,6 +74,7 @@ export {
   TransportError,
   type TransportErrorCode,
 } from './virtio/driver-transport.js';
+export type { DurableMemory } from './virtio/durable.js';
 export { FeatureError } from './virtio/feature-error.js';
 export type { Layout, ValuesOf } from './virtio/layout.js';
 export type { LogContext } from './virtio/log-context.js';

@@ -203,6 +203,8 @@ function counted(queue: DeviceQueue, counts: QueueCounts): DeviceQueue {
       queue.push(chain);
     },
     adopt: (chain) => queue.adopt(chain),
+    serialOf: (chain) => queue.serialOf(chain),
+    isOut: (head, serial) => queue.isOut(head, serial),
     fail: (error) => queue.fail(error),
     flush: () => queue.flush(),
   };

@@ -25,6 +25,10 @@ export class MonotonicClock implements Clock, AlarmClock {
     this.#start = { seconds: this.#seconds(), nanoseconds: this.#nanoseconds() };
   }
 
+  get origin(): number {
+    return this.#start.seconds * NS_PER_S + this.#start.nanoseconds;
+  }
+
   now(): number {
     this.#read();
     const { seconds, nanoseconds } = this.#start;

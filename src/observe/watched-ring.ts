@@ -93,6 +93,14 @@ export class WatchedRing implements Virtqueue {
     return chain;
   }
 
+  serialOf(head: number): number | undefined {
+    return this.#ring.serialOf?.(head);
+  }
+
+  isOut(head: number, serial: number): boolean {
+    return this.#ring.isOut?.(head, serial) === true;
+  }
+
   owns(chain: Chain): boolean {
     return this.#chains[chain.head] === chain && this.#ring.owns((chain as WatchedChain).inner);
   }

@@ -3,6 +3,11 @@
  * a number: exact for 104 days, then in steps of 2 ns and more.
  */
 export interface Clock {
+  /**
+   * When it was 0, in ns of a clock that all processes of this machine have: so that another process can tell its times. Absent where there is
+   * no such clock, or it is that clock.
+   */
+  readonly origin?: number;
   /** Nanoseconds since the clock's start; never goes back. */
   now(): number;
   /** Makes an alarm, unset. `ring` is called once for each `set` that is not replaced or cleared, and never early. */

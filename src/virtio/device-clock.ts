@@ -1,4 +1,5 @@
 import type { Alarm, Clock } from './clock.js';
+import type { ClockState } from './kept-clock.js';
 
 /**
  * The clock as one device sees it: it stands still while the guest does, as a VMM's virtual clock does, and its alarms
@@ -19,6 +20,23 @@ export class DeviceClock implements Clock {
     if (before === undefined) return;
     this.#lost = before.#lost;
     this.#stoppedAt = before.#stoppedAt;
+  }
+
+  /** What the clock of another process goes on from. */
+  get state(): ClockState {
+    if (this.#stoppedAt !== undefined) return { running: false, ns: this.#stoppedAt - this.#lost };
+    return { running: true, ns: (this.#real.origin ?? 0) + this.#lost };
+  }
+
+  /** Goes on from there. No alarm was made yet. */
+  goOn({ running, ns }: ClockState): void {
+    if (running) {
+      this.#stoppedAt = undefined;
+      this.#lost = ns - (this.#real.origin ?? 0);
+    } else {
+      this.#stoppedAt = this.#real.now();
+      this.#lost = this.#stoppedAt - ns;
+    }
   }
 
   now(): number {

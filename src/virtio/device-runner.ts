@@ -6,8 +6,11 @@ import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { Clock } from './clock.js';
 import type { VirtioDevice } from './device.js';
 import { DeviceClock } from './device-clock.js';
+import type { DurablePort } from './durable.js';
+import { DurableStore } from './durable-store.js';
 import { FeatureError } from './feature-error.js';
 import { featureBits, RING_FEATURES } from './features.js';
+import { LocalDurable } from './local-durable.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor, Print } from './monitor.js';
 import { restoreDevice, savedDevice } from './moved-device.js';
@@ -38,6 +41,8 @@ export interface RunnerPorts {
   readonly sharedMemory?: ReadonlyMap<number, DeviceSharedMemory> | undefined;
   /** The driver is ready, and the device was activated for it. */
   activated?(): void;
+  /** Where the device's durable memory is had; in this process unless told. */
+  readonly durable?: DurablePort | undefined;
   /** Looks at queues after they were kicked, so that the next kick is not needed. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
@@ -58,6 +63,7 @@ const LOOKED_MOST = 128;
 export class DeviceRunner {
   readonly #ports: RunnerPorts;
   readonly #queues: readonly QueueRunner[];
+  readonly #durable: DurableStore;
   /** By queue, when it is polled. */
   readonly #spins: readonly Spin[];
   #resident: Resident;
@@ -80,6 +86,7 @@ export class DeviceRunner {
 
   constructor(device: VirtioDevice, ports: RunnerPorts) {
     this.#ports = ports;
+    this.#durable = new DurableStore(ports.durable ?? new LocalDurable());
     const events: QueueEvents = {
       interrupt: (index: number) => {
         ports.interrupt(index);
@@ -159,10 +166,12 @@ export class DeviceRunner {
     if (fresh) {
       const { clock, device } = this.#resident;
       clock.resume();
+      this.#keepTime();
       this.#enter(() => device.activate?.(this.#resident.host(this.#features & device.features)));
       this.#ports.activated?.();
     } else {
       for (const { clock } of this.#residents()) clock.resume();
+      this.#keepTime();
     }
     if (this.#configPending) {
       this.#configPending = false;
@@ -176,6 +185,7 @@ export class DeviceRunner {
     this.#state = 'paused';
     this.#ports.monitor?.lived?.('paused');
     for (const { clock } of this.#residents()) clock.pause();
+    this.#keepTime();
   }
 
   /**
@@ -261,6 +271,7 @@ export class DeviceRunner {
   restore(bytes: Uint8Array): void {
     if (this.#state === 'active') throw new TypeError('the device is at work');
     this.#forget();
+    this.#durable.forget();
     this.#restored = true;
     try {
       restoreDevice(this.device, bytes);
@@ -381,6 +392,11 @@ export class DeviceRunner {
 
   /** Everything that came from the driver is forgotten, its rings and features too (VIRTIO 1.3 §2.4). */
   reset(): void {
+    this.#letGo();
+    this.#durable.forget();
+  }
+
+  #letGo(): void {
     const { monitor } = this.#ports;
     for (const queue of this.#queues) {
       queue.stop();
@@ -403,9 +419,14 @@ export class DeviceRunner {
     this.#sweep();
   }
 
-  /** Resets the device and lets it go. */
+  /** The next process's clock goes on from here. */
+  #keepTime(): void {
+    this.#durable.clock?.save(this.#resident.clock.state);
+  }
+
+  /** Resets the device and lets it go. What it left behind stays: the front-end may go on with another process. */
   close(): void {
-    this.reset();
+    this.#letGo();
     for (const spin of this.#spins) spin.end();
     this.#guard(() => this.device.close?.());
   }
@@ -420,10 +441,14 @@ export class DeviceRunner {
       },
       (this.#resident as Resident | undefined)?.clock,
     );
+    const kept = this.#resident === undefined ? this.#durable.clock?.load() : undefined;
+    if (kept !== undefined) clock.goOn(kept);
     const { print, monitor } = this.#ports;
     const hears = monitor?.printed === undefined ? undefined : (line: string) => monitor.printed!(line);
     const ports = {
       sharedMemory: this.#ports.sharedMemory ?? new Map<number, DeviceSharedMemory>(),
+      durable: (name: string, size: number) =>
+        this.#durable.open(name, size, (place) => place.save(clock.state)),
       configChanged: () => this.#configChanged(),
       print: hears === undefined ? (print === undefined ? unread : printTo(print)) : tellAll(print, hears),
       warn: (line: string, about?: LogContext) =>

@@ -2,6 +2,7 @@ import type { Chain } from '../virtqueue/chain.js';
 import type { Clock } from './clock.js';
 import type { ConfigSpace } from './config-space.js';
 import type { ControlInfo } from './control-info.js';
+import type { DurableMemory } from './durable.js';
 import type { Layout } from './layout.js';
 import type { LogContext } from './log-context.js';
 import type { DeviceSharedMemory, SharedMemorySpec } from './shared-memory.js';
@@ -85,10 +86,26 @@ export interface DeviceHost {
   readonly features: bigint;
   /** One for each of the device's queues, in order. A queue that the driver did not set up is always empty. */
   readonly queues: readonly DeviceQueue[];
-  /** Stands still while the guest does (all rings stopped), as a VMM's virtual clock. Its alarms end with `reset`. */
+  /**
+   * Stands still while the guest does (all rings stopped), as a VMM's virtual clock. Its alarms end with `reset`. Where the device has durable
+   * memory, the next process's clock goes on from it, as if there had been one process: times can be left there.
+   */
   readonly clock: Clock;
   /** The device's shared memory regions, by id. What is written there stays over a reset. */
   readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
+  /**
+   * Memory in which the device leaves behind what it wants to find again when it starts anew without its driver having noticed: after its process
+   * died, where a keeper keeps it (`serve --keeper`), and after its code was edited (`found` says whether it was there).
+   *
+   * A driver's reset takes all of it away, as one step: the device starts afresh then, and the next `activate` finds none. So does a front-end
+   * that leaves, and a state that is restored from bytes. What other code wrote, check before you believe it: with another layout take another name.
+   *
+   * @param name - up to 63 letters, digits, `_`, `-` and `.`.
+   * @param size - bytes: 1 to 2^40 for all names together (2^32 where nothing is kept). They take no room before they are written to.
+   * @throws TypeError for a name that can't be; RangeError for a size that can't be, another one than before, or more than 256 names; OsError
+   *   when there is no memory to be had.
+   */
+  durable(name: string, size: number): DurableMemory;
   /** Tells the driver that the device changed its configuration space (§2.5). Kept while the guest stands still. */
   configChanged(): void;
   /**
@@ -118,6 +135,21 @@ export interface DeviceQueue {
    * other one is let go sooner. From `activate` on.
    */
   adopt(chain: Chain): void;
+  /**
+   * A number of a chain that this device popped and did not push, 1 to 2^32 - 1, by which the next process's device knows it too, when this process
+   * dies and it pops that chain anew. No chain of this queue that the driver is still owed has the same.
+   *
+   * @returns `undefined` where nobody keeps what is in flight (see `host.durable`): no chain is then popped twice.
+   */
+  serialOf(chain: Chain): number | undefined;
+  /**
+   * Whether the driver is still owed a chain: it was not handed back, or not shown to the driver yet (`flush` does that, unless the driver keeps
+   * its memory to itself for now). `false` where `serialOf` has no number.
+   *
+   * @param head - of the chain (`Chain.head`), popped by this process or one before it.
+   * @param serial - its serial number.
+   */
+  isOut(head: number, serial: number): boolean;
   /** For what the driver did wrong, found outside of a call into the device: the queue is empty until it is reset. */
   fail(error: Error): void;
   /**

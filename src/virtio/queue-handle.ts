@@ -41,6 +41,14 @@ export class QueueHandle implements DeviceQueue {
     else this.#adopted.push(chain);
   }
 
+  serialOf(chain: Chain): number | undefined {
+    return this.#queue.serialOf(chain);
+  }
+
+  isOut(head: number, serial: number): boolean {
+    return this.#queue.isOut(head, serial);
+  }
+
   fail(error: Error): void {
     this.#queue.fail(error);
   }

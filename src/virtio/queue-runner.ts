@@ -105,6 +105,14 @@ export class QueueRunner {
     this.#taker = taker;
   }
 
+  serialOf(chain: Chain): number | undefined {
+    return this.#ring?.serialOf?.(chain.head);
+  }
+
+  isOut(head: number, serial: number): boolean {
+    return this.#ring?.isOut?.(head, serial) === true;
+  }
+
   /** The device that takes chains now goes on with one that a replaced one took. */
   adopt(chain: Chain): void {
     if (this.#ring === undefined || !this.#ring.owns(chain)) return;

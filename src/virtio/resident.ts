@@ -1,5 +1,6 @@
 import type { DeviceHost, DeviceQueue, VirtioDevice } from './device.js';
 import type { DeviceClock } from './device-clock.js';
+import type { DurableMemory } from './durable.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor } from './monitor.js';
 import { QueueHandle } from './queue-handle.js';
@@ -9,6 +10,7 @@ import type { DeviceSharedMemory } from './shared-memory.js';
 /** What a device's host is made of, beside its queues and its clock. */
 export interface HostPorts {
   readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
+  durable(name: string, size: number): DurableMemory;
   configChanged(): void;
   readonly print: (line: string | (() => string)) => void;
   warn(line: string, about?: LogContext): void;
@@ -48,6 +50,7 @@ export class Resident {
       queues: this.queues,
       clock: this.clock,
       sharedMemory: this.#ports.sharedMemory,
+      durable: (name, size) => this.#ports.durable(name, size),
       configChanged: () => this.#configChanged(),
       print: this.#ports.print,
       warn: (line, about) => this.#ports.warn(line, about),

@@ -86,6 +86,14 @@ export class TracedQueue implements DeviceQueue {
     this.#queue.push(chain.chain);
   }
 
+  serialOf(chain: Chain): number | undefined {
+    return this.#queue.serialOf(chain);
+  }
+
+  isOut(head: number, serial: number): boolean {
+    return this.#queue.isOut(head, serial);
+  }
+
   adopt(chain: Chain): void {
     this.#queue.adopt(chain instanceof TracedChain ? chain.chain : chain);
   }

@@ -73,6 +73,27 @@ export function counterAt(words: Int32Array, at: number, index: number): number 
   return counter;
 }
 
+/**
+ * The counter for the next chain, above all that were ever given, so that its lower half is a serial number.
+ *
+ * @param last - the highest of those that are in flight.
+ */
+export function counterAfter(last: number, words: Int32Array, places: Iterable<number>): number {
+  let highest = last;
+  for (const at of places) {
+    const counter = (words[at + 1]! >>> 0) * 2 ** 32 + (words[at]! >>> 0);
+    // Of a chain that is not in flight, and anything might be there.
+    if (counter < 2 ** 52 && counter > highest) highest = counter;
+  }
+  return nextCounter(highest);
+}
+
+/** The counter after another. Its lower half is not 0, which is no serial number. */
+export function nextCounter(counter: number): number {
+  const next = counter + 1;
+  return (next | 0) === 0 ? next + 1 : next;
+}
+
 /** @throws VirtqueueError always: the queue is broken until its driver resets it. */
 export function refuse(text: string): never {
   throw new VirtqueueError(

@@ -39,6 +39,20 @@ export interface Virtqueue {
    */
   pop(): Chain | undefined;
 
+  /**
+   * A number, 1 to 2^32 - 1, of a chain that was popped and not pushed, by which the next device over this ring knows it too if it is killed.
+   *
+   * @returns `undefined` where nobody keeps what is in flight.
+   */
+  serialOf?(head: number): number | undefined;
+
+  /**
+   * Whether the driver does not have a chain back that was popped once: it is held, waits to be popped anew, or was pushed and not published.
+   *
+   * @param serial - as `serialOf` said it, of this queue or of one before it.
+   */
+  isOut?(head: number, serial: number): boolean;
+
   /** Whether the chain came from this queue object, in flight or not: `false` for one from before a reset. */
   owns(chain: Chain): boolean;
 

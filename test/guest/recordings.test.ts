@@ -72,6 +72,8 @@ function planted(make: MakeDevice, nth: number): MakeDevice {
       },
       push: (chain) => queue.push(inners.get(chain) ?? chain),
       adopt: (chain) => queue.adopt(chain),
+      serialOf: (chain) => queue.serialOf(inners.get(chain) ?? chain),
+      isOut: (head, serial) => queue.isOut(head, serial),
       fail: (error) => queue.fail(error),
       flush: () => queue.flush(),
     });

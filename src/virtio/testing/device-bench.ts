@@ -1,10 +1,17 @@
+import { GuestMemory } from '../../memory/guest-memory.js';
+import { MappedView } from '../../memory/mapped-view.js';
+import type { MemoryView } from '../../memory/memory-view.js';
+import type { DeviceQueueOptions } from '../../virtqueue/device-queue-options.js';
 import { SplitDeviceQueue } from '../../virtqueue/split/device.js';
+import { splitRegionSize } from '../../virtqueue/split/inflight-layout.js';
 import { PoliteDriver, type SentRequest } from '../../virtqueue/testing/polite-driver.js';
+import type { Alarm } from '../clock.js';
 import { described } from '../described.js';
 import type { DeviceQueue, VirtioDevice } from '../device.js';
 import { DeviceRunner } from '../device-runner.js';
 import { RING_FEATURES } from '../features.js';
 import type { Layout } from '../layout.js';
+import { LocalDurable } from '../local-durable.js';
 import { LocalSharedMemory } from '../local-shared-memory.js';
 import { type MakeDevice, madeDevice } from '../make-device.js';
 import { combineMonitors, type Monitor } from '../monitor.js';
@@ -19,6 +26,8 @@ export interface BenchOptions {
   readonly features?: bigint | readonly number[];
   /** Looks on. */
   readonly monitor?: Monitor;
+  /** How the device sees guest memory, and what is kept for it. @internal */
+  readonly seen?: (view: MemoryView) => MemoryView;
 }
 
 /** Who waits for an answer. */
@@ -36,7 +45,10 @@ export class DeviceBench {
   readonly clock: FakeClock = new FakeClock();
   /** The device's shared memory regions, by id, as its driver sees them. */
   readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
-  readonly runner: DeviceRunner;
+  /** What runs the device: another one after each `restart`. */
+  get runner(): DeviceRunner {
+    return this.#runner;
+  }
   /** What it printed. */
   readonly lines: string[] = [];
   /** What there was to warn of. */
@@ -53,6 +65,15 @@ export class DeviceBench {
   /** By queue: answers that nobody waits for. */
   readonly #received: Uint8Array[][];
   readonly #deferred: (() => void)[] = [];
+  readonly #given: MakeDevice | VirtioDevice;
+  readonly #monitor: Monitor;
+  readonly #seen: BenchOptions['seen'];
+  readonly #durable: LocalDurable;
+  #runner!: DeviceRunner;
+  /** Alarms of the process that runs the device. */
+  readonly #alarms = new Set<Alarm>();
+  /** What each queue's rings are made of, and where it is kept what is in flight; none before `start`. */
+  #rings: readonly DeviceQueueOptions[] = [];
 
   /**
    * Puts a device on the bench, and has a driver make it ready.
@@ -60,30 +81,17 @@ export class DeviceBench {
    * @param given - what makes the device, or the device itself.
    * @throws TypeError when it is neither.
    */
-  constructor(given: MakeDevice | VirtioDevice, { features, monitor }: BenchOptions = {}) {
+  constructor(given: MakeDevice | VirtioDevice, { features, monitor, seen }: BenchOptions = {}) {
     const device = madeDevice(given, 'DeviceBench');
     const collect: Monitor = { queue: (queue) => new FlushedQueue(queue, () => this.#collect()) };
+    this.#given = given;
+    this.#monitor = monitor === undefined ? collect : combineMonitors([collect, monitor]);
+    this.#seen = seen;
+    this.#durable = new LocalDurable(true, seen);
     this.interrupts = device.queues.map(() => 0);
     this.#received = device.queues.map(() => []);
     this.sharedMemory = new LocalSharedMemory(device.sharedMemory ?? []).regions;
-    this.runner = new DeviceRunner(device, {
-      sharedMemory: this.sharedMemory,
-      clock: this.clock,
-      interrupt: (queue) => {
-        this.interrupts[queue]! += 1;
-      },
-      configInterrupt: () => {
-        this.configInterrupts += 1;
-      },
-      broken: (queue) => this.#broke(queue),
-      defer: (callback) => void this.#deferred.push(callback),
-      print: (line) => void this.lines.push(line),
-      warn: (line, about) => {
-        this.warnings.push(line);
-        if (about?.error !== undefined) this.errors.push(about.error);
-      },
-      monitor: monitor === undefined ? collect : combineMonitors([collect, monitor]),
-    });
+    this.#run(device);
     this.start(features);
   }
 
@@ -99,10 +107,36 @@ export class DeviceBench {
     this.#drivers = device.queues.map(
       ({ size }) => new PoliteDriver({ size, eventIdx: true, indirect: true }),
     );
-    for (const [index, driver] of this.#drivers.entries()) {
-      this.runner.startQueue(index, new SplitDeviceQueue(driver.device), driver.device);
-    }
+    this.#rings = this.#drivers.map((driver) => this.#ringOf(driver));
+    this.#startQueues();
     this.runner.activate();
+    this.settle();
+  }
+
+  /**
+   * Has the device's process die where it is, and another go on, as with `serve --keeper`: a device that is made anew, with the configuration space
+   * as the driver saw it last, what was left in durable memory, and the requests that were not answered. Time goes on; the driver hears nothing of it, but is
+   * interrupted once for each queue.
+   *
+   * @param given - another device, or what makes it. What the bench was given unless told.
+   * @throws TypeError when that is a device, of which there is but one.
+   */
+  restart(given: MakeDevice | VirtioDevice = this.#given): void {
+    const { device, features, active } = this.runner;
+    if (given === device) throw new TypeError('restart takes a device that is made anew, or what makes it');
+    const next = madeDevice(given, 'restart');
+    next.config.restore(device.config.read(0, device.config.size));
+    this.#deferred.length = 0;
+    for (const alarm of this.#alarms) alarm.close();
+    this.#run(next);
+    this.runner.accept(features);
+    if (!active) return;
+    this.#startQueues();
+    this.runner.activate();
+    for (const [index] of this.#rings.entries()) {
+      this.runner.kick(index);
+      this.interrupts[index]! += 1;
+    }
     this.settle();
   }
 
@@ -260,6 +294,61 @@ export class DeviceBench {
     this.#collect();
   }
 
+  /** A process that runs a device. */
+  #run(device: VirtioDevice): void {
+    const { clock } = this;
+    this.#runner = new DeviceRunner(device, {
+      sharedMemory: this.sharedMemory,
+      durable: this.#durable,
+      clock: {
+        now: () => clock.now(),
+        alarm: (ring) => {
+          const inner = clock.alarm(ring);
+          const alarm = {
+            set: (deadline: number) => inner.set(deadline),
+            clear: () => inner.clear(),
+            close: () => {
+              this.#alarms.delete(alarm);
+              inner.close();
+            },
+          };
+          this.#alarms.add(alarm);
+          return alarm;
+        },
+      },
+      interrupt: (queue) => {
+        this.interrupts[queue]! += 1;
+      },
+      configInterrupt: () => {
+        this.configInterrupts += 1;
+      },
+      broken: (queue) => this.#broke(queue),
+      defer: (callback) => void this.#deferred.push(callback),
+      print: (line) => void this.lines.push(line),
+      warn: (line, about) => {
+        this.warnings.push(line);
+        if (about?.error !== undefined) this.errors.push(about.error);
+      },
+      monitor: this.#monitor,
+    });
+  }
+
+  /** The device's end of a driver's ring. */
+  #ringOf({ device }: PoliteDriver): DeviceQueueOptions {
+    const seen = this.#seen;
+    const entries = device.size;
+    const inflight = { view: new MappedView(new ArrayBuffer(splitRegionSize(entries))), entries };
+    if (seen === undefined) return { ...device, inflight };
+    const memory = new GuestMemory();
+    for (const { start, view } of device.memory.regions) memory.add({ start, view: seen(view) });
+    return { ...device, memory, inflight: { view: seen(inflight.view), entries } };
+  }
+
+  #startQueues(): void {
+    for (const [index, ring] of this.#rings.entries())
+      this.runner.startQueue(index, new SplitDeviceQueue(ring), ring);
+  }
+
   #indexOf(queue: number | string): number {
     const names = this.runner.device.queues.map(({ name }) => name);
     const index = typeof queue === 'number' ? queue : names.indexOf(queue);
@@ -315,6 +404,8 @@ class FlushedQueue implements DeviceQueue {
   readonly pop: DeviceQueue['pop'];
   readonly push: DeviceQueue['push'];
   readonly adopt: DeviceQueue['adopt'];
+  readonly serialOf: DeviceQueue['serialOf'];
+  readonly isOut: DeviceQueue['isOut'];
   readonly fail: DeviceQueue['fail'];
   readonly flush: DeviceQueue['flush'];
   readonly #queue: DeviceQueue;
@@ -326,6 +417,8 @@ class FlushedQueue implements DeviceQueue {
     this.pop = () => queue.pop();
     this.push = (chain) => queue.push(chain);
     this.adopt = (chain) => queue.adopt(chain);
+    this.serialOf = (chain) => queue.serialOf(chain);
+    this.isOut = (head, serial) => queue.isOut(head, serial);
     this.fail = (error) => queue.fail(error);
     this.flush = () => {
       queue.flush();

@@ -4,10 +4,12 @@ import type { MemoryView } from '../../memory/memory-view.js';
 import {
   checkHeader,
   copyOf,
+  counterAfter,
   counterAt,
   INFLIGHT_VERSION,
   type InflightPlace,
   isMarked,
+  nextCounter,
   type Recorded,
   refuse,
   VERSION_AND_ENTRIES,
@@ -50,7 +52,7 @@ export class PackedInflight {
   #free = 0;
   #usedIdx: number;
   #usedWrap: number;
-  #counter = 0;
+  #counter = 1;
   /** By buffer id: the first entry of its chain. */
   readonly #entryOf: Uint16Array;
   /** The first entries of chains that were handed back since the last that the driver was shown: a driver may use their ids anew before. */
@@ -150,7 +152,7 @@ export class PackedInflight {
     const counter = this.#counter;
     this.#put(at + COUNTER, counter | 0);
     this.#put(at + COUNTER + 1, (counter / 2 ** 32) | 0);
-    this.#counter = counter + 1;
+    this.#counter = nextCounter(counter);
     this.#put(at + LAST_AND_NUM, last | (count << 16));
     this.#put(at, 1 | (this.#next[head]! << 16));
     // From now on it is: its entries are not among the free ones.
@@ -217,6 +219,26 @@ export class PackedInflight {
     this.#put(at + ID_AND_FLAGS, words[from + 3]!);
   }
 
+  /** Of a chain that was taken and not handed back. */
+  serialOf(id: number): number {
+    return this.#get(entryAt(this.#entryOf[id]!) + COUNTER) >>> 0;
+  }
+
+  /** Whether the driver was not shown that this chain is used. */
+  isOut(id: number, serial: number): boolean {
+    const isThis = (entry: number): boolean =>
+      (this.#get(entryAt(entry)) & 0xff) === 1 && this.#get(entryAt(entry) + COUNTER) === (serial | 0);
+    // What is not taken anew yet is not known by its id.
+    return (
+      isThis(this.#entryOf[id] ?? 0) ||
+      (this.pending > 0 && this.#leftEntries.slice(this.#again).some(isThis))
+    );
+  }
+
+  #get(word: number): number {
+    return this.#words === undefined ? this.#view.read32(4 * word) | 0 : this.#words[word]!;
+  }
+
   #put(word: number, value: number): void {
     const words = this.#words;
     if (words !== undefined) words[word] = value;
@@ -273,7 +295,8 @@ export class PackedInflight {
       left.push({ index, counter: counterAt(words, at + COUNTER, index) });
     }
     left.sort((a, b) => a.counter - b.counter);
-    this.#counter = left.length === 0 ? 0 : left.at(-1)!.counter + 1;
+    const counters = Array.from({ length: entries }, (_, index) => entryAt(index) + COUNTER);
+    this.#counter = counterAfter(left.at(-1)?.counter ?? 0, words, counters);
     const copies = new Int32Array((PVIRTQ_DESC_SIZE / 4) * size);
     let total = 0;
     const counts = left.map(({ index }) => {

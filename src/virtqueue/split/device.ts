@@ -172,6 +172,14 @@ export class SplitDeviceQueue implements Virtqueue {
     return chain;
   }
 
+  serialOf(head: number): number | undefined {
+    return this.#tracked?.serialOf(head);
+  }
+
+  isOut(head: number, serial: number): boolean {
+    return this.#tracked?.isOut(head, serial) === true;
+  }
+
   owns(chain: Chain): boolean {
     return this.#held.owns(chain);
   }

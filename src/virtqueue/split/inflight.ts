@@ -2,10 +2,12 @@ import type { MemoryView } from '../../memory/memory-view.js';
 import {
   checkHeader,
   copyOf,
+  counterAfter,
   counterAt,
   INFLIGHT_VERSION,
   type InflightPlace,
   isMarked,
+  nextCounter,
   type Recorded,
   refuse,
   VERSION_AND_ENTRIES,
@@ -27,7 +29,7 @@ export class SplitInflight {
   #batched = 0;
   #lastHead = 0;
   #usedIdx: number;
-  #counter = 0;
+  #counter = 1;
   /** Heads that an earlier device took and did not hand back, oldest first, and how many of them were taken anew. */
   readonly #left: Uint16Array;
   #again = 0;
@@ -79,7 +81,7 @@ export class SplitInflight {
     const counter = this.#counter;
     this.#put(at + COUNTER, counter | 0);
     this.#put(at + COUNTER + 1, (counter / 2 ** 32) | 0);
-    this.#counter = counter + 1;
+    this.#counter = nextCounter(counter);
     this.#put(at, 1);
   }
 
@@ -109,6 +111,21 @@ export class SplitInflight {
     this.#put(LAST_AND_USED, this.#lastHead | (usedIdx << 16));
   }
 
+  /** Of a chain that was taken and not handed back. */
+  serialOf(head: number): number {
+    return this.#get(entryAt(head) + COUNTER) >>> 0;
+  }
+
+  /** Whether the driver was not shown that this chain is used. */
+  isOut(head: number, serial: number): boolean {
+    const at = entryAt(head);
+    return head < this.#entries && (this.#get(at) & 0xff) === 1 && this.#get(at + COUNTER) === (serial | 0);
+  }
+
+  #get(word: number): number {
+    return this.#words === undefined ? this.#view.read32(4 * word) | 0 : this.#words[word]!;
+  }
+
   #put(word: number, value: number): void {
     const words = this.#words;
     if (words !== undefined) words[word] = value;
@@ -136,7 +153,8 @@ export class SplitInflight {
       left.push({ index, counter: counterAt(words, at + COUNTER, index) });
     }
     left.sort((a, b) => a.counter - b.counter);
-    this.#counter = left.length === 0 ? 0 : left.at(-1)!.counter + 1;
+    const counters = Array.from({ length: this.#entries }, (_, index) => entryAt(index) + COUNTER);
+    this.#counter = counterAfter(left.at(-1)?.counter ?? 0, words, counters);
     return Uint16Array.from(left, ({ index }) => index);
   }
 

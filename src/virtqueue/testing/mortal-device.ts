@@ -36,6 +36,8 @@ export class MortalDevice {
   #queue: Virtqueue | undefined;
   #sent = 0;
   readonly #ids: Map<SentRequest, number> = new Map();
+  /** Of each that a device took. */
+  readonly #serials = new Map<number, { readonly head: number; readonly serial: number }>();
   /** Those that were made available and not answered, oldest first. */
   #published: number[] = [];
   #unpublished: number[] = [];
@@ -103,6 +105,7 @@ export class MortalDevice {
       const bytes = chain.readRest();
       const id = (bytes[0]! << 8) | bytes[1]!;
       this.held.push({ id, chain });
+      this.#checkSerial(id, chain.head, queue.serialOf!(chain.head)!);
       return id;
     });
   }
@@ -147,6 +150,7 @@ export class MortalDevice {
    */
   checkAll(): void {
     this.receive();
+    this.#checkOut();
     const found: number[] = [];
     for (let id = this.pop(); id !== undefined; id = this.pop()) found.push(id);
     assert.deepEqual(found, this.#published);
@@ -159,8 +163,25 @@ export class MortalDevice {
     while (this.held.length > 0) this.push(this.held.length - 1);
     this.show();
     this.receive();
+    this.#checkOut();
     assert.deepEqual(this.#published, []);
     assert.equal(this.driver.queue.inFlight, 0);
+  }
+
+  /** A chain that is taken anew has the number that it had, and no other has it. */
+  #checkSerial(id: number, head: number, serial: number): void {
+    const before = this.#serials.get(id);
+    if (before === undefined) {
+      assert.ok(serial > 0 && ![...this.#serials.values()].some((other) => other.serial === serial));
+      this.#serials.set(id, { head, serial });
+    } else assert.deepEqual({ head, serial }, before);
+  }
+
+  /** Whoever lives knows of each chain that was taken whether the driver has it back. */
+  #checkOut(): void {
+    const { queue } = this;
+    for (const [id, { head, serial }] of this.#serials)
+      assert.equal(queue.isOut!(head, serial), this.#published.includes(id), `${id}`);
   }
 
   #asDevice<T>(act: () => T): T {

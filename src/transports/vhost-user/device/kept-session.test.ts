@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { DeviceHost, DeviceQueue } from '../../../virtio/device.js';
+import type { DurableMemory } from '../../../virtio/durable.js';
 import type { Keep, KeptItem } from '../../keep.js';
+import { FakeKeeper } from '../../testing/fake-keeper.js';
+import { FakeOs } from '../../testing/fake-os.js';
 import { encodeMessage } from '../codec.js';
 import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST, VHOST_F_LOG_ALL, VHOST_VRING_F_LOG } from '../messages.js';
 import { LOG_PAGE } from '../page-log.js';
@@ -59,4 +63,124 @@ test('a session whose process died goes on with the log of dirty pages, and with
   b.close();
   assert.equal(b.os.openFds, 0);
   assert.equal(b.os.openMappings, 0);
+});
+
+/** Counts its requests in durable memory, and answers with how many there were. */
+class Counting extends ProbeDevice {
+  memory: DurableMemory | undefined;
+
+  override activate(host: DeviceHost): void {
+    super.activate(host);
+    this.memory = host.durable('count', 8);
+  }
+
+  override queueNotified(queue: DeviceQueue): void {
+    for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
+      const { view } = this.memory!;
+      view.write32(0, view.read32(0) + 1);
+      chain.write(Uint8Array.of(view.read32(0)));
+      queue.push(chain);
+    }
+  }
+}
+
+function counting(): { bench: Bench; os: FakeOs; keeper: FakeKeeper } {
+  const os = new FakeOs();
+  const keeper = new FakeKeeper(os);
+  const bench = new Bench(new Counting(1), undefined, false, { os, keeper });
+  bench.negotiate();
+  return { bench, os, keeper };
+}
+
+function end({ bench, os, keeper }: ReturnType<typeof counting>): void {
+  bench.close();
+  bench.session.close();
+  keeper.close();
+  assert.equal(os.openFds, 0);
+  assert.equal(os.openMappings, 0);
+  assert.deepEqual(bench.warnings, []);
+}
+
+test('durable memory outlives a process, and the clock of the device goes on, standing still while the guest does', () => {
+  const all = counting();
+  const { bench, keeper } = all;
+  const ring = bench.ring(0);
+  ring.start();
+  ring.enable();
+  ring.request(0);
+  ring.request(0);
+  bench.clock.advance(5);
+  assert.deepEqual(ring.answers(), [1, 2]);
+  assert.ok(keeper.keys.includes('durable/count'), keeper.keys.join());
+  const second = new Counting(1);
+  bench.restart(second);
+  ring.request(0);
+  assert.deepEqual(ring.answers(), [3]);
+  assert.equal(second.memory!.found, true);
+  assert.equal(second.host!.clock.now(), 5);
+  // The guest is paused, the process dies, and the guest goes on.
+  ring.stop();
+  const base = ring.takeBase();
+  bench.clock.advance(100);
+  const third = new Counting(1);
+  bench.restart(third);
+  bench.clock.advance(100);
+  ring.start({ base });
+  ring.request(0);
+  assert.deepEqual(ring.answers(), [4]);
+  assert.equal(third.host!.clock.now(), 5);
+  assert.deepEqual(
+    [second, third].map(({ calls }) => calls),
+    [['activate 0', 'reset', 'close'], ['activate 0']],
+  );
+  end(all);
+});
+
+for (const [how, reset] of [
+  ['that is said', (b: Bench) => b.say(REQUEST.RESET_DEVICE)],
+  ['of which the ring at its beginning tells', () => {}],
+] as const) {
+  for (const dies of ['before', 'after', 'never']) {
+    test(`durable memory ends with a reset ${how}; the process dies ${dies} it`, () => {
+      const all = counting();
+      const { bench, keeper } = all;
+      const ring = bench.ring(0);
+      ring.start();
+      ring.enable();
+      ring.request(0);
+      ring.stop();
+      ring.takeBase();
+      if (dies === 'before') bench.restart(new Counting(1));
+      reset(bench);
+      if (dies === 'after') bench.restart(new Counting(1));
+      const next = bench.ring(0);
+      next.start();
+      next.enable();
+      next.request(0);
+      assert.deepEqual(next.answers(), [1]);
+      assert.ok(keeper.keys.includes('durable/count'), keeper.keys.join());
+      bench.restart(new Counting(1));
+      next.request(0);
+      assert.deepEqual(next.answers(), [2]);
+      end(all);
+    });
+  }
+}
+
+test('other features, after the process died under a guest that stood still, are those of another driver', () => {
+  const all = counting();
+  const { bench } = all;
+  const ring = bench.ring(0);
+  ring.start();
+  ring.enable();
+  ring.request(0);
+  ring.stop();
+  const base = ring.takeBase();
+  bench.restart(new Counting(1));
+  bench.say(REQUEST.SET_FEATURES, encodeU64(F_PROTOCOL_FEATURES | 1n));
+  ring.start({ base });
+  ring.enable();
+  ring.request(0);
+  assert.deepEqual(ring.answers(), [1, 1]);
+  end(all);
 });

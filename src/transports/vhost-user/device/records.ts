@@ -3,6 +3,7 @@ import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { REQUEST, VRING_FD } from '../messages.js';
 import { decodeRegion, decodeVringState, encodeVringState } from '../payloads.js';
 import { decodeSharedMapping } from '../shared-memory.js';
+import type { RingStop } from './ring.js';
 
 /*
  * What a session in the next process must be told of what was said to this one: the messages themselves, those that count. Told them again, in
@@ -28,6 +29,7 @@ const RING_RANKS = [
   'num',
   'address',
   'base',
+  'standing',
   'inflight',
   'err',
   'call',
@@ -102,6 +104,20 @@ export function stoppedNotes(index: number, base: number): Notes {
     drop: [`ring/${index}/kick`, `ring/${index}/started`],
     put: [{ key: `ring/${index}/base`, bytes }],
   };
+}
+
+/** A ring that stands still, and where; or, without that, does so no more. */
+export function standingNotes(index: number, stop: RingStop | undefined): Notes {
+  const key = `ring/${index}/standing`;
+  if (stop === undefined) return { drop: [key] };
+  return { put: [{ key, bytes: new TextEncoder().encode(JSON.stringify(stop)) }] };
+}
+
+/** Which ring an item says stands still, and where; `undefined` for another item. */
+export function standingRing({ key, bytes }: KeptItem): { index: number; stop: RingStop } | undefined {
+  const [room, index, what] = key.split('/');
+  if (room !== 'ring' || what !== 'standing') return undefined;
+  return { index: Number(index), stop: JSON.parse(new TextDecoder().decode(bytes)) as RingStop };
 }
 
 /** A ring of which is kept what is in flight. @param fd - of the memory. */

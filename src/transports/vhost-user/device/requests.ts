@@ -1,6 +1,7 @@
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { StateError } from '../../../virtio/saved-state.js';
 import type { KeptItem, Notes } from '../../keep.js';
+import { isDurable } from '../../kept-durable.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { checkDescriptors, checkRequest, type Message } from '../codec.js';
@@ -23,6 +24,7 @@ import { BackendChannel } from './channel.js';
 import { MAX_MEM_SLOTS } from './memory-table.js';
 import * as records from './records.js';
 import { Refusal } from './refusal.js';
+import type { RingStop } from './ring.js';
 import { SharedMemoryRegions } from './shared-memory.js';
 import { StateTransfer } from './state-transfer.js';
 import { VhostDevice } from './vhost-device.js';
@@ -64,8 +66,9 @@ export class FrontendRequests {
   #backendChannel: BackendChannel | undefined;
   #protocolFeatures = 0n;
   #status = 0n;
-  /** What is on record: the rings of which is kept what is in flight, and the configuration space. */
+  /** What is on record: the rings of which is kept what is in flight, those that stand still, and the configuration space. */
   readonly #tracked = new Set<number>();
+  readonly #standing = new Map<number, RingStop | undefined>();
   #config: Uint8Array;
 
   constructor(device: VirtioDevice, environment: Environment, warn: (line: string) => void) {
@@ -276,6 +279,9 @@ export class FrontendRequests {
     for (let index = 0; index < this.#device.queueCount; index++) {
       if (this.#device.isTracked(index)) this.#tracked.add(index);
       else if (this.#tracked.delete(index)) all.push(records.untrackedNotes(index));
+      const stop = this.#device.stopOf(index);
+      if (stop !== this.#standing.get(index)) all.push(records.standingNotes(index, stop));
+      this.#standing.set(index, stop);
     }
     return {
       drop: all.flatMap(({ drop = [] }) => drop),
@@ -294,11 +300,16 @@ export class FrontendRequests {
   /** Goes on where the session of another process was. */
   #restore(kept: readonly KeptItem[]): void {
     for (const item of records.ordered(kept)) {
-      // The regions have these.
-      if (records.isSharedFile(item) || records.sharedMemoryOf(item) !== undefined) continue;
+      // The regions have these, and the device.
+      if (records.isSharedFile(item) || records.sharedMemoryOf(item) !== undefined || isDurable(item))
+        continue;
       const ring = records.inflightRing(item);
+      const standing = records.standingRing(item);
       if (item.key === records.CONFIG) this.#device.restoreConfig(item.bytes);
-      else if (ring === undefined) this.#tellAgain(records.messageOf(item));
+      else if (standing !== undefined) {
+        this.#device.stand(standing.index, standing.stop);
+        this.#standing.set(standing.index, standing.stop);
+      } else if (ring === undefined) this.#tellAgain(records.messageOf(item));
       else {
         this.#device.adopt(ring, item.fds[0]!);
         this.#tracked.add(ring);

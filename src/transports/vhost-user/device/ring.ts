@@ -13,6 +13,12 @@ export interface Places {
   translate(address: FrontendAddress, length: number): GuestAddress;
 }
 
+/** Where a ring was when it was stopped, and what a later queue over it goes on from. */
+export interface RingStop {
+  readonly place: RingPlace;
+  readonly base: number;
+}
+
 /** One vring as the front-end set it up. Started and enabled are two things: it is served when it is both. */
 export class Ring {
   readonly index: number;
@@ -43,8 +49,9 @@ export class Ring {
   /** The front-end gave a call event, or said that it needs none. */
   callTold = false;
   err: EventPort | undefined;
+  /** While it is stopped, where it was, in whichever process: by this it is known whether it is another driver's. */
+  stop: RingStop | undefined;
   #place: RingPlace | undefined;
-  #stoppedAt: number | undefined;
 
   constructor(index: number) {
     this.index = index;
@@ -82,7 +89,7 @@ export class Ring {
     this.live = true;
     this.waiting = false;
     this.#place = place;
-    this.#stoppedAt = undefined;
+    this.stop = undefined;
   }
 
   /** The queue was taken away again, and a later one goes on from `base`. */
@@ -90,13 +97,13 @@ export class Ring {
     this.live = false;
     this.#forgetInflight();
     this.base = base;
-    this.#stoppedAt = base;
+    this.stop = this.#place && { place: this.#place, base };
   }
 
   /** Whether it can't be the ring that was stopped before: it is another driver's, or the same driver's after a reset. */
   isFresh(table: Places, kind: RingKind): boolean {
-    if (this.#place === undefined || this.#stoppedAt === undefined) return false;
-    return this.base !== this.#stoppedAt || !this.#isInPlace(this.#place, table, kind);
+    if (this.stop === undefined) return false;
+    return this.base !== this.stop.base || !this.#isInPlace(this.stop.place, table, kind);
   }
 
   /** Forgets where it ran, and what its driver set up. Its call and error events stay: front-ends hand them over once. */
@@ -109,7 +116,7 @@ export class Ring {
     this.waiting = false;
     this.base = undefined;
     this.#place = undefined;
-    this.#stoppedAt = undefined;
+    this.stop = undefined;
     this.kick?.close();
     this.kick = undefined;
   }

@@ -7,6 +7,7 @@ import { RingKind } from '../../../virtio/ring-kind.js';
 import type { DeviceSharedMemory } from '../../../virtio/shared-memory.js';
 import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
+import { KeptDurable } from '../../kept-durable.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
@@ -20,7 +21,7 @@ import { DirtyLogging } from './logging.js';
 import { MemoryTable } from './memory-table.js';
 import { Reach } from './reach.js';
 import { Refusal } from './refusal.js';
-import { Ring } from './ring.js';
+import { Ring, type RingStop } from './ring.js';
 import { RingPolling } from './ring-polling.js';
 
 /** The messages have room for 64 feature bits. */
@@ -57,6 +58,9 @@ export class VhostDevice {
   readonly #inflight: InflightRegions;
   readonly #runner: DeviceRunner;
   readonly #rings: readonly Ring[];
+  readonly #durable: KeptDurable | undefined;
+  /** A driver had the device in a process before this one, in which it stood still. */
+  #inherited = false;
   readonly #environment: Environment;
   readonly #events: VhostDeviceEvents;
   #features = 0n;
@@ -79,8 +83,11 @@ export class VhostDevice {
     this.logging = new DirtyLogging(this.table, environment, events.warn);
     this.#inflight = new InflightRegions(environment.os, device.queues.length);
     this.#rings = device.queues.map((_, index) => new Ring(index));
+    const { os, keep } = environment;
+    this.#durable = keep && new KeptDurable(os, keep);
     this.#runner = new DeviceRunner(device, {
       sharedMemory,
+      durable: this.#durable,
       clock: environment.clock,
       interrupt: (queue) => void this.#interrupt(this.#rings[queue]!),
       configInterrupt: () => events.configChanged(),
@@ -140,7 +147,7 @@ export class VhostDevice {
       if (this.#rings.some((ring) => ring.live))
         throw new Refusal('features can not change while a ring runs');
       // Rings that stand still are those of a paused guest, or of a driver that is gone: this one is another.
-      if (this.#runner.active) this.#forget();
+      if (this.#runner.active || this.#inherited) this.#forget();
     }
     this.#featuresRefused = true;
     this.#runner.accept(features);
@@ -383,6 +390,17 @@ export class VhostDevice {
     ring.inflight = this.#environment.os.map(fd, 0, this.#kind.inflightSize(ring.size));
   }
 
+  /** Where a ring was stopped, while it is. */
+  stopOf(index: number): RingStop | undefined {
+    return this.#rings[index]!.stop;
+  }
+
+  /** Another process had a queue over this ring, stopped it, and died. */
+  stand(index: number, stop: RingStop): void {
+    this.#rings[index]!.stop = stop;
+    this.#inherited = true;
+  }
+
   /** Interrupts each ring's driver: the process before may have died before it did. */
   wake(): void {
     for (const ring of this.#rings) if (ring.live) this.#interrupt(ring);
@@ -400,6 +418,7 @@ export class VhostDevice {
     for (const ring of this.#rings) ring.started = false;
     this.#runner.close();
     for (const ring of this.#rings) ring.close();
+    this.#durable?.close();
     this.#inflight.close();
     this.logging.close();
     this.table.close();
@@ -440,7 +459,8 @@ export class VhostDevice {
       throw error;
     }
     const { places, memory } = this.#reach;
-    const suspended = this.#runner.active && !this.#rings.some((other) => other.live);
+    const met = this.#runner.active || this.#inherited;
+    const suspended = met && !this.#rings.some((other) => other.live);
     // With RING_RESET a ring alone may begin anew, where a reset of the device is told otherwise.
     const guessed = !this.toldOfResets || (this.#features & VIRTIO_F_RING_RESET) === 0n;
     const isFresh = (other: Ring): boolean => other.started && other.isFresh(places, this.#kind);
@@ -498,6 +518,7 @@ export class VhostDevice {
 
   /** The driver's requests are nobody's any more. */
   #forget(): void {
+    this.#inherited = false;
     this.#runner.reset();
     this.#inflight.forget();
     this.#events.wasReset();

@@ -8,7 +8,8 @@ import { PackedDriverQueue } from '../../../virtqueue/packed/driver.js';
 import { SplitDriverQueue } from '../../../virtqueue/split/driver.js';
 import type { Keep } from '../../keep.js';
 import type { EventPort, Mapping } from '../../ports.js';
-import type { Session } from '../../session.js';
+import type { Environment, Session } from '../../session.js';
+import type { FakeKeeper } from '../../testing/fake-keeper.js';
 import { type FakeEvent, FakeOs } from '../../testing/fake-os.js';
 import { serveVhostUser } from '../device/backend.js';
 import { F_PROTOCOL_FEATURES, REQUEST } from '../messages.js';
@@ -31,8 +32,8 @@ export class Bench {
   readonly os: FakeOs;
   readonly clock: FakeClock = new FakeClock();
   readonly warnings: string[] = [];
-  readonly frontend: RawFrontend;
-  readonly session: Session;
+  frontend!: RawFrontend;
+  session!: Session;
   /** Set when the session ended by itself. */
   ended: { readonly error: Error | undefined } | undefined;
   readonly memory: GuestMemory = new GuestMemory();
@@ -40,6 +41,8 @@ export class Bench {
   readonly memoryFd: number;
   readonly #mapping: Mapping;
   readonly #events: EventPort[] = [];
+  readonly #keeper: FakeKeeper | undefined;
+  readonly #environment: Omit<Environment, 'keep'>;
 
   /**
    * @param ringFeatures - what the device offers.
@@ -50,16 +53,15 @@ export class Bench {
     device: VirtioDevice,
     ringFeatures?: bigint,
     inband = false,
-    after: { readonly os?: FakeOs; readonly keep?: Keep } = {},
+    after: { readonly os?: FakeOs; readonly keep?: Keep; readonly keeper?: FakeKeeper } = {},
   ) {
     this.os = after.os ?? new FakeOs();
-    const { channel, fd } = this.os.createChannel();
-    this.frontend = new RawFrontend(channel, this.os);
+    this.#keeper = after.keeper;
     const { fd: memoryFd, mapping } = this.os.createMemory('bench', MEMORY_SIZE);
     this.memoryFd = memoryFd;
     this.#mapping = mapping;
     this.memory.add({ start: GUEST_START, view: mapping.view });
-    const environment = {
+    this.#environment = {
       os: this.os,
       clock: this.clock,
       defer: this.os.defer,
@@ -67,8 +69,24 @@ export class Bench {
       warn: (line: string) => void this.warnings.push(line),
       ringFeatures,
       inband,
-      ...(after.keep !== undefined && { keep: after.keep }),
     };
+    this.#serve(device, after.keep ?? after.keeper?.next());
+  }
+
+  /** The process of the back-end dies, and the next one goes on with what the keeper has. The front-end notices nothing, but that answers are lost. */
+  restart(device: VirtioDevice): void {
+    const keep = this.#keeper!.next();
+    this.session.close();
+    this.frontend.close();
+    this.#serve(device, keep);
+    this.os.run();
+  }
+
+  #serve(device: VirtioDevice, keep: Keep | undefined): void {
+    const { channel, fd } = this.os.createChannel();
+    this.frontend = new RawFrontend(channel, this.os);
+    this.#keeper?.listen(channel);
+    const environment = { ...this.#environment, ...(keep !== undefined && { keep }) };
     this.session = serveVhostUser(this.os.adoptChannel(fd), device, environment, (error) => {
       this.ended = { error };
     });
