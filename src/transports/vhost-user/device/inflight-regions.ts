@@ -93,13 +93,11 @@ export class InflightRegions {
     return this.#shared !== undefined && index < this.#shared.queues;
   }
 
-  /** Nothing is in flight, as if the region was never used: of one queue, or of all. None of them runs now. */
-  forget(index?: number): void {
-    if (this.#shared === undefined) return;
-    const { mapping, queues, stride } = this.#shared;
-    for (let i = 0; i < queues; i++) {
-      if (index === undefined || i === index) mapping.view.write16(i * stride + QUEUE_REGION.version, 0);
-    }
+  /** Nothing is in flight on this queue, as if its region was never used. It does not run now. */
+  forget(index: number): void {
+    if (!this.has(index)) return;
+    const { mapping, stride } = this.#shared!;
+    mapping.view.write16(index * stride + QUEUE_REGION.version, 0);
   }
 
   close(): void {

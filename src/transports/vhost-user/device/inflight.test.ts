@@ -321,3 +321,82 @@ test('GET_VRING_BASE: with GET_VRING_BASE_INFLIGHT too, what is in flight is fin
   b.os.closeFd(fd);
   finish(b);
 });
+
+const RESETS = PROTOCOL_F.STATUS | PROTOCOL_F.RESET_DEVICE;
+
+/** A ring that is stopped while its device has two requests, and a device status of 0 after that, as QEMU stops a guest. */
+function stoppedWithTwo() {
+  const { b, device } = bench(F_PROTOCOL_FEATURES, SKIP | RESETS);
+  const { fd } = share(b, 1, 8);
+  const ring = b.ring(0);
+  ring.start();
+  ring.enable();
+  device.hold = true;
+  ring.request(1);
+  ring.request(2);
+  b.say(REQUEST.GET_VRING_BASE_SKIP_DRAIN, encodeVringState({ index: 0, num: 0 }));
+  const base = b.frontend.take(REQUEST.GET_VRING_BASE_SKIP_DRAIN).getUint32(4, true);
+  b.say(REQUEST.SET_STATUS, encodeU64(0n));
+  return { b, device, fd, ring, base };
+}
+
+test('SET_STATUS: 0 after a ring was stopped leaves on record what is in flight there, for when it goes on', () => {
+  const { b, device, fd, ring, base } = stoppedWithTwo();
+  device.giveUp();
+  ring.start({ base });
+  ring.enable();
+  b.os.run();
+  device.finish();
+  assert.deepEqual(ring.answers(), [1, 2]);
+  b.os.closeFd(fd);
+  finish(b);
+});
+
+test('SET_STATUS: 0 after a ring was stopped, and another place for it: nothing is in flight there if it begins anew, and what is on record if it goes on', () => {
+  for (const anew of [true, false]) {
+    const { b, device, fd, base } = stoppedWithTwo();
+    device.giveUp();
+    device.hold = false;
+    const ring = b.ring(0);
+    ring.start({ base: anew ? 0 : base });
+    ring.enable();
+    b.os.run();
+    if (anew) {
+      ring.request(3);
+      assert.deepEqual(ring.answers(), [3]);
+      assert.deepEqual(b.warnings, []);
+    } else {
+      // The ring of another guest: what the front-end gave with it is believed, and checked.
+      assert.match(b.warnings.join(), /inflight region/);
+    }
+    b.os.closeFd(fd);
+    finish(b);
+  }
+});
+
+test('SET_STATUS: 0 while a ring runs, and RESET_DEVICE: nothing is in flight any more', () => {
+  for (const message of ['status', 'reset', 'stop and reset'] as const) {
+    const { b, device } = bench(F_PROTOCOL_FEATURES, SKIP | RESETS);
+    const { fd } = share(b, 1, 8);
+    const ring = b.ring(0);
+    ring.start();
+    ring.enable();
+    device.hold = true;
+    ring.request(1);
+    if (message === 'stop and reset') {
+      b.say(REQUEST.GET_VRING_BASE_SKIP_DRAIN, encodeVringState({ index: 0, num: 0 }));
+      b.frontend.take(REQUEST.GET_VRING_BASE_SKIP_DRAIN);
+    }
+    if (message === 'status') b.say(REQUEST.SET_STATUS, encodeU64(0n));
+    else b.say(REQUEST.RESET_DEVICE);
+    device.hold = false;
+    const again = b.ring(0);
+    again.start();
+    again.enable();
+    again.request(3);
+    assert.deepEqual(again.answers(), [3], message);
+    assert.deepEqual(b.warnings, []);
+    b.os.closeFd(fd);
+    finish(b);
+  }
+});

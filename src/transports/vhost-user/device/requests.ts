@@ -167,7 +167,7 @@ export class FrontendRequests {
         device.disable();
         return;
       case REQUEST.RESET_DEVICE:
-        this.#reset();
+        this.#reset(false);
         return;
       case REQUEST.SET_STATUS:
         this.#setStatus(payload.getBigUint64(0, true));
@@ -372,13 +372,13 @@ export class FrontendRequests {
    */
   #setStatus(status: bigint): void {
     this.#environment.monitor?.status?.(Number(status & 0xffn));
-    if (status === 0n) this.#reset();
+    if (status === 0n) this.#reset(true);
     this.#status = status & 0xffn & ~VIRTIO_CONFIG_S_NEEDS_RESET;
     if (!this.#device.featuresOk) this.#status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
   }
 
-  #reset(): void {
-    this.#device.reset();
+  #reset(stopped: boolean): void {
+    this.#device.reset(stopped);
     this.#backendChannel?.forget();
     this.#status = 0n;
   }

@@ -51,6 +51,8 @@ export class Ring {
   err: EventPort | undefined;
   /** While it is stopped, where it was, in whichever process: by this it is known whether it is another driver's. */
   stop: RingStop | undefined;
+  /** The same, though the device was reset since: what is in flight there is on the front-end's record still. */
+  left: RingStop | undefined;
   #place: RingPlace | undefined;
 
   constructor(index: number) {
@@ -90,6 +92,7 @@ export class Ring {
     this.waiting = false;
     this.#place = place;
     this.stop = undefined;
+    this.left = undefined;
   }
 
   /** The queue was taken away again, and a later one goes on from `base`. */
@@ -98,12 +101,21 @@ export class Ring {
     this.#forgetInflight();
     this.base = base;
     this.stop = this.#place && { place: this.#place, base };
+    this.left = this.stop;
   }
 
   /** Whether it can't be the ring that was stopped before: it is another driver's, or the same driver's after a reset. */
   isFresh(table: Places, kind: RingKind): boolean {
-    if (this.stop === undefined) return false;
-    return this.base !== this.stop.base || !this.#isInPlace(this.stop.place, table, kind);
+    return this.stop !== undefined && !this.#goesOn(this.stop, table, kind);
+  }
+
+  /**
+   * Whether it begins anew since it was stopped, be it that the device was reset meanwhile. One that goes on in another place is of a snapshot,
+   * with the requests that were in flight then.
+   */
+  beginsAnew(table: Places, kind: RingKind): boolean {
+    const { base = kind.freshBase } = this;
+    return this.left !== undefined && base === kind.freshBase && !this.#goesOn(this.left, table, kind);
   }
 
   /** Forgets where it ran, and what its driver set up. Its call and error events stay: front-ends hand them over once. */
@@ -137,6 +149,10 @@ export class Ring {
   #forgetInflight(): void {
     this.inflight?.release();
     this.inflight = undefined;
+  }
+
+  #goesOn({ place, base }: RingStop, table: Places, kind: RingKind): boolean {
+    return this.base === base && this.#isInPlace(place, table, kind);
   }
 
   #isInPlace(before: RingPlace, table: Places, kind: RingKind): boolean {

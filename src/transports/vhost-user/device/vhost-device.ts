@@ -147,7 +147,7 @@ export class VhostDevice {
       if (this.#rings.some((ring) => ring.live))
         throw new Refusal('features can not change while a ring runs');
       // Rings that stand still are those of a paused guest, or of a driver that is gone: this one is another.
-      if (this.#runner.active || this.#inherited) this.#forget();
+      if (this.#runner.active || this.#inherited) this.#forget(this.#rings);
     }
     this.#featuresRefused = true;
     this.#runner.accept(features);
@@ -314,9 +314,15 @@ export class VhostDevice {
     }
   }
 
-  /** RESET_DEVICE, or a device status of 0: back to the initial state. Memory and the events for the front-end stay. */
-  reset(): void {
-    this.#resetDevice();
+  /**
+   * RESET_DEVICE, or a device status of 0: back to the initial state. Memory and the events for the front-end stay.
+   *
+   * @param stopped - a device status of 0, which QEMU also says when a guest stands still: what is in flight on rings that were stopped before
+   *   stays on the front-end's record, for when they go on, here or elsewhere.
+   */
+  reset(stopped: boolean): void {
+    const running = this.#rings.filter(({ live }) => live);
+    this.#resetDevice(stopped ? running : this.#rings);
     for (const ring of this.#rings) ring.reset();
   }
 
@@ -398,6 +404,7 @@ export class VhostDevice {
   /** Another process had a queue over this ring, stopped it, and died. */
   stand(index: number, stop: RingStop): void {
     this.#rings[index]!.stop = stop;
+    this.#rings[index]!.left = stop;
     this.#inherited = true;
   }
 
@@ -465,10 +472,10 @@ export class VhostDevice {
     const guessed = !this.toldOfResets || (this.#features & VIRTIO_F_RING_RESET) === 0n;
     const isFresh = (other: Ring): boolean => other.started && other.isFresh(places, this.#kind);
     if (suspended && guessed && this.#rings.some(isFresh)) {
-      this.#resetDevice();
+      this.#resetDevice(this.#rings);
     }
     // One that begins anew has nothing in flight.
-    if (ring.isFresh(places, this.#kind)) this.#inflight.forget(ring.index);
+    if (ring.beginsAnew(places, this.#kind)) this.#inflight.forget(ring.index);
     try {
       const place = ring.place(places, this.#kind);
       const deviceView = (view: MemoryView) => this.logging.deviceView(view, ring.addresses!);
@@ -516,11 +523,11 @@ export class VhostDevice {
     return ring.call !== undefined || (!ring.callTold && this.#events.called(ring.index));
   }
 
-  /** The driver's requests are nobody's any more. */
-  #forget(): void {
+  /** The driver's requests on these rings are nobody's any more. */
+  #forget(rings: readonly Ring[]): void {
     this.#inherited = false;
     this.#runner.reset();
-    this.#inflight.forget();
+    for (const { index } of rings) this.#inflight.forget(index);
     this.#events.wasReset();
   }
 
@@ -529,8 +536,8 @@ export class VhostDevice {
     else this.#events.broke(ring.index);
   }
 
-  #resetDevice(): void {
-    this.#forget();
+  #resetDevice(rings: readonly Ring[]): void {
+    this.#forget(rings);
     this.#runner.accept(this.#features);
     this.#reach.reset();
   }
