@@ -7,6 +7,8 @@ import { VIRTQ_AVAIL } from '../virtqueue/split/layout.js';
 export interface Availability {
   /** How many more there are than at the last look. Memory that is not there has none: the ring itself says so. */
   look(): number;
+  /** Begins anew: with the next look, all that lies in the ring from here on is more. @param base - of the ring. */
+  seek(base: number): void;
 }
 
 /** @param queue - where its ring lies, in memory that can be looked at. */
@@ -39,6 +41,10 @@ class SplitAvailability implements Availability {
     if (more > this.#queue.size) return 0;
     this.#seen = index;
     return more;
+  }
+
+  seek(base: number): void {
+    this.#seen = base & 0xffff;
   }
 }
 
@@ -81,5 +87,10 @@ class PackedAvailability implements Availability {
       this.#wrap = wrap;
     }
     return chains;
+  }
+
+  seek(base: number): void {
+    this.#at = base & 0x7fff;
+    this.#wrap = (base & 0x8000) !== 0;
   }
 }

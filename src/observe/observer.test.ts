@@ -59,6 +59,18 @@ function bench(bytes = 64): { bench: DeviceBench; seen: () => InspectEvent[]; le
 const types = (events: readonly InspectEvent[]): string[] => events.map(({ type }) => type);
 const le = (n: number): Uint8Array => N.encode({ n });
 
+/** Of a ring whose every chain is told of. */
+const unheard = {
+  connection: 1,
+  queue: 0,
+  now: () => 0,
+  everything: true,
+  available: (): void => {},
+  used: (): void => {},
+  suppressed: (): void => {},
+  wake: (): void => {},
+};
+
 test('a connection from its first event on: the device, features, queues, and that it runs', () => {
   const { seen } = bench();
   const events = seen();
@@ -232,12 +244,9 @@ test('chains that the device keeps are kept up to a bound; of more only sizes ar
   const driver = new PoliteDriver({ size: 128, bytes: 80 << 20 });
   const told: number[] = [];
   const ring = new WatchedRing(new SplitDeviceQueue(driver.device), driver.device, false, {
-    now: () => 0,
+    ...unheard,
     bytes: 1 << 20,
-    available: () => {},
     taken: (_, bytes) => void told.push(bytes.length),
-    used: () => {},
-    suppressed: () => {},
   });
   const piece = new Uint8Array(1 << 20).fill(7);
   for (let i = 0; i < 70; i++) assert.ok(driver.send([piece]));
@@ -289,18 +298,16 @@ test('2.8.1: chains of packed rings are seen to be made available, over the end 
   const counts: number[] = [];
   const taken: number[] = [];
   const ring = new WatchedRing(new PackedDeviceQueue(driver.device), driver.device, true, {
-    now: () => 0,
+    ...unheard,
     bytes: 4,
     available: (count) => void counts.push(count),
     taken: (chain, bytes) => void taken.push(chain.number, bytes[0]!),
-    used: () => {},
-    suppressed: () => {},
   });
   for (let round = 0; round < 7; round++) {
     driver.send([le(round)], [4]);
     driver.send([le(round + 1)]);
     driver.publish();
-    ring.look();
+    ring.seek();
     for (let chain = ring.pop(); chain !== undefined; chain = ring.pop()) ring.push(chain);
     ring.publish();
     assert.ok(driver.receive() !== undefined && driver.receive() !== undefined);

@@ -5,6 +5,7 @@ import type { DeviceQueueOptions } from '../virtqueue/device-queue-options.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { InspectEvent, SeenDescriptor, SeenDevice } from './event.js';
+import type { DeviceWatch, RingWatch } from './ring-watch.js';
 import type { WatchedChain } from './watched-chain.js';
 import { WatchedRing } from './watched-ring.js';
 
@@ -16,6 +17,11 @@ export interface Listener {
   readonly hear: Hear;
   /** Bytes of each chain that it wants, each way. */
   readonly bytes: number;
+  /**
+   * Given, it is told of chains, of kicks and interrupts, and of lines, only as far as it asks for them there (and others hear of them anyway): it then costs next to
+   * nothing, however many there are. Called once for each connection, after its `connected`.
+   */
+  watch?(watch: DeviceWatch): void;
 }
 
 /** Whose events these are. */
@@ -26,14 +32,19 @@ export interface Observed {
 }
 
 /** Tells listeners what passes between a driver and the device of one connection. */
-export class Observer implements Monitor {
+export class Observer implements Monitor, DeviceWatch {
   readonly #listeners: Set<Listener>;
   readonly #now: () => number;
-  readonly #connection: number;
+  readonly connection: number;
   readonly #rings: (WatchedRing | undefined)[] = [];
   #queues: readonly QueueSpec[];
   #features = 0n;
   #bytes: number;
+  /** Whether somebody hears of all there is. */
+  #everything: boolean;
+  /** Lines that are still told of, and those that were not. */
+  #lines = 0;
+  #unseenLines = 0;
   #gone = false;
 
   /** @param now - ns. */
@@ -45,16 +56,31 @@ export class Observer implements Monitor {
   ) {
     this.#listeners = new Set(listeners);
     this.#now = now;
-    this.#connection = connection;
+    this.connection = connection;
     this.#queues = device.queues;
     this.#bytes = this.#most();
+    this.#everything = this.#all();
     this.#tell({ type: 'connected', time: now(), connection, socket, transport, device: seen(device) });
+    for (const listener of this.#listeners) listener.watch?.(this);
   }
 
   /** This one does not listen any more. */
   leave(listener: Listener): void {
     this.#listeners.delete(listener);
     this.#bytes = this.#most();
+    this.#everything = this.#all();
+    for (const ring of this.#rings) ring?.settle();
+  }
+
+  ringOf(queue: number): RingWatch | undefined {
+    return this.#rings[queue];
+  }
+
+  showLines(lines: number): number {
+    const unseen = this.#unseenLines;
+    this.#lines = lines;
+    this.#unseenLines = 0;
+    return unseen;
   }
 
   /** The front-end went. */
@@ -64,32 +90,40 @@ export class Observer implements Monitor {
     this.#tell({ type: 'gone', ...this.#here(), ...(error !== undefined && { error: error.message }) });
   }
 
-  ring(queue: number, ring: Virtqueue, options: DeviceQueueOptions): Virtqueue {
+  ring(queue: number, ring: Virtqueue, options: DeviceQueueOptions, wake: () => void): Virtqueue {
     const packed = (this.#features & VIRTIO_F_RING_PACKED) !== 0n;
     const { size, base, eventIdx, indirect, inOrder = false } = options;
     const { descriptorArea, driverArea, deviceArea } = options;
     const place = { descriptorArea, driverArea, deviceArea };
     const how = { packed, eventIdx, indirect, inOrder };
-    this.#tell({ type: 'queue-started', ...this.#at(queue), size, base, ...how, ...place });
     const bytes = (): number => this.#bytes;
+    const everything = (): boolean => this.#everything;
     const watched = new WatchedRing(ring, options, packed, {
+      connection: this.connection,
+      queue,
       now: this.#now,
       get bytes() {
         return bytes();
+      },
+      get everything() {
+        return everything();
       },
       available: (count, asked) => this.#available(queue, count, asked),
       taken: (chain, bytes, descriptors) => this.#taken(queue, chain, bytes, descriptors),
       used: (chain) => this.#used(queue, chain),
       suppressed: () => this.#tell({ type: 'interrupt-suppressed', ...this.#at(queue) }),
+      wake,
     });
     this.#rings[queue] = watched;
+    this.#tell({ type: 'queue-started', ...this.#at(queue), size, base, ...how, ...place });
     return watched;
   }
 
   stopped(queue: number, base: number | undefined): void {
     if (this.#rings[queue] === undefined) return;
-    this.#rings[queue] = undefined;
+    // Who looks at it may still do so when it is told.
     this.#tell({ type: 'queue-stopped', ...this.#at(queue), base: base ?? 0 });
+    this.#rings[queue] = undefined;
   }
 
   accepted(accepted: bigint, offered: bigint): void {
@@ -103,6 +137,7 @@ export class Observer implements Monitor {
 
   lived(type: 'running' | 'paused' | 'reset' | 'rang'): void {
     this.#tell({ type, ...this.#here() });
+    if (type === 'reset') this.#rings.length = 0;
   }
 
   configRead(offset: number, bytes: Uint8Array): void {
@@ -118,12 +153,15 @@ export class Observer implements Monitor {
   }
 
   kicked(queue: number): void {
+    const ring = this.#rings[queue];
+    if (ring?.kicked() === false) return;
     const { name } = this.#queues[queue]!;
-    this.#tell({ type: 'kicked', time: this.#now(), connection: this.#connection, queue, name });
-    this.#rings[queue]?.look();
+    this.#tell({ type: 'kicked', time: this.#now(), connection: this.connection, queue, name });
+    ring?.seek();
   }
 
   interrupted(queue: number | undefined): void {
+    if (queue !== undefined && this.#rings[queue]?.interrupted() === false) return;
     this.#tell({ type: 'interrupted', ...(queue === undefined ? this.#here() : this.#at(queue)) });
   }
 
@@ -140,7 +178,14 @@ export class Observer implements Monitor {
     if (text !== undefined) this.#tell({ type: 'warning', ...this.#here(), text });
   }
 
+  full(): boolean {
+    if (this.#everything || this.#lines > 0) return false;
+    this.#unseenLines += 1;
+    return true;
+  }
+
   printed(text: string): void {
+    if (this.#lines > 0) this.#lines -= 1;
     this.#tell({ type: 'line', ...this.#here(), text });
   }
 
@@ -154,7 +199,7 @@ export class Observer implements Monitor {
     this.#tell({
       type: 'available',
       time: this.#now(),
-      connection: this.#connection,
+      connection: this.connection,
       queue,
       name,
       count,
@@ -171,7 +216,7 @@ export class Observer implements Monitor {
     this.#tell({
       type: 'taken',
       time: chain.taken,
-      connection: this.#connection,
+      connection: this.connection,
       queue,
       name: this.#queues[queue]!.name,
       chain: chain.number,
@@ -187,7 +232,7 @@ export class Observer implements Monitor {
     this.#tell({
       type: 'used',
       time: this.#now(),
-      connection: this.#connection,
+      connection: this.connection,
       queue,
       name: this.#queues[queue]!.name,
       chain: chain.number,
@@ -213,11 +258,15 @@ export class Observer implements Monitor {
   }
 
   #here(): { time: number; connection: number } {
-    return { time: this.#now(), connection: this.#connection };
+    return { time: this.#now(), connection: this.connection };
   }
 
   #at(queue: number): { time: number; connection: number; queue: number; name: string } {
-    return { time: this.#now(), connection: this.#connection, queue, name: this.#queues[queue]!.name };
+    return { time: this.#now(), connection: this.connection, queue, name: this.#queues[queue]!.name };
+  }
+
+  #all(): boolean {
+    return [...this.#listeners].some(({ watch }) => watch === undefined);
   }
 
   #most(): number {

@@ -12,6 +12,8 @@ export class WatchedChain implements Chain {
   number = 0;
   /** When it was taken, ns. */
   taken = 0;
+  /** The device has it. */
+  active = false;
   /** The first of the readable bytes. */
   #read: Uint8Array = NOTHING;
   #written: Uint8Array<ArrayBuffer> = NOTHING;
@@ -31,6 +33,7 @@ export class WatchedChain implements Chain {
     this.inner = inner;
     this.number = number;
     this.taken = taken;
+    this.active = true;
     this.#read = read;
     this.#keep = Math.min(keep, inner.writable);
     this.#written = NOTHING;
@@ -43,6 +46,7 @@ export class WatchedChain implements Chain {
 
   /** It was handed back, and told of. */
   end(): void {
+    this.active = false;
     this.#read = NOTHING;
     this.#written = NOTHING;
     this.#keep = 0;

@@ -2,51 +2,86 @@ import type { Chain } from '../virtqueue/chain.js';
 import type { DeviceQueueOptions } from '../virtqueue/device-queue-options.js';
 import { HeldChain } from '../virtqueue/held-chain.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
+import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import { type Availability, availabilityOf } from './availability.js';
+import { descriptorsOf } from './descriptors-of.js';
 import type { SeenDescriptor } from './event.js';
+import { Gate } from './gate.js';
+import { type NextChain, nextChain } from './next-chain.js';
+import { lookAtRing, type RingLook } from './ring-look.js';
+import type { HeldHead, RingCounts, RingWatch, StopAt, Unseen } from './ring-watch.js';
 import { WatchedChain } from './watched-chain.js';
 
 /** Who hears of what happens on a ring. */
 export interface RingEvents {
+  readonly connection: number;
+  readonly queue: number;
   /** ns. */
   now(): number;
   /** Bytes to keep of each chain, each way; 0 while nobody listens. */
   readonly bytes: number;
+  /** Whether somebody hears of each chain, unasked. */
+  readonly everything: boolean;
   available(count: number, asked: boolean): void;
   taken(chain: WatchedChain, bytes: Uint8Array, descriptors: readonly SeenDescriptor[]): void;
   used(chain: WatchedChain): void;
   /** Something was shown to the driver, which wants no interrupt for it. */
   suppressed(): void;
+  /** The device is to look: there may be something for it, and no kick comes. */
+  wake(): void;
 }
 
 /** Bytes that are kept of all chains that the device holds: of more it is told without. */
 const KEPT_MOST = 64 << 20;
-/** Descriptors that are told of, of one chain. */
-const DESCRIPTORS = 64;
 const NOTHING: Uint8Array = new Uint8Array();
 
-/** A ring between a device's runner and the one that is served: it is the same ring to the runner, and says what happens on it. */
-export class WatchedRing implements Virtqueue {
+/**
+ * A ring between a device's runner and the one that is served: it is the same ring to the runner, and says what happens on it. While nobody wants to hear
+ * of each chain, it hands on those of the served ring and counts them.
+ */
+export class WatchedRing implements Virtqueue, RingWatch {
   readonly size: number;
+  readonly packed: boolean;
+  readonly connection: number;
+  readonly queue: number;
   readonly #ring: Virtqueue;
+  readonly #options: DeviceQueueOptions;
   readonly #events: RingEvents;
   /** None where the ring can't be looked at: then chains are available when they are taken. */
   readonly #availability: Availability | undefined;
+  readonly #gate = new Gate();
   readonly #chains: (WatchedChain | undefined)[] = [];
-  /** Chains that were taken, and how many of those that were made available were not. */
-  #count = 0;
+  readonly #counts = { taken: 0, used: 0, kicks: 0, interrupts: 0, suppressed: 0, unkicked: 0 };
+  readonly #waits = (): boolean => this.#ring.waiting;
+  /** There is more to do with the next chain than to count it. */
+  #closely = false;
+  /** Chains that are still to be told of. */
+  #shown = 0;
+  /** Chains that were taken when the last one was told of. */
+  #seen = 0;
+  /** Of those that were told to be available, how many were not taken. */
   #ahead = 0;
   #asked = true;
-  #pushed = 0;
+  /** One that was told of was handed back, and not what came of it. */
+  #tail = false;
+  /** Chains that were handed back when that was last shown to the driver, and kicks. */
+  #published = 0;
+  #kicksBefore = 0;
   /** Bytes of chains in flight. */
   #kept = 0;
+  #closed = false;
 
-  /** @param queue - where the ring lies. */
-  constructor(ring: Virtqueue, queue: DeviceQueueOptions, packed: boolean, events: RingEvents) {
+  /** @param options - where the ring lies. */
+  constructor(ring: Virtqueue, options: DeviceQueueOptions, packed: boolean, events: RingEvents) {
     this.size = ring.size;
+    this.packed = packed;
+    this.connection = events.connection;
+    this.queue = events.queue;
     this.#ring = ring;
+    this.#options = options;
     this.#events = events;
-    this.#availability = ring.remote ? undefined : availabilityOf(queue, packed);
+    this.#availability = ring.remote ? undefined : availabilityOf(options, packed);
+    this.settle();
   }
 
   get inFlight(): number {
@@ -58,7 +93,7 @@ export class WatchedRing implements Virtqueue {
   }
 
   get waiting(): boolean {
-    return this.#ring.waiting;
+    return !this.#gate.shut && this.#ring.waiting;
   }
 
   get remote(): boolean {
@@ -69,27 +104,10 @@ export class WatchedRing implements Virtqueue {
     return this.#ring.reachable;
   }
 
-  /** Looks whether there are more chains. */
-  look(): void {
-    const count = this.#availability?.look() ?? 0;
-    if (count === 0) return;
-    this.#ahead += count;
-    this.#events.available(count, this.#asked);
-  }
-
   pop(): Chain | undefined {
-    this.look();
-    const inner = this.#ring.pop();
-    if (inner === undefined) return undefined;
-    let chain = this.#chains[inner.head];
-    if (chain === undefined) {
-      chain = new WatchedChain(inner);
-      this.#chains[inner.head] = chain;
-    }
-    this.#count += 1;
-    if (this.#ahead > 0) this.#ahead -= 1;
-    else this.#events.available(1, this.#asked);
-    this.#begin(chain, inner);
+    if (this.#closely) return this.#popClosely();
+    const chain = this.#ring.pop();
+    if (chain !== undefined) this.#counts.taken += 1;
     return chain;
   }
 
@@ -102,22 +120,22 @@ export class WatchedRing implements Virtqueue {
   }
 
   owns(chain: Chain): boolean {
-    return this.#chains[chain.head] === chain && this.#ring.owns((chain as WatchedChain).inner);
+    if (!(chain instanceof WatchedChain)) return this.#ring.owns(chain);
+    return this.#chains[chain.head] === chain && this.#ring.owns(chain.inner);
   }
 
   push(chain: Chain): void {
-    const watched = chain as WatchedChain;
-    this.#ring.push(watched.inner);
-    this.#pushed += 1;
-    this.#events.used(watched);
-    this.#kept -= watched.kept;
-    watched.end();
+    if (chain instanceof WatchedChain) {
+      this.#pushWatched(chain);
+      return;
+    }
+    this.#ring.push(chain);
+    this.#counts.used += 1;
   }
 
   publish(): boolean {
     const wanted = this.#ring.publish();
-    if (!wanted && this.#pushed > 0 && !this.#ring.remote) this.#events.suppressed();
-    this.#pushed = 0;
+    if (this.#counts.used !== this.#published) this.#showed(wanted);
     return wanted;
   }
 
@@ -129,9 +147,10 @@ export class WatchedRing implements Virtqueue {
   enableKicks(): boolean {
     const more = this.#ring.enableKicks();
     // What came before that came without.
-    if (more) this.look();
+    if (more && this.#closely) this.seek();
     this.#asked = true;
-    return more;
+    // Whoever opens the gate has the device look.
+    return more && !this.#gate.shut;
   }
 
   suspend(): void {
@@ -143,30 +162,211 @@ export class WatchedRing implements Virtqueue {
   }
 
   isStarved(chain: Chain): boolean {
-    return this.#ring.isStarved((chain as WatchedChain).inner);
+    return this.#ring.isStarved(innerOf(chain));
   }
 
   get lastStarved(): Chain | undefined {
     const inner = this.#ring.lastStarved;
-    return inner === undefined ? undefined : this.#chains[inner.head];
+    if (inner === undefined) return undefined;
+    const watched = this.#chains[inner.head];
+    return watched?.inner === inner && watched.active ? watched : inner;
   }
 
   rewind(chain: Chain): void {
-    const watched = chain as WatchedChain;
-    watched.rewind();
-    this.#ring.rewind(watched.inner);
+    if (chain instanceof WatchedChain) chain.rewind();
+    this.#ring.rewind(innerOf(chain));
   }
 
   close(): void {
+    this.#closed = true;
     this.#ring.close();
   }
 
-  #begin(chain: WatchedChain, inner: Chain): void {
+  get counts(): RingCounts {
+    return this.#counts;
+  }
+
+  get held(): boolean {
+    return this.#gate.held;
+  }
+
+  get failure(): VirtqueueError | undefined {
+    return this.#gate.failure;
+  }
+
+  get stopAt(): StopAt | undefined {
+    return this.#gate.stopAt;
+  }
+
+  set stopAt(stop: StopAt | undefined) {
+    this.#gate.stopAt = stop;
+    this.settle();
+  }
+
+  get stopBroken(): ((error: VirtqueueError) => boolean) | undefined {
+    return this.#gate.stopBroken;
+  }
+
+  set stopBroken(stop: ((error: VirtqueueError) => boolean) | undefined) {
+    this.#gate.stopBroken = stop;
+    this.settle();
+  }
+
+  get available(): number {
+    if (this.#closed || this.#availability === undefined) return 0;
+    return availabilityOf({ ...this.#options, base: this.#ring.base }, this.packed).look();
+  }
+
+  show(chains: number): Unseen | undefined {
+    const open = this.#shown > 0;
+    this.#shown = chains;
+    this.settle();
+    if (open || chains === 0 || this.#events.everything) return undefined;
+    this.#availability?.seek(this.#ring.base);
+    const waiting = this.#availability?.look() ?? 0;
+    this.#ahead = waiting;
+    const taken = this.#counts.taken - this.#seen;
+    this.#seen = this.#counts.taken;
+    return { taken, waiting };
+  }
+
+  look(most: number): RingLook | undefined {
+    if (this.remote || this.#closed) return undefined;
+    return lookAtRing(this.#options, this.packed, this.#ring.base, most);
+  }
+
+  heads(most: number): HeldHead[] {
+    const heads: HeldHead[] = [];
+    const all = Math.min(this.#ring.inFlight, most);
+    for (let head = 0; head < this.size && heads.length < all; head++) {
+      const watched = this.#chains[head];
+      if (watched?.active === true) heads.push({ head, chain: watched.number, taken: watched.taken });
+      else if (this.#ring.isHeld?.(head) === true) heads.push({ head });
+    }
+    return heads.sort((a, b) => (a.taken ?? 0) - (b.taken ?? 0));
+  }
+
+  next(bytes: number): NextChain | undefined {
+    if (this.remote || this.#closed || (this.#ring.pending ?? 0) > 0) return undefined;
+    return nextChain(this.#options, this.packed, this.#ring.base, bytes);
+  }
+
+  hold(): void {
+    this.#gate.hold();
+    this.settle();
+  }
+
+  step(chains: number): void {
+    this.#gate.step(chains, this.#counts.taken);
+    this.#wake();
+  }
+
+  release(): void {
+    this.#gate.release(this.#counts.taken);
+    this.settle();
+    this.#wake();
+  }
+
+  /** The driver kicked. @returns whether to tell of it. */
+  kicked(): boolean {
+    this.#counts.kicks += 1;
+    return this.#telling;
+  }
+
+  /** The driver was interrupted. @returns whether to tell of it. */
+  interrupted(): boolean {
+    this.#counts.interrupts += 1;
+    const told = this.#telling || this.#tail;
+    this.#tail = false;
+    return told;
+  }
+
+  /** Looks whether there are more chains, for whoever hears of them. */
+  seek(): void {
+    const count = this.#telling ? (this.#availability?.look() ?? 0) : 0;
+    if (count === 0) return;
+    this.#ahead += count;
+    this.#events.available(count, this.#asked);
+  }
+
+  /** What is wanted has changed. */
+  settle(): void {
+    this.#closely = this.#gate.closely || this.#telling;
+  }
+
+  /** Whether the next chain is told of. */
+  get #telling(): boolean {
+    return this.#shown > 0 || this.#events.everything;
+  }
+
+  #wake(): void {
+    if (!this.#closed) this.#events.wake();
+  }
+
+  #popClosely(): Chain | undefined {
+    if (!this.#gate.opens(this.#counts.taken, this.#waits)) return undefined;
+    const telling = this.#telling;
+    if (telling) this.seek();
+    const inner = this.#take();
+    if (inner === undefined) return undefined;
+    this.#counts.taken += 1;
+    this.#gate.passed();
+    if (!telling) return inner;
+    this.#seen = this.#counts.taken;
+    if (this.#shown > 0) {
+      this.#shown -= 1;
+      this.settle();
+    }
+    if (this.#ahead > 0) this.#ahead -= 1;
+    else this.#events.available(1, this.#asked);
+    return this.#begin(inner);
+  }
+
+  #take(): Chain | undefined {
+    try {
+      return this.#ring.pop();
+    } catch (error) {
+      const hidden = error instanceof VirtqueueError && this.#gate.hides(error);
+      this.settle();
+      if (!hidden) throw error;
+      return undefined;
+    }
+  }
+
+  #begin(inner: Chain): Chain {
+    let chain = this.#chains[inner.head];
+    if (chain === undefined) {
+      chain = new WatchedChain(inner);
+      this.#chains[inner.head] = chain;
+    }
     const bytes = Math.min(this.#events.bytes, KEPT_MOST - this.#kept);
     const read = bytes > 0 && inner.readable > 0 ? this.#readAhead(inner, bytes) : NOTHING;
-    chain.begin(inner, this.#count, this.#events.now(), bytes, read);
+    chain.begin(inner, this.#counts.taken, this.#events.now(), bytes, read);
     this.#kept += chain.kept;
     this.#events.taken(chain, read, inner instanceof HeldChain ? descriptorsOf(inner) : []);
+    return chain;
+  }
+
+  #pushWatched(chain: WatchedChain): void {
+    // Its ring may have given out this head since, by itself.
+    if (!chain.active) throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
+    this.#ring.push(chain.inner);
+    this.#counts.used += 1;
+    this.#tail = true;
+    this.#events.used(chain);
+    this.#kept -= chain.kept;
+    chain.end();
+  }
+
+  #showed(wanted: boolean): void {
+    const { used, kicks } = this.#counts;
+    this.#published = used;
+    if (kicks === this.#kicksBefore) this.#counts.unkicked += 1;
+    this.#kicksBefore = kicks;
+    if (wanted || this.#ring.remote) return;
+    this.#counts.suppressed += 1;
+    if (this.#telling || this.#tail) this.#events.suppressed();
+    this.#tail = false;
   }
 
   /** What the device will read, once for both. Where that can't be done, the device finds out by itself. */
@@ -183,14 +383,6 @@ export class WatchedRing implements Virtqueue {
   }
 }
 
-function descriptorsOf(chain: HeldChain): SeenDescriptor[] {
-  const descriptors: SeenDescriptor[] = [];
-  const count = Math.min(chain.segments, DESCRIPTORS);
-  let before = 0;
-  for (let i = 0; i < count; i++) {
-    const length = chain.lengths[i]!;
-    descriptors.push({ address: chain.addresses[i]!, length, writable: before >= chain.readable });
-    before += length;
-  }
-  return descriptors;
+function innerOf(chain: Chain): Chain {
+  return chain instanceof WatchedChain ? chain.inner : chain;
 }

@@ -288,7 +288,8 @@ export class DeviceRunner {
    */
   startQueue(index: number, ring: Virtqueue, options?: DeviceQueueOptions): void {
     const { monitor } = this.#ports;
-    const watched = options === undefined ? undefined : monitor?.ring?.(index, ring, options);
+    const wake = (): void => this.#wake(index);
+    const watched = options === undefined ? undefined : monitor?.ring?.(index, ring, options, wake);
     this.#queues[index]!.start(watched ?? ring);
   }
 
@@ -373,6 +374,16 @@ export class DeviceRunner {
     this.#spins[index]?.worked();
   }
 
+  /** As a kick that nobody sent, soon. */
+  #wake(index: number): void {
+    this.#ports.defer(() => {
+      const queue = this.#queues[index]!;
+      if (!this.#serves(queue)) return;
+      this.#serve(queue);
+      this.#spins[index]?.worked();
+    });
+  }
+
   readConfig(offset: number, length: number): Uint8Array {
     const bytes = this.device.config.read(offset, length);
     this.#ports.monitor?.configRead?.(offset, bytes);
@@ -444,7 +455,10 @@ export class DeviceRunner {
     const kept = this.#resident === undefined ? this.#durable.clock?.load() : undefined;
     if (kept !== undefined) clock.goOn(kept);
     const { print, monitor } = this.#ports;
-    const hears = monitor?.printed === undefined ? undefined : (line: string) => monitor.printed!(line);
+    const hears: Print | undefined =
+      monitor?.printed === undefined
+        ? undefined
+        : Object.assign((line: string) => monitor.printed!(line), { full: () => monitor.full?.() === true });
     const ports = {
       sharedMemory: this.#ports.sharedMemory ?? new Map<number, DeviceSharedMemory>(),
       durable: (name: string, size: number) =>
@@ -627,14 +641,14 @@ function printTo(print: Print): (line: string | (() => string)) => void {
   };
 }
 
-/** @param hears - gets each line, also those that nobody else reads. */
-function tellAll(
-  print: Print | undefined,
-  hears: (line: string) => void,
-): (line: string | (() => string)) => void {
+/** @param hears - gets each line that it has room for, also those that nobody else reads. */
+function tellAll(print: Print | undefined, hears: Print): (line: string | (() => string)) => void {
   return (line) => {
+    const heard = hears.full?.() !== true;
+    const printed = print !== undefined && print.full?.() !== true;
+    if (!heard && !printed) return;
     const text = printable(typeof line === 'function' ? line() : line);
-    hears(text);
-    if (print !== undefined && print.full?.() !== true) print(text);
+    if (heard) hears(text);
+    if (printed) print(text);
   };
 }

@@ -14,8 +14,13 @@ export interface Monitor {
   broke?(queue: number | undefined, error?: unknown): void;
   /** There was something to warn of. Called for each, also for those that are only counted in the log. */
   warned?(line?: string): void;
-  /** May put something between the runner and a ring that it is to serve a queue from. @internal */
-  ring?(queue: number, ring: Virtqueue, options: DeviceQueueOptions): Virtqueue;
+  /**
+   * May put something between the runner and a ring that it is to serve a queue from.
+   *
+   * @param wake - has the device look at the queue, soon: what the ring kept from it may be had now.
+   * @internal
+   */
+  ring?(queue: number, ring: Virtqueue, options: DeviceQueueOptions, wake: () => void): Virtqueue;
   /** The ring of a queue was taken away. @internal */
   stopped?(queue: number, base: number | undefined): void;
   /** The driver accepted features. @internal */
@@ -32,6 +37,8 @@ export interface Monitor {
   configChanged?(bytes: Uint8Array): void;
   /** The device printed a line for its user, whether or not anybody else reads it. @internal */
   printed?(line: string): void;
+  /** Whether a line would be dropped now. It is counted then, and need not be made. @internal */
+  full?(): boolean;
   /** Another device has the place. @internal */
   replaced?(device: VirtioDevice): void;
 }
@@ -61,8 +68,8 @@ export function combineMonitors(monitors: readonly Monitor[]): Monitor {
     },
     broke: (queue, error) => tell((monitor) => monitor.broke?.(queue, error)),
     warned: (line) => tell((monitor) => monitor.warned?.(line)),
-    ring: (queue, ring, options) =>
-      monitors.reduce((inner, monitor) => monitor.ring?.(queue, inner, options) ?? inner, ring),
+    ring: (queue, ring, options, wake) =>
+      monitors.reduce((inner, monitor) => monitor.ring?.(queue, inner, options, wake) ?? inner, ring),
     stopped: (queue, base) => tell((monitor) => monitor.stopped?.(queue, base)),
     accepted: (features, offered) => tell((monitor) => monitor.accepted?.(features, offered)),
     status: (status) => tell((monitor) => monitor.status?.(status)),
@@ -73,6 +80,12 @@ export function combineMonitors(monitors: readonly Monitor[]): Monitor {
     replaced: (device) => tell((monitor) => monitor.replaced?.(device)),
   };
   // Lines are made for whoever hears of them.
-  if (monitors.every((monitor) => monitor.printed === undefined)) return combined;
-  return { ...combined, printed: (line) => tell((monitor) => monitor.printed?.(line)) };
+  const readers = monitors.filter((monitor) => monitor.printed !== undefined);
+  if (readers.length === 0) return combined;
+  return {
+    ...combined,
+    printed: (line) => tell((monitor) => monitor.printed?.(line)),
+    // All are asked, as each counts its own.
+    full: () => readers.filter((reader) => reader.full?.() === true).length === readers.length,
+  };
 }

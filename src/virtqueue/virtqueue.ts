@@ -18,6 +18,9 @@ export interface Virtqueue {
   /** An earlier device kept what is in flight in the same place: its driver may wait for an interrupt that nobody gave. */
   readonly resumed?: boolean;
 
+  /** Chains of an earlier device that come before those that are new, where there can be such. @internal */
+  readonly pending?: number;
+
   /** Whether the driver made chains available that were not popped. A look at guest memory, cheap enough to be repeated. */
   readonly waiting: boolean;
   /** Whether each look at the ring is a message to the peer, so that waiting for a kick costs less than looking. */
@@ -55,6 +58,9 @@ export interface Virtqueue {
 
   /** Whether the chain came from this queue object, in flight or not: `false` for one from before a reset. */
   owns(chain: Chain): boolean;
+
+  /** Whether the chain of this head is in flight. @internal */
+  isHeld?(head: number): boolean;
 
   /**
    * Hands a chain back. The driver sees it after the next `publish`. `used.len` is the number of bytes from the first

@@ -144,6 +144,14 @@ export class PackedDeviceQueue implements Virtqueue {
     return this.#usable() && this.#isAvailable(this.#look());
   }
 
+  get pending(): number {
+    return this.#tracked?.pending ?? 0;
+  }
+
+  isHeld(head: number): boolean {
+    return this.#held.isHeld(head);
+  }
+
   get remote(): boolean {
     return this.#ring.remote === true;
   }

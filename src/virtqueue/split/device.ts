@@ -140,6 +140,14 @@ export class SplitDeviceQueue implements Virtqueue {
     return this.#seenIdx !== this.#nextAvail;
   }
 
+  get pending(): number {
+    return this.#tracked?.pending ?? 0;
+  }
+
+  isHeld(head: number): boolean {
+    return this.#held.isHeld(head);
+  }
+
   get remote(): boolean {
     return this.#avail.remote === true;
   }
