@@ -14,6 +14,7 @@ export { type TestOptions, virtioTest } from './devices/test/device.js';
 export { TestDriver } from './devices/test/driver.js';
 export type { TestConfig, TestRequest, TestResponse } from './devices/test/wire.js';
 export { type InspectOptions, inspect } from './inspect.js';
+export { type Inspector, type InspectorOptions, openInspector } from './inspector-page.js';
 export type { GuestAddress } from './memory/address.js';
 export { GuestMemory, type MemoryRegion } from './memory/guest-memory.js';
 export { MemoryError, type MemoryErrorCode } from './memory/memory-error.js';
@@ -41,7 +42,17 @@ export type {
   TakenEvent,
   UsedEvent,
 } from './observe/event.js';
+export type { NextChain } from './observe/next-chain.js';
 export type { Hear, Listener } from './observe/observer.js';
+export type { EventLook, PackedLook, RingLook, RingWindow, SplitLook } from './observe/ring-look.js';
+export type {
+  DeviceWatch,
+  HeldHead,
+  RingCounts,
+  RingWatch,
+  StopAt,
+  Unseen,
+} from './observe/ring-watch.js';
 export {
   type Replacement,
   type SaveOptions,

@@ -3,6 +3,7 @@ import { completionCommand } from './completion.js';
 import { ctlCommand } from './ctl.js';
 import { doctorCommand } from './doctor.js';
 import { initCommand } from './init.js';
+import { inspectCommand } from './inspect.js';
 import { qemuArgsCommand } from './qemu-args-command.js';
 import { replayCommand } from './replay.js';
 import { saveCommand } from './save.js';
@@ -28,6 +29,7 @@ export function makeProgram(): Command {
     ctlCommand(),
     saveCommand(),
     showCommand(),
+    inspectCommand(),
     replayCommand(),
     wiresharkCommand(),
     doctorCommand(),

@@ -22,6 +22,7 @@ import {
 import { duration, TIME_HELP } from './duration.js';
 import { takeErrands } from './errand-listener.js';
 import { featuresOption } from './features-option.js';
+import { type InspectOptions, inspectHostOption, inspectOption, startInspector } from './inspect-option.js';
 import { type LineContext, makeLog } from './log.js';
 import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
@@ -36,7 +37,7 @@ import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
 import { traceTo } from './trace.js';
 import { UsageError } from './usage-error.js';
 
-interface Options extends DeviceOptions, RecordOptions {
+interface Options extends DeviceOptions, RecordOptions, InspectOptions {
   readonly set?: Settings;
   readonly vhostUser?: string;
   readonly vfioUser?: string;
@@ -98,6 +99,8 @@ export function serveCommand(): Command {
     .addOption(metricsOption())
     .addOption(recordOption())
     .addOption(recordBytesOption())
+    .addOption(inspectOption())
+    .addOption(inspectHostOption())
     .addOption(controlOption())
     .addOption(pollOption())
     .option('--restore <file>', "go on from what 'virtio-misc save' wrote of such a device")
@@ -144,6 +147,7 @@ async function run(name: string, options: Options): Promise<void> {
   const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
   const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
   const recording = startRecording(options, (line) => log.warn(line));
+  const inspector = await startInspector(options, () => kind.make(options).name);
   const stopped = worker === undefined ? stopSignal() : worker.ended;
   if (worker === undefined) endWithNpm();
   const settings: ServeOptions = {
@@ -174,9 +178,11 @@ async function run(name: string, options: Options): Promise<void> {
   };
   const make = (): VirtioDevice => kind.make(options);
   const server = await (worker ?? { serve }).serve(make, settings).catch((error: unknown) => {
+    inspector?.close();
     throw error instanceof StateError ? notRestored(options.restore!, error.message) : error;
   });
   recording?.add(server);
+  inspector?.add(server);
   process.once('exit', () => server.close());
   const page = await metrics?.listen(options.metrics!).catch((error: unknown) => {
     server.close();
@@ -205,6 +211,7 @@ async function run(name: string, options: Options): Promise<void> {
   if (worker !== undefined) worker.ready(device);
   else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${device}`);
   if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
+  if (inspector !== undefined) log.info(`inspector at ${inspector.url}`);
   const signal = (await Promise.race([stopped, server.finished])) ?? undefined;
   if (worker === undefined)
     log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
@@ -215,6 +222,7 @@ async function run(name: string, options: Options): Promise<void> {
   recording?.close();
   worker?.close();
   page?.close();
+  inspector?.close();
   for (const limiter of [comings, troubles, traces]) limiter.flush();
   if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
 }
@@ -224,13 +232,14 @@ async function refuseUpgrade(): Promise<never> {
 }
 
 /** What is not to be had of a device whose process may be another one any time. */
-function checkKept({ vfioUser, metrics, control, record }: Options): void {
+function checkKept({ vfioUser, metrics, control, record, inspect }: Options): void {
   if (vfioUser !== undefined)
     throw new UsageError('--keeper is for vhost-user: leave it out with --vfio-user');
   if (metrics !== undefined)
     throw new UsageError('--keeper: --metrics are not counted over several processes');
   if (control !== undefined) throw new UsageError('--keeper: leave out --control');
   if (record !== undefined) throw new UsageError('--keeper: leave out --record');
+  if (inspect !== undefined) throw new UsageError('--inspect looks into this process: leave out --keeper');
 }
 
 /** Where to serve vhost-user: a path, or a descriptor. */

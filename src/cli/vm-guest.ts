@@ -18,6 +18,7 @@ import { attendFile } from './attend-file.js';
 import { type Controls, openControls } from './control-places.js';
 import type { DeviceKind } from './device-options.js';
 import type { GuestTerminal } from './guest-terminal.js';
+import { startInspector } from './inspect-option.js';
 import type { ReloadResult } from './live-reload.js';
 import { type LineContext, makeLog } from './log.js';
 import { Metrics } from './metrics.js';
@@ -62,6 +63,10 @@ export async function runGuest(
   const metrics = options.metrics === undefined ? undefined : new Metrics();
   const recording = startRecording(options, (line) => log.warn(line));
   const page = await metrics?.listen(options.metrics!);
+  const inspector = await startInspector(options, () => titleOf(attachments)).catch((error: unknown) => {
+    page?.close();
+    throw error;
+  });
   try {
     const args: string[] = [];
     for (const [index, { kind, device, transport }] of attachments.entries()) {
@@ -84,6 +89,7 @@ export async function runGuest(
       });
       servers.push(server);
       recording?.add(server);
+      inspector?.add(server);
       if (kind.file !== undefined) {
         const reloaded = (result: ReloadResult): void => metrics?.reloaded(result);
         const { typeCheck } = options;
@@ -93,6 +99,7 @@ export async function runGuest(
     }
     controls = await openControls(options.control, servers);
     if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
+    if (inspector !== undefined) log.info(`inspector at ${inspector.url}`);
     const progress = progressTo(process.stderr);
     await checkFirst();
     const [qemu, image] = await together(signal, (signal) => [
@@ -150,9 +157,14 @@ export async function runGuest(
     recording?.close();
     controls?.close();
     page?.close();
+    inspector?.close();
     traces.flush();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+function titleOf(attachments: readonly Attachment[]): string {
+  return attachments.map(({ device }) => device.name).join(', ');
 }
 
 /** KVM may be there and not work, in a virtual machine for example. */

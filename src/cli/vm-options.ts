@@ -1,11 +1,12 @@
 import type { RingFeatures } from '../virtio/ring-features.js';
 import type { Machine } from '../vm/boot-options.js';
 import type { DeviceOptions, WantedDevice } from './device-options.js';
+import type { InspectOptions } from './inspect-option.js';
 import type { TransportName } from './qemu-args.js';
 import type { RecordOptions } from './record-file.js';
 
 /** What `virtio-misc vm` was told. */
-export interface VmOptions extends DeviceOptions, RecordOptions {
+export interface VmOptions extends DeviceOptions, RecordOptions, InspectOptions {
   readonly device?: readonly WantedDevice[];
   readonly listDrivers?: boolean;
   readonly control?: readonly string[];

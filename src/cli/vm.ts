@@ -18,6 +18,7 @@ import {
 import { duration, TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
 import { GuestTerminal } from './guest-terminal.js';
+import { inspectHostOption, inspectOption } from './inspect-option.js';
 import { listDrivers } from './list-drivers.js';
 import { memoryOption, SIZE_HELP } from './memory-size.js';
 import { metricsOption } from './metrics.js';
@@ -106,6 +107,8 @@ export function vmCommand(): Command {
     .addOption(metricsOption())
     .addOption(recordOption())
     .addOption(recordBytesOption())
+    .addOption(inspectOption())
+    .addOption(inspectHostOption())
     .addOption(controlOption())
     .option('--verbose', "show the kernel's boot messages too")
     .addOption(pollOption())

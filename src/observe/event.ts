@@ -1,4 +1,5 @@
 import type { QueueSpec } from '../virtio/device.js';
+import type { Layout } from '../virtio/layout.js';
 
 /** What is the same for all: when it was, and which connection's it is. */
 interface Seen {
@@ -23,6 +24,9 @@ export interface SeenDevice {
   readonly queues: readonly QueueSpec[];
   /** The bytes of its configuration space. */
   readonly config: Uint8Array;
+  /** What these consist of, and the features by name, where the device says so. No recording has that. */
+  readonly configLayout?: Layout<unknown>;
+  readonly featureNames?: Readonly<Record<string, number>>;
 }
 
 /** A part of a chain in guest memory: descriptors that hold no byte are left out. */

@@ -274,6 +274,15 @@ export class Observer implements Monitor, DeviceWatch {
   }
 }
 
-function seen({ id, name, features, queues, config }: VirtioDevice): SeenDevice {
-  return { id, name, features, queues, config: config.read(0, config.size) };
+function seen(device: VirtioDevice): SeenDevice {
+  const { id, name, features, queues, config, configLayout, featureNames } = device;
+  return {
+    id,
+    name,
+    features,
+    queues,
+    config: config.read(0, config.size),
+    ...(configLayout !== undefined && { configLayout }),
+    ...(featureNames !== undefined && { featureNames }),
+  };
 }

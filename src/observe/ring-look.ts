@@ -5,14 +5,14 @@ import { Place } from '../virtqueue/packed/place.js';
 import * as split from '../virtqueue/split/layout.js';
 
 /** Entries of a ring that were looked at: `entries` of them from `first` on, modulo its size. */
-interface Window {
+export interface RingWindow {
   readonly size: number;
   readonly first: number;
   readonly entries: number;
 }
 
 /** A split ring as it lies in memory (VIRTIO 1.3 §2.7). */
-export interface SplitLook extends Window {
+export interface SplitLook extends RingWindow {
   readonly layout: 'split';
   readonly descriptors: readonly (readonly [address: number, length: number, flags: number, next: number])[];
   readonly available: {
@@ -39,7 +39,7 @@ export interface EventLook {
 }
 
 /** A packed ring (§2.8). */
-export interface PackedLook extends Window {
+export interface PackedLook extends RingWindow {
   readonly layout: 'packed';
   readonly descriptors: readonly (readonly [address: number, length: number, id: number, flags: number])[];
   /** Where the device takes the next one, and puts the next used one. */

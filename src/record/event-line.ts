@@ -25,7 +25,7 @@ function said(event: InspectEvent, device: SeenDevice | undefined): string {
     case 'features':
       return `features accepted ${bits(event.accepted)}, of ${bits(event.offered)}`;
     case 'status':
-      return `status 0x${event.status.toString(16)}${statusNames(event.status)}`;
+      return `status 0x${event.status.toString(16)} (${statusNames(event.status)})`;
     case 'running':
     case 'paused':
     case 'reset':
@@ -102,7 +102,8 @@ const STATUS = {
   FAILED: 128,
 } as const;
 
-function statusNames(status: number): string {
+/** The bits of a device's status (VIRTIO 1.3 §2.1) by their names: `ACKNOWLEDGE DRIVER`. */
+export function statusNames(status: number): string {
   const names = Object.entries(STATUS).flatMap(([name, bit]) => ((status & bit) !== 0 ? name : []));
-  return names.length === 0 ? ' (reset)' : ` (${names.join(' ')})`;
+  return names.length === 0 ? 'reset' : names.join(' ');
 }

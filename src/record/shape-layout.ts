@@ -38,7 +38,7 @@ export class ShapeLayout implements Layout<unknown> {
 }
 
 /** Bytes of the smallest value. */
-function least(shape: Shape): number {
+export function least(shape: Shape): number {
   switch (shape.kind) {
     case 'number':
       return NUMBER_SIZES[shape.type];
@@ -142,7 +142,8 @@ class Reader {
   }
 }
 
-function numberAt(view: DataView, at: number, type: WireNumber): number | bigint {
+/** Reads a number. One of 64 bits that no number can be is a bigint. */
+export function numberAt(view: DataView, at: number, type: WireNumber): number | bigint {
   switch (type) {
     case 'u8':
       return view.getUint8(at);
@@ -168,7 +169,7 @@ function numberAt(view: DataView, at: number, type: WireNumber): number | bigint
 }
 
 /** Of one byte a character, up to the first NUL. */
-function textOf(bytes: Uint8Array): string {
+export function textOf(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   let text = '';
   for (const byte of end < 0 ? bytes : bytes.subarray(0, end)) text += String.fromCharCode(byte);

@@ -7,6 +7,7 @@ import { controlInfos, readWords } from './control.js';
 import type { ControlInfo } from './control-info.js';
 import type { DeviceHost, DeviceQueue, QueueSpec, VirtioDevice } from './device.js';
 import type { DeviceDefinition, QueueGroup } from './device-definition.js';
+import type { Layout } from './layout.js';
 import { didYouMean } from './nearest.js';
 import type { SharedMemorySpec } from './shared-memory.js';
 import { SlowHandlers } from './slow-handlers.js';
@@ -23,6 +24,8 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
   readonly features: bigint;
   readonly queues: readonly QueueSpec[];
   readonly config: ConfigSpace;
+  readonly configLayout: Layout<unknown> | undefined;
+  readonly featureNames: Readonly<Record<string, number>>;
   readonly sharedMemory: readonly SharedMemorySpec[];
   /** Not of a definition that has none. */
   readonly save?: () => unknown;
@@ -43,7 +46,8 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
     this.name = definition.name;
     this.sharedMemory = definition.sharedMemory ?? [];
     this.features = 0n;
-    for (const bit of Object.values(definition.features ?? {})) this.features |= 1n << BigInt(bit);
+    this.featureNames = definition.features ?? {};
+    for (const bit of Object.values(this.featureNames)) this.features |= 1n << BigInt(bit);
     this.#queues = definition.queues.flatMap((entry) => ('upTo' in entry ? numbered(entry) : [entry]));
     this.queues = this.#queues.map(({ name, size = DEFAULT_SIZE, sizeLimit, shape }) => {
       if (sizeLimit !== undefined && sizeLimit < size)
@@ -52,6 +56,7 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
     });
     this.#handlers = this.#queues.map((queue) => handlerOf(queue, definition.checkAnswers ?? true));
     const { struct, initial = {}, writable = [] } = definition.config ?? {};
+    this.configLayout = struct as Layout<unknown> | undefined;
     const places = struct?.placed.map(({ offset, field }): [number, number] => [offset, offset + field.size]);
     const names = struct?.placed.map(({ name }) => name) ?? [];
     this.config = new ConfigSpace(

@@ -42,6 +42,10 @@ export interface VirtioDevice {
   readonly queues: readonly QueueSpec[];
   /** Its configuration space (§2.5). */
   readonly config: ConfigSpace;
+  /** What the configuration space consists of, for whoever looks on. */
+  readonly configLayout?: Layout<unknown> | undefined;
+  /** The bits of `features` by name, likewise. */
+  readonly featureNames?: Readonly<Record<string, number>>;
   /** Memory that it shares with its driver beside the queues (§2.10). It has none unless told. */
   readonly sharedMemory?: readonly SharedMemorySpec[] | undefined;
 

@@ -1,0 +1,64 @@
+import { InvalidArgumentError, Option } from 'commander';
+import { type Inspector, openInspector } from '../inspector-page.js';
+import { UsageError } from './usage-error.js';
+
+/** What `--inspect` and `--inspect-host` told. */
+export interface InspectOptions {
+  /** A port; `true` for any. */
+  readonly inspect?: number | true;
+  readonly inspectHost?: string;
+}
+
+/** `--inspect`, for the commands that serve. */
+export function inspectOption(): Option {
+  return new Option(
+    '--inspect [port]',
+    'serve a page on 127.0.0.1 that shows rings and requests live, and can hold them; any port unless told',
+  ).argParser(readPort);
+}
+
+/** `--inspect-host`. */
+export function inspectHostOption(): Option {
+  return new Option(
+    '--inspect-host <address>',
+    'serve that page on this address instead: whoever has its URL can hold the devices',
+  );
+}
+
+/**
+ * Opens the page, if it is wanted.
+ *
+ * @throws UsageError when its port can't be had.
+ */
+export async function startInspector(
+  { inspect, inspectHost }: InspectOptions,
+  title: () => string,
+): Promise<Inspector | undefined> {
+  if (inspect === undefined) {
+    if (inspectHost !== undefined) throw new UsageError('--inspect-host needs --inspect');
+    return undefined;
+  }
+  const port = inspect === true ? 0 : inspect;
+  const host = inspectHost === undefined ? {} : { host: inspectHost };
+  return openInspector({ port, title: title(), ...host }).catch((error: unknown) => {
+    throw new UsageError(`--inspect: ${whyNot(error, port, inspectHost)}`);
+  });
+}
+
+/** A port as it is written. */
+export function readPort(text: string): number {
+  if (!/^\d+$/.test(text) || Number(text) > 65_535)
+    throw new InvalidArgumentError('write a port from 0 to 65535.');
+  return Number(text);
+}
+
+/** Why nothing can be listened for there. */
+export function whyNot(error: unknown, port: number, host: string | undefined): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const other = 'take another, or 0 for any';
+  if (code === 'EADDRINUSE') return `port ${port} can't be had, another program has it: ${other}`;
+  if (code === 'EACCES') return `port ${port} can't be had, it takes more rights: ${other}`;
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+    return `${host} is no address of this machine`;
+  return message;
+}
