@@ -45,6 +45,8 @@ export async function openInspector(options: InspectorOptions = {}): Promise<Ins
   const now = (): number => Math.round((performance.now() - began) * 1e6);
   const live = new Live(title, now, performance.timeOrigin + began);
   const server = await InspectorServer.listen({ title, host, port, live });
+  // It is there for what is served.
+  server.unref();
   const leaves: (() => void)[] = [];
   return {
     get url() {

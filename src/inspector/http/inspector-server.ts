@@ -110,6 +110,11 @@ export class InspectorServer {
     return `http://${name}:${this.port}/?token=${this.#gate.token ?? ''}`;
   }
 
+  /** The process does not live on for it alone. */
+  unref(): void {
+    this.#server.unref();
+  }
+
   close(): void {
     this.#pages.close('the server ends');
     this.#options.live?.debugger.releaseAll();
