@@ -232,9 +232,7 @@ async function refuseUpgrade(): Promise<never> {
 }
 
 /** What is not to be had of a device whose process may be another one any time. */
-function checkKept({ vfioUser, metrics, control, record, inspect }: Options): void {
-  if (vfioUser !== undefined)
-    throw new UsageError('--keeper is for vhost-user: leave it out with --vfio-user');
+function checkKept({ metrics, control, record, inspect }: Options): void {
   if (metrics !== undefined)
     throw new UsageError('--keeper: --metrics are not counted over several processes');
   if (control !== undefined) throw new UsageError('--keeper: leave out --control');

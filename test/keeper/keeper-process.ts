@@ -13,8 +13,9 @@ export async function keeperServing(
   log: string,
   args: readonly string[] = ['test', '--quiet'],
   env: SpawnOptions['env'] = {},
+  transport: 'vhost-user' | 'vfio-user' = 'vhost-user',
 ): Promise<ChildProcess> {
-  const words = [MAIN, 'serve', ...args, '--keeper', '--vhost-user', socket, '--log', 'json'];
+  const words = [MAIN, 'serve', ...args, '--keeper', `--${transport}`, socket, '--log', 'json'];
   const child = spawn(process.execPath, words, {
     stdio: ['ignore', 'ignore', openSync(log, 'w')],
     env: { ...process.env, ...env },

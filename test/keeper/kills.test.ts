@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connectVhostUser } from '../../src/connect.js';
+import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
 import { dieAt, diedAt } from './die-at.js';
 import { keeperServing, servingPid } from './keeper-process.js';
@@ -65,72 +65,82 @@ function said(): string {
   return readFileSync(log, 'utf8');
 }
 
-async function open(): Promise<TestDriver> {
-  return TestDriver.open(await connectVhostUser(socket));
+type Transport = 'vhost-user' | 'vfio-user';
+
+async function open(transport: Transport = 'vhost-user'): Promise<TestDriver> {
+  return TestDriver.open(await (transport === 'vhost-user' ? connectVhostUser : connectVfioUser)(socket));
 }
 
-test('a worker dies before each of its system calls in turn: its front-end notices nothing', async () => {
-  // Every one is more than a quick test has the time for.
-  const every = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? 17);
-  const at = join(folder, 'die-at');
-  keeper = await keeperServing(socket, log, undefined, dieAt(at));
-  let kills = 0;
-  for (let call = 1; ; call += every) {
-    writeFileSync(at, `any ${call}`);
-    const driver = await open();
-    for (let round = 0; round < 3; round++) await requests(driver, 4);
-    await driver.close();
-    const died = diedAt(at);
-    if (died === kills) break;
-    kills = died;
-  }
-  assert.ok(kills > 80 / every, `${kills} kills`);
-  assert.doesNotMatch(said(), /dropped/);
-});
-
-test('a worker dies in each message of a front-end, after it was carried out: all of them have their effect and one answer', async () => {
-  const at = join(folder, 'die-at');
-  keeper = await keeperServing(socket, log, undefined, dieAt(at));
-  writeFileSync(at, 'sendmsg 2 each');
-  const driver = await open();
-  await requests(driver, 4);
-  await driver.close();
-  assert.ok(diedAt(at) > 10, said());
-  assert.doesNotMatch(said(), /dropped/);
-});
-
-for (const features of [[], ['--features', 'packed'], ['--features', 'in-order']]) {
-  test(`workers die under load, whose answers come out of order: each request is answered once ${features.join(' ')}`, async () => {
-    const file = join(folder, 'late.mjs');
-    writeFileSync(file, LATE);
-    keeper = await keeperServing(socket, log, [file, '--no-watch', '--no-type-check', ...features], {
-      NOW: join(folder, 'now'),
-    });
-    const driver = await open();
-    const wanted = Number(process.env.VIRTIO_MISC_KILLS ?? 4);
-    let answered = 0;
-    let over = false;
-    const load = async (): Promise<void> => {
-      while (!over) {
-        await requests(driver, 8);
-        answered += 8;
-      }
-    };
-    const loads = Promise.all([load(), load(), load(), load()]);
-    loads.catch(() => {});
-    for (let kills = 0; kills < wanted; ) {
-      const before = answered;
-      while (answered < before + 64) await Promise.race([loads, sleep(1)]);
-      const pid = servingPid(keeper.pid!, 'memfd:virtio-misc');
-      if (pid === undefined) continue;
-      process.kill(pid, 'SIGKILL');
-      kills += 1;
+for (const transport of ['vhost-user', 'vfio-user'] as const) {
+  test(`a worker dies before each of its system calls in turn: its front-end notices nothing (${transport})`, async () => {
+    // Every one is more than a quick test has the time for.
+    const every = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 17 : 83));
+    const at = join(folder, 'die-at');
+    keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
+    let kills = 0;
+    for (let call = 1; ; call += every) {
+      writeFileSync(at, `any ${call}`);
+      const driver = await open(transport);
+      for (let round = 0; round < 3; round++) await requests(driver, 4);
+      await driver.close();
+      const died = diedAt(at);
+      if (died === kills) break;
+      kills = died;
     }
-    over = true;
-    await loads;
-    await driver.close();
-    assert.doesNotMatch(said(), /dropped|broken/);
+    assert.ok(kills > 80 / every, `${kills} kills`);
+    assert.doesNotMatch(said(), /dropped/);
   });
+
+  test(`a worker dies in each message of a front-end, after it was carried out: all of them have their effect and one answer (${transport})`, async () => {
+    const at = join(folder, 'die-at');
+    keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
+    // There are many more of them where the driver's registers are reached by messages.
+    const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 2 : 9);
+    writeFileSync(at, `sendmsg ${each} each`);
+    const driver = await open(transport);
+    await requests(driver, 4);
+    await driver.close();
+    assert.ok(diedAt(at) > 10, said());
+    assert.doesNotMatch(said(), /dropped/);
+  });
+
+  for (const features of [[], ['--features', 'packed'], ['--features', 'in-order']]) {
+    test(`workers die under load, whose answers come out of order: each request is answered once ${features.join(' ')} (${transport})`, async () => {
+      const file = join(folder, 'late.mjs');
+      writeFileSync(file, LATE);
+      keeper = await keeperServing(
+        socket,
+        log,
+        [file, '--no-watch', '--no-type-check', ...features],
+        { NOW: join(folder, 'now') },
+        transport,
+      );
+      const driver = await open(transport);
+      const wanted = Number(process.env.VIRTIO_MISC_KILLS ?? 4);
+      let answered = 0;
+      let over = false;
+      const load = async (): Promise<void> => {
+        while (!over) {
+          await requests(driver, 8);
+          answered += 8;
+        }
+      };
+      const loads = Promise.all([load(), load(), load(), load()]);
+      loads.catch(() => {});
+      for (let kills = 0; kills < wanted; ) {
+        const before = answered;
+        while (answered < before + 64) await Promise.race([loads, sleep(1)]);
+        const pid = servingPid(keeper.pid!, 'memfd:virtio-misc');
+        if (pid === undefined) continue;
+        process.kill(pid, 'SIGKILL');
+        kills += 1;
+      }
+      over = true;
+      await loads;
+      await driver.close();
+      assert.doesNotMatch(said(), /dropped|broken/);
+    });
+  }
 }
 
 test('a worker that aborts, or loops for ever, is replaced under its front-end', async () => {

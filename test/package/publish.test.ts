@@ -54,6 +54,10 @@ test('the tarball has what users need and no file of development', () => {
     'templates/stream/device.ts',
     'templates/stock/device.ts',
     'dist/man/virtio-misc.1',
+    'dist/inspector-page/index.html',
+    'dist/inspector-page/assets/page.js',
+    'dist/inspector-page/assets/page.css',
+    'dist/inspector-page/assets/LICENSES.txt',
     'README.md',
     'LICENSE',
     'CHANGELOG.md',
@@ -64,11 +68,28 @@ test('the tarball has what users need and no file of development', () => {
     assert.ok(files.includes(needed), `${needed} is missing`);
   }
   const odd = files.filter((file) =>
-    /^(?!templates).*\.test\.|tsbuildinfo|(transports|linux|record)\/.*testing|^(test|bench|scripts|dist\/(test|bench|examples|scripts))\/|node_modules|docs\/site|^biome|^tsconfig/.test(
+    /^(?!templates).*\.test\.|tsbuildinfo|(transports|linux|record)\/.*testing|src\/inspector\/page|^(test|bench|scripts|dist\/(test|bench|examples|scripts))\/|node_modules|docs\/site|^biome|^tsconfig/.test(
       file,
     ),
   );
   assert.deepEqual(odd, []);
+});
+
+test('what is bundled for the browser comes with its licence, and fetches nothing', () => {
+  const assets = join(folder, 'node_modules/virtio-misc/dist/inspector-page/assets');
+  const licences = readFileSync(join(assets, 'LICENSES.txt'), 'utf8');
+  for (const name of ['preact', '@preact/signals', '@preact/signals-core', 'uplot'])
+    assert.match(licences, new RegExp(`^${name} \\d[\\s\\S]*?MIT License`, 'm'), name);
+  for (const name of ['@fontsource/ibm-plex-mono', '@fontsource-variable/ibm-plex-sans'])
+    assert.match(licences, new RegExp(`^${name} \\d[\\s\\S]*?SIL OPEN FONT LICENSE`, 'm'), name);
+  for (const file of ['../index.html', 'page.js', 'page.css']) {
+    const elsewhere = readFileSync(join(assets, file), 'utf8').match(/(?:https?:)?\/\/[\w.-]+\.\w+/g) ?? [];
+    assert.deepEqual(
+      elsewhere.filter((address) => !address.includes('www.w3.org')),
+      [],
+      `${file} names what is elsewhere`,
+    );
+  }
 });
 
 test('every page in the tarball links to what is in it', () => {

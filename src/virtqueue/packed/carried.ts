@@ -6,8 +6,10 @@ import type { Crossing } from '../carried/crossing.js';
 import { type AreaEvents, DistantAreas } from '../carried/distant-areas.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { HeldChain } from '../held-chain.js';
+import { refuse } from '../inflight.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { isWanted, wishOf } from './events.js';
+import { PackedInflight } from './inflight.js';
 import {
   AREA_ALIGNMENT,
   availableFlags,
@@ -32,12 +34,16 @@ const WINDOW = 64;
 /** The ring of a carried packed virtqueue (VIRTIO 1.3 §2.8). */
 export class PackedCarriedRing implements CarriedRing {
   readonly sections = { buffer: '2.8.4', indirect: '2.8.7' };
-  readonly begun = true;
   readonly #options: DeviceQueueOptions;
   readonly #areas: DistantAreas;
+  readonly #events: AreaEvents;
   /** Where the next available descriptor is, and the next used one goes. */
-  readonly #next: Place;
-  readonly #used: Place;
+  #next: Place;
+  #used: Place;
+  #tracked: PackedInflight | undefined;
+  #begun: boolean;
+  /** Some are on their way back, and it is on record that they may be there: nothing else is put on record meanwhile. */
+  #giving = false;
   /** Descriptors that are with the device, as the driver sees it. */
   #taken: number;
   /** How many from the next one on were seen to be available before the ring was read, and whether those after them were looked at. */
@@ -51,6 +57,7 @@ export class PackedCarriedRing implements CarriedRing {
   /** @throws VirtqueueError as `PackedDeviceQueue` does. */
   constructor(options: DeviceQueueOptions, distant: DistantMemory, events: AreaEvents) {
     const { size, base } = options;
+    this.#events = events;
     if (!isQueueSize(size)) {
       throw new VirtqueueError('QUEUE_SIZE', '2.8', `queue size ${size} is not in 1..32768`);
     }
@@ -65,18 +72,66 @@ export class PackedCarriedRing implements CarriedRing {
     const sizes = { descriptor: descriptorAreaSize(size), driver: suppression, device: suppression };
     this.#areas = new DistantAreas(options, sizes, AREA_ALIGNMENT, '2.8.10.1', distant, events);
     this.#options = options;
+    this.#begun = options.inflight === undefined;
   }
 
   base(first: Crossing | undefined): number {
-    return ((first?.place ?? this.#next.bits) | (this.#used.bits << 16)) >>> 0;
+    const next = new Place(this.#options.size, this.#next.bits);
+    next.advance(this.#tracked?.pendingDescriptors ?? 0);
+    return ((first?.place ?? next.bits) | (this.#used.bits << 16)) >>> 0;
   }
 
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  /** Where it is kept what is in flight: goes on where an earlier device was. */
   begin(then: () => void): void {
-    then();
+    const { size } = this.#options;
+    this.#areas.fetch('descriptor', 0, descriptorAreaSize(size), (bytes) => {
+      const before = bytes.buffer.slice(0);
+      const ring = new MappedView(bytes.buffer as ArrayBuffer);
+      try {
+        this.#tracked = new PackedInflight(this.#options.inflight!, { ...this.#options, ring });
+      } catch (error) {
+        if (!(error instanceof VirtqueueError)) throw error;
+        this.#events.fail(error);
+        return;
+      }
+      if (this.#tracked.resumed) {
+        this.#next = new Place(size, this.#tracked.base);
+        this.#used = new Place(size, this.#tracked.base >>> 16);
+        this.#taken = 0;
+      }
+      this.#begun = true;
+      this.#storeChanged(new DataView(before as ArrayBuffer), bytes, then);
+    });
+  }
+
+  /** What an earlier device was about to show, and is taken back. */
+  #storeChanged(before: DataView, after: DataView, then: () => void): void {
+    let waiting = 1;
+    const stored = (): void => {
+      waiting -= 1;
+      if (waiting === 0) then();
+    };
+    for (let at: number = PVIRTQ_DESC.flags; at < after.byteLength; at += PVIRTQ_DESC_SIZE) {
+      const flags = after.getUint16(at, true);
+      if (flags === before.getUint16(at, true)) continue;
+      waiting += 1;
+      this.#areas.store('descriptor', at, Uint8Array.of(flags & 0xff, flags >>> 8), stored);
+    }
+    stored();
   }
 
   /** Nothing else of a list is read before the flags of its first descriptor were seen: what they say is there then (§2.8.21.1). */
   look(found: (any: boolean) => void): void {
+    if (this.#pending) {
+      this.#available = 0;
+      this.#sawEnd = false;
+      found(true);
+      return;
+    }
     const { size } = this.#options;
     const { offset } = this.#next;
     const count = Math.min(WINDOW, size - offset);
@@ -101,7 +156,26 @@ export class PackedCarriedRing implements CarriedRing {
     return window.getUint16(index * PVIRTQ_DESC_SIZE + PVIRTQ_DESC.flags, true);
   }
 
+  get #pending(): boolean {
+    return this.#tracked !== undefined && this.#tracked.pending > 0;
+  }
+
+  /** The next that an earlier device took and did not give back: what it was is on record, the ring may say something else now. */
+  #nextAgain(isHeld: (head: number) => boolean, tableAt: TableAt): Named {
+    const { left, leftAt, leftCount } = this.#tracked!;
+    const chain = new HeldChain(this.#options.memory, 0);
+    const idAndFlags = left.view.read32(PVIRTQ_DESC_SIZE * leftAt + PVIRTQ_DESC.id);
+    const idAndCount = walkPackedChain(chain, { ...left, tableAt }, leftAt, idAndFlags, leftCount);
+    chain.head = idAndCount & 0xffff;
+    const count = idAndCount >>> 16;
+    if (count !== leftCount) refuse(`a chain of ${leftCount} descriptors ends after ${count}`);
+    if (isHeld(chain.head)) refuse(`buffer ${chain.head} is in it twice`);
+    return { chain, place: this.#next.bits, count };
+  }
+
   next(isHeld: (head: number) => boolean, tableAt: TableAt): Named | undefined {
+    if (this.#giving) return undefined;
+    if (this.#pending) return this.#nextAgain(isHeld, tableAt);
     if (this.#available <= 0) return undefined;
     const { size, memory, indirect } = this.#options;
     const { offset } = this.#next;
@@ -128,10 +202,15 @@ export class PackedCarriedRing implements CarriedRing {
     return { chain, place: this.#next.bits, count: idAndCount >>> 16 };
   }
 
-  take({ count }: Named): void {
+  take({ chain, count }: Named): void {
+    if (this.#pending) this.#tracked!.takenAgain(chain.head);
+    else {
+      const { offset } = this.#next;
+      this.#tracked?.taken(this.#ring, this.#options.size, offset, count, chain.head);
+      this.#available -= count;
+    }
     this.#next.advance(count);
     this.#taken += count;
-    this.#available -= count;
   }
 
   get more(): boolean {
@@ -163,10 +242,19 @@ export class PackedCarriedRing implements CarriedRing {
       if (waiting > 0) return;
       this.#taken -= count;
       const at = first * PVIRTQ_DESC_SIZE + PVIRTQ_DESC.flags;
-      this.#areas.store('descriptor', at, Uint8Array.of(firstFlags & 0xff, firstFlags >>> 8), () =>
-        this.#askWhetherWanted(before, count, then),
-      );
+      this.#areas.store('descriptor', at, Uint8Array.of(firstFlags & 0xff, firstFlags >>> 8), () => {
+        this.#giving = false;
+        this.#tracked?.shown();
+        this.#askWhetherWanted(before, count, then);
+      });
     };
+    const after = new Place(this.#options.size, this.#used.bits);
+    for (const one of done) {
+      after.advance(one.count);
+      this.#tracked?.pushed(one.head);
+    }
+    this.#giving = this.#tracked !== undefined;
+    this.#tracked?.showing(after.bits);
     for (const [i, one] of done.entries()) {
       const flags = usedFlags(this.#used.wrap) | (one.written > 0 ? VIRTQ_DESC_F_WRITE : 0);
       const bytes = new DataView(new ArrayBuffer(PVIRTQ_DESC_SIZE - PVIRTQ_DESC.len));

@@ -7,7 +7,9 @@ import { type AreaEvents, DistantAreas } from '../carried/distant-areas.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { passesEvent } from '../event-index.js';
 import { HeldChain } from '../held-chain.js';
+import { refuse } from '../inflight.js';
 import { VirtqueueError } from '../virtqueue-error.js';
+import { SplitInflight } from './inflight.js';
 import {
   AREA_ALIGNMENT,
   availEventOffset,
@@ -44,6 +46,9 @@ export class SplitCarriedRing implements CarriedRing {
   /** The available index as last read. */
   #seenIdx = -1;
   #begun = false;
+  #tracked: SplitInflight | undefined;
+  /** Some are on their way back, and it is on record that they may be there: nothing else is put on record meanwhile. */
+  #giving = false;
   /** What the driver was last told to kick for; with EVENT_IDX the index, else that it should. */
   #askedFor = -1;
 
@@ -69,7 +74,7 @@ export class SplitCarriedRing implements CarriedRing {
   }
 
   base(first: Crossing | undefined): number {
-    return first?.place ?? this.#nextAvail;
+    return first?.place ?? (this.#nextAvail + (this.#tracked?.pending ?? 0)) & 0xffff;
   }
 
   get begun(): boolean {
@@ -79,7 +84,16 @@ export class SplitCarriedRing implements CarriedRing {
   begin(then: () => void): void {
     this.#areas.fetch('device', VIRTQ_USED.idx, 2, (bytes) => {
       const used = bytes.getUint16(0, true);
-      const { size } = this.#options;
+      const { size, inflight } = this.#options;
+      try {
+        this.#tracked = inflight && new SplitInflight(inflight, size, used);
+      } catch (error) {
+        if (!(error instanceof VirtqueueError)) throw error;
+        this.#events.fail(error);
+        return;
+      }
+      // Those that an earlier device left stand for the first that are available.
+      if (this.#tracked?.resumed === true) this.#nextAvail = used;
       if (((this.#nextAvail - used) & 0xffff) > size) {
         const text = `used index ${used} is more than ${size} behind the next available index ${this.#nextAvail}`;
         this.#events.fail(new VirtqueueError('USED_INDEX', '2.7.8', text));
@@ -110,6 +124,11 @@ export class SplitCarriedRing implements CarriedRing {
       found(false);
       return;
     }
+    const left = this.#tracked?.pending ?? 0;
+    if (left > 0) {
+      this.#lookAgain(left, ahead, found);
+      return;
+    }
     const slot = this.#nextAvail & this.#mask;
     const count = Math.min(ahead, BATCH, size - slot);
     // The ring and its table only after the index: what it says is there then (§2.7.13.3).
@@ -122,9 +141,26 @@ export class SplitCarriedRing implements CarriedRing {
     );
   }
 
+  /** Finds those that an earlier device took and did not give back. */
+  #lookAgain(left: number, ahead: number, found: (any: boolean) => void): void {
+    if (left > ahead) {
+      try {
+        refuse(`${left} are in flight, and ${ahead} were made available since the last that was used`);
+      } catch (error) {
+        this.#events.fail(error as VirtqueueError);
+        return;
+      }
+    }
+    this.#areas.fetch('descriptor', 0, descriptorAreaSize(this.#options.size), (table) => {
+      this.#heads = this.#tracked!.ahead(BATCH);
+      this.#table = new MappedView(table.buffer as ArrayBuffer);
+      found(true);
+    });
+  }
+
   next(isHeld: (head: number) => boolean, tableAt: TableAt): Named | undefined {
     const [head] = this.#heads;
-    if (head === undefined) return undefined;
+    if (head === undefined || this.#giving) return undefined;
     const { size, memory, indirect } = this.#options;
     if (head >= size) {
       const text = `head index ${head} is not below the queue size ${size}`;
@@ -139,7 +175,10 @@ export class SplitCarriedRing implements CarriedRing {
     return { chain, place: this.#nextAvail, count: 1 };
   }
 
-  take(): void {
+  take({ chain }: Named): void {
+    const tracked = this.#tracked;
+    if (tracked !== undefined && tracked.pending > 0) tracked.next();
+    else tracked?.taken(chain.head);
     this.#heads = this.#heads.slice(1);
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
   }
@@ -165,6 +204,7 @@ export class SplitCarriedRing implements CarriedRing {
     for (const [i, { head, written }] of done.entries()) {
       view.setUint32(i * VIRTQ_USED_ELEM_SIZE + VIRTQ_USED_ELEM.id, head, true);
       view.setUint32(i * VIRTQ_USED_ELEM_SIZE + VIRTQ_USED_ELEM.len, written, true);
+      this.#tracked?.pushed(head);
     }
     this.#nextUsed = (this.#nextUsed + done.length) & 0xffff;
     const fits = Math.min(done.length, this.#options.size - first) * VIRTQ_USED_ELEM_SIZE;
@@ -184,7 +224,13 @@ export class SplitCarriedRing implements CarriedRing {
     const before = this.#published;
     const after = this.#nextUsed;
     this.#published = after;
+    if (this.#tracked !== undefined) {
+      this.#giving = true;
+      this.#tracked.showing();
+    }
     this.#areas.store('device', VIRTQ_USED.idx, le16(after), () => {
+      this.#giving = false;
+      this.#tracked?.shown(after);
       const { eventIdx, size } = this.#options;
       const offset = eventIdx ? usedEventOffset(size) : VIRTQ_AVAIL.flags;
       // After the index: a driver that wants an interrupt at this moment would get none otherwise.

@@ -65,6 +65,11 @@ export class SplitInflight {
     return this.#left.length - this.#again;
   }
 
+  /** The next of those, at most so many; they stay. */
+  ahead(most: number): readonly number[] {
+    return [...this.#left.subarray(this.#again, this.#again + most)];
+  }
+
   /** The next of those. */
   next(): number {
     return this.#left[this.#again++]!;

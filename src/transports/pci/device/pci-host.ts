@@ -1,4 +1,5 @@
 import type { DistantMemory } from '../../../memory/distant-memory.js';
+import type { MemoryView } from '../../../memory/memory-view.js';
 import type { Clock } from '../../../virtio/clock.js';
 import type { SharedMemoryOs } from '../../../virtio/local-shared-memory.js';
 import type { LogContext } from '../../../virtio/log-context.js';
@@ -46,6 +47,12 @@ export interface PciHost {
   mastering?(allowed: boolean): void;
   /** What reaches the guest's memory while a part of it, where a buffer may be, can only be asked for. */
   distant?(): DistantMemory | undefined;
+  /** Memory that outlives this process, for what is in flight on a queue that is about to be served; with what an earlier one left there. */
+  inflight?(queue: number, size: number): MemoryView;
+  /** What was in flight on a queue (on all, without a number) is nobody's any more. */
+  forget?(queue?: number): void;
+  /** The driver is about to be told of a change that `VirtioPciFunction.keep` has. */
+  changed?(): void;
 }
 
 /** How a host wants the function to look. */

@@ -43,6 +43,7 @@ export class VirtioPciFunction {
   readonly #msixCap: number = 0;
   readonly #name: string;
   readonly #queueSizes: readonly number[];
+  #changes = 0;
 
   /**
    * @param memory - what the device can reach of the guest's; regions may come and go.
@@ -131,6 +132,7 @@ export class VirtioPciFunction {
 
   /** Writes bytes of the PCI configuration space. */
   writeConfig(offset: number, bytes: Uint8Array): void {
+    this.#changes += 1;
     this.#header.write(offset, bytes);
     const touches = (at: number): boolean => offset < at + 2 && offset + bytes.length > at;
     if (touches(pci.PCI_COMMAND)) this.#commandWritten();
@@ -179,6 +181,7 @@ export class VirtioPciFunction {
   }
 
   #finishReset(): void {
+    this.#changes += 1;
     this.#registers.finishReset();
     this.#header.reset();
     this.#msix?.reset();
@@ -238,6 +241,17 @@ export class VirtioPciFunction {
    * @throws StateError when it can't; or what the device throws. Then it has to be reset.
    */
   restore(bytes: Uint8Array): void {
+    const state = this.#open(bytes);
+    this.#changes += 1;
+    this.#msix?.restore(state.part('msix'));
+    this.#registers.restore(state.part('registers'));
+    if (this.#msix !== undefined) this.#controlMsix(this.#msix);
+    this.#interrupts.restore(state.number('isr', 3));
+    this.#commandWritten();
+  }
+
+  /** Takes the header. @throws StateError when they are no state of this function. */
+  #open(bytes: Uint8Array): StateFields {
     const state = new StateFields(openState(bytes), 'the state');
     const shape = state.text('function');
     if (shape !== this.#shape) throw new StateError(`the state is of ${shape}, this is ${this.#shape}`);
@@ -245,11 +259,38 @@ export class VirtioPciFunction {
     const differs = this.#header.restore(header);
     if (differs >= 0)
       throw new StateError(`the PCI configuration space is another at 0x${differs.toString(16)}`);
+    return state;
+  }
+
+  /** Differs whenever `keep` may. */
+  get changes(): number {
+    return this.#changes + this.#registers.changes;
+  }
+
+  /**
+   * What a function in the next process needs to go on in this one's place when this process dies: all that the driver wrote, and sees. Not what is
+   * in flight, nor interrupts: its driver gets one more of each.
+   */
+  keep(): Uint8Array {
+    return sealState({
+      function: this.#shape,
+      header: this.#header.save(),
+      msix: this.#msix?.save(),
+      registers: this.#registers.keep(),
+    });
+  }
+
+  /**
+   * Goes on from what `keep` returned in a process before, of one that was just made, with the same memory: as soon as the host performs.
+   *
+   * @throws StateError when it can't.
+   */
+  resume(bytes: Uint8Array): void {
+    const state = this.#open(bytes);
     this.#msix?.restore(state.part('msix'));
-    this.#registers.restore(state.part('registers'));
     if (this.#msix !== undefined) this.#controlMsix(this.#msix);
-    this.#interrupts.restore(state.number('isr', 3));
     this.#commandWritten();
+    this.#registers.resume(state.part('registers'));
   }
 
   /** What the driver of one and the same function finds, whichever it is. */
@@ -285,7 +326,10 @@ export class VirtioPciFunction {
   #write(bar: number, offset: number, bytes: Uint8Array): void {
     if (bar === this.#registersBar) this.#registers.write(offset, bytes);
     else if (bar === this.#sharedBar) this.#shared.write(offset, bytes);
-    else if (bar === this.#msixBar) this.#msix?.write(offset, bytes);
+    else if (bar === this.#msixBar) {
+      this.#changes += 1;
+      this.#msix?.write(offset, bytes);
+    }
   }
 
   #commandWritten(): void {

@@ -81,6 +81,9 @@ export class VirtioRegisters {
   readonly #bases = new Map<number, number>();
   /** Queues that were broken there: they are until they are reset. */
   readonly #lost = new Set<number>();
+  #changes = 0;
+  /** The driver was interrupted for all changes of the configuration. */
+  #configTold = true;
 
   constructor(device: VirtioDevice, ports: RegistersPorts) {
     const { environment, host, interrupts, vectors } = ports;
@@ -90,8 +93,11 @@ export class VirtioRegisters {
       sharedMemory: ports.shared.regions,
       clock: environment.clock,
       interrupt: (queue) => interrupts.queue(this.#common.queueVector(queue)),
-      configInterrupt: () => interrupts.config(this.#common.configVector),
-      broken: () => this.#needsReset(),
+      configInterrupt: () => this.#tellConfig(),
+      broken: () => {
+        this.#changes += 1;
+        this.#needsReset();
+      },
       defer: (callback) => environment.defer(callback),
       print: environment.print,
       warn: (line, about) => environment.warn(line, about),
@@ -138,14 +144,63 @@ export class VirtioRegisters {
   write(offset: number, bytes: Uint8Array): void {
     const { common, notify, device } = this.#ports.layout;
     const end = offset + bytes.length;
-    const take = (part: Part, write: (from: number, piece: Uint8Array) => void): void => {
+    const take = (part: Part, write: (from: number, piece: Uint8Array) => void): boolean => {
       const from = Math.max(offset, part.offset);
       const to = Math.min(end, part.offset + part.length);
       if (from < to) write(from - part.offset, bytes.subarray(from - offset, to - offset));
+      return from < to;
     };
     take(notify, (from, piece) => this.#notify(from, piece.length));
-    take(common, (from, piece) => this.#common.write(from, piece));
-    if (device !== undefined) take(device, (from, piece) => this.#writeDeviceConfig(from, piece));
+    if (take(common, (from, piece) => this.#common.write(from, piece))) this.#changes += 1;
+    if (device !== undefined && take(device, (from, piece) => this.#writeDeviceConfig(from, piece)))
+      this.#changes += 1;
+  }
+
+  /** Differs whenever `keep` may. */
+  get changes(): number {
+    return this.#changes + this.#runner.device.config.generation;
+  }
+
+  /** The registers as a function in the next process has to have them, whose device starts afresh. */
+  keep(): Record<string, unknown> {
+    const { config } = this.#runner.device;
+    return {
+      ...this.#registers(this.#halted),
+      halted: this.#halted,
+      suspending: this.#suspending,
+      config: config.read(0, config.size),
+      configTold: this.#configTold,
+    };
+  }
+
+  /**
+   * Goes on from what `keep` returned in a process before: the driver is interrupted once, because that one may have died before it did.
+   *
+   * @throws StateError when it can't.
+   */
+  resume(state: StateFields): void {
+    const status = this.#takeRegisters(state);
+    const { config } = this.#runner.device;
+    config.restore(state.bytes('config', config.size));
+    this.#halted = state.boolean('halted');
+    this.#takeStatus(status);
+    if (state.boolean('suspending')) {
+      this.#suspending = true;
+      this.#ports.host.perform(() => this.#suspend());
+    }
+    if (!state.boolean('configTold')) this.#tellConfig();
+    if ((status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) === 0) return;
+    for (const [index, queue] of this.#common.queues.entries())
+      if (queue.enabled) this.#ports.interrupts.queue(this.#common.queueVector(index));
+  }
+
+  #tellConfig(): void {
+    this.#configTold = false;
+    this.#changes += 1;
+    this.#ports.host.changed?.();
+    this.#ports.interrupts.config(this.#common.configVector);
+    this.#configTold = true;
+    this.#changes += 1;
   }
 
   /**
@@ -181,7 +236,9 @@ export class VirtioRegisters {
   }
 
   finishReset(): void {
+    this.#changes += 1;
     this.#runner.reset();
+    this.#ports.host.forget?.();
     this.#ports.shared.reset();
     this.#carried.clear();
     this.#common.reset();
@@ -219,6 +276,7 @@ export class VirtioRegisters {
 
   #standStill(): void {
     if (!this.#suspending) return;
+    this.#changes += 1;
     this.#suspending = false;
     this.#suspended = true;
     if (this.#master) this.#leaveBus();
@@ -229,6 +287,7 @@ export class VirtioRegisters {
 
   #goOn(): void {
     if (!this.#suspended || this.#resetting) return;
+    this.#changes += 1;
     this.#suspended = false;
     this.#configImage = undefined;
     this.#status = (this.#status & ~virtio.VIRTIO_CONFIG_S_SUSPEND) | virtio.VIRTIO_CONFIG_S_DRIVER_OK;
@@ -245,12 +304,14 @@ export class VirtioRegisters {
     if (!this.#master) {
       const owing = this.#kicks.findIndex((_, index) => this.#runner.isOwing(index));
       if (owing < 0) this.#halted = true;
+      this.#changes += 1;
       const problem = owing < 0 ? undefined : `${this.#queueName(owing)}, and it may not master the bus`;
       this.#ports.environment.defer(() => done(problem));
       return;
     }
     this.#drain = new Drain(this.#runner, this.#drainPorts, DRAIN_TIMEOUT, ([late]) => {
       this.#drain = undefined;
+      this.#changes += 1;
       if (late === undefined) {
         this.#halted = true;
         if (this.#master) this.#leaveBus();
@@ -289,6 +350,7 @@ export class VirtioRegisters {
   /** Takes `halt` back. */
   proceed(): void {
     if (!this.#halted) return;
+    this.#changes += 1;
     this.#halted = false;
     this.#release();
     if (this.#masterWanted) this.#ports.host.perform(() => this.#takeBus());
@@ -307,17 +369,16 @@ export class VirtioRegisters {
    * @throws as `DeviceRunner.save`.
    */
   save(): Record<string, unknown> {
+    return { ...this.#registers(true), device: this.#runner.save() };
+  }
+
+  /** @param still - nothing is in flight: then it is known where each ring goes on. */
+  #registers(still: boolean): Record<string, unknown> {
     const rings = this.#common.queues.map((_, index) => {
-      const base = this.#runner.baseOf(index) ?? this.#bases.get(index);
+      const base = (still ? this.#runner.baseOf(index) : undefined) ?? this.#bases.get(index);
       return { base, broken: this.#lost.has(index) || this.#runner.isBroken(index) };
     });
-    return {
-      status: this.#status,
-      generation: this.#generation,
-      common: this.#common.save(),
-      rings,
-      device: this.#runner.save(),
-    };
+    return { status: this.#status, generation: this.#generation, common: this.#common.save(), rings };
   }
 
   /**
@@ -326,6 +387,16 @@ export class VirtioRegisters {
    * @throws StateError when it can't; or what the device throws. Then it has to be reset.
    */
   restore(state: StateFields): void {
+    const status = this.#takeRegisters(state);
+    const device: unknown = state.any('device');
+    if (!(device instanceof Uint8Array)) throw new StateError("the device's own state is not there");
+    this.#runner.restore(device);
+    this.#changes += 1;
+    this.#takeStatus(status);
+  }
+
+  /** All but the status, which is returned. */
+  #takeRegisters(state: StateFields): number {
     const status = state.number('status', 0xff);
     const more = virtio.VIRTIO_CONFIG_S_NEEDS_RESET | virtio.VIRTIO_CONFIG_S_SUSPEND;
     if ((status & ~(STATUS_BITS | more)) !== 0) {
@@ -342,9 +413,10 @@ export class VirtioRegisters {
       if (ring.any('base') !== undefined) this.#bases.set(index, ring.number('base', 0xffff_ffff));
       if (ring.boolean('broken')) this.#lost.add(index);
     }
-    const device: unknown = state.any('device');
-    if (!(device instanceof Uint8Array)) throw new StateError("the device's own state is not there");
-    this.#runner.restore(device);
+    return status;
+  }
+
+  #takeStatus(status: number): void {
     this.#status = status;
     this.#suspending = (status & virtio.VIRTIO_CONFIG_S_SUSPEND) !== 0;
     this.#standStill();
@@ -353,6 +425,7 @@ export class VirtioRegisters {
   /** Puts another device in this one's place; see `DeviceRunner.replace`. */
   replace(device: VirtioDevice): void {
     this.#runner.replace(device);
+    this.#changes += 1;
     // Its generations say nothing about the old one's.
     this.#configSeen = Number.NaN;
   }
@@ -398,6 +471,7 @@ export class VirtioRegisters {
     // Counted only when a change is seen, so that 8 bits never come round between two reads of one driver (§4.1.4.3.1).
     if (generation !== this.#configSeen) {
       this.#configSeen = generation;
+      this.#changes += 1;
       this.#generation = (this.#generation + 1) & 0xff;
     }
     return this.#runner.readConfig(offset, length);
@@ -506,7 +580,11 @@ export class VirtioRegisters {
         const text = `queue size ${queue.size} is ${kind.packed ? 'not' : 'no power of two'} in 1..${queue.max}`;
         throw new VirtqueueError('QUEUE_SIZE', '4.1.4.3.2', text);
       }
-      const ring = kind.optionsOf(this.#ports.memory, queue, this.#bases.get(index));
+      const inflight = this.#ports.host.inflight?.(index, kind.inflightSize(queue.size));
+      const ring = {
+        ...kind.optionsOf(this.#ports.memory, queue, this.#bases.get(index)),
+        inflight: inflight && { view: inflight, entries: queue.size },
+      };
       const distant = this.#ports.host.distant?.();
       this.#runner.startQueue(
         index,
@@ -544,8 +622,10 @@ export class VirtioRegisters {
   #resetQueue(index: number): void {
     const queue = this.#common.queues[index]!;
     if (!queue.resetting) return;
+    this.#changes += 1;
     this.#unplaced.delete(index);
     this.#runner.stopQueue(index);
+    this.#ports.host.forget?.(index);
     this.#carried.delete(index);
     this.#bases.delete(index);
     this.#lost.delete(index);
@@ -556,6 +636,7 @@ export class VirtioRegisters {
   #needsReset(): void {
     if ((this.#status & virtio.VIRTIO_CONFIG_S_NEEDS_RESET) !== 0) return;
     this.#status |= virtio.VIRTIO_CONFIG_S_NEEDS_RESET;
+    this.#changes += 1;
     if ((this.#status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0) {
       this.#ports.interrupts.config(this.#common.configVector);
     }

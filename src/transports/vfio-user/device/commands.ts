@@ -1,3 +1,4 @@
+import type { Notes } from '../../keep.js';
 import type { VirtioPciFunction } from '../../pci/device/virtio-function.js';
 import { PCI_CFG_SPACE_SIZE } from '../../pci/pci-registers.js';
 import * as codec from '../codec.js';
@@ -10,6 +11,7 @@ import type { Dma } from './dma.js';
 import type { Doorbells } from './doorbells.js';
 import type { Irqs } from './irqs.js';
 import type { Migration } from './migration.js';
+import { DOORBELLS } from './records.js';
 
 /** What commands work on. */
 export interface CommandPorts {
@@ -24,6 +26,8 @@ export interface CommandPorts {
   reply(message: Message, ...pieces: Uint8Array[]): void;
   /** The same, with descriptors, which stay the caller's. */
   replyWith(message: Message, payload: Uint8Array, fds: readonly number[]): void;
+  /** For the next process, with what is answered next. */
+  note(notes: Notes): void;
   /** Answers one that could not be obeyed. */
   refuse(message: Message, error: VfioUserError): void;
   /** No other command is served until what this returns is called. */
@@ -157,11 +161,16 @@ export class Commands {
       throw new VfioUserError('EINVAL', 'DEVICE_GET_REGION_IO_FDS says more than which region');
     }
     // Nothing is made that nobody hears of.
-    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) {
+      this.#ports.reply(message);
+      return;
+    }
     const room = payload.getUint32(wire.REGION_IO_FDS.argsz, true);
     const { maxFds, doorbells } = this.#ports;
     const bar = this.#ports.function.doorbells.bar;
     const answer = doorbells.answer(index, room, index === bar ? maxFds : 0);
+    if (doorbells.fds.length > 0)
+      this.#ports.note({ put: [{ key: DOORBELLS, bytes: new Uint8Array(), fds: doorbells.fds }] });
     this.#ports.replyWith(message, answer.payload, answer.fds);
   }
 

@@ -9,6 +9,8 @@ import { ConnectionError } from '../vfio-user-error.js';
 export interface DmaMessagePorts {
   readonly clock: Clock;
   send(bytes: Uint8Array): void;
+  /** Where another process may come after this one: ids below `end` may be under way from now on, that of the next process is not to take. */
+  reserve?(end: number): void;
   /** The client does not answer, or answers nonsense: the connection can't go on. */
   failed(error: ConnectionError): void;
 }
@@ -18,6 +20,8 @@ const ANSWER_TIMEOUT = 5_000;
 /** Messages, and bytes of them and of their answers, that are under way at a time: what a socket holds, and little more. */
 const MESSAGES_MOST = 64;
 const BYTES_MOST = 1 << 20;
+/** Ids that are reserved at once: seldom, and few enough that they do not come round before an old answer came. */
+const RESERVED = 512;
 
 interface Access {
   readonly command: typeof wire.VFIO_USER_DMA_READ | typeof wire.VFIO_USER_DMA_WRITE;
@@ -42,12 +46,16 @@ export class DmaMessages {
   #sentBytes = 0;
   #waiting: Access[] = [];
   readonly #alarm: Alarm;
-  #nextId = 0;
+  #nextId: number;
+  /** How many from there on are reserved. */
+  #reserved = 0;
   #closed = false;
   #held = false;
 
-  constructor(ports: DmaMessagePorts) {
+  /** @param firstId - that no answer to a process before can have. */
+  constructor(ports: DmaMessagePorts, firstId = 0) {
     this.#ports = ports;
+    this.#nextId = firstId;
     this.#alarm = ports.clock.alarm(() => this.#late());
   }
 
@@ -118,8 +126,7 @@ export class DmaMessages {
       const full = this.#sentBytes > 0 && this.#sentBytes + bytes.length > BYTES_MOST;
       if (full || this.#sent.size === MESSAGES_MOST) break;
       next += 1;
-      const id = this.#nextId;
-      this.#nextId = (this.#nextId + 1) & 0xffff;
+      const id = this.#takeId();
       if (this.#sent.size === 0) this.#alarm.set(this.#ports.clock.now() + ANSWER_TIMEOUT * 1e6);
       this.#sent.set(id, { ...access, at: this.#ports.clock.now() });
       this.#sentBytes += bytes.length;
@@ -129,6 +136,17 @@ export class DmaMessages {
     }
     if (next > 0) this.#waiting = this.#waiting.slice(next);
     if (this.#sent.size === 0 && !this.#closed) this.#alarm.clear();
+  }
+
+  #takeId(): number {
+    const id = this.#nextId;
+    if (this.#reserved === 0) {
+      this.#reserved = RESERVED;
+      this.#ports.reserve?.((id + RESERVED) & 0xffff);
+    }
+    this.#reserved -= 1;
+    this.#nextId = (id + 1) & 0xffff;
+    return id;
   }
 
   /** @returns whether the answer has what was asked for. */

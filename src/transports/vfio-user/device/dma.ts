@@ -126,6 +126,12 @@ export class Dma {
     this.#memory.dirtyLog = this.#log;
   }
 
+  /** Pages were marked by a process before, nobody knows which: all may be. */
+  resumeLogging(): void {
+    this.startLogging();
+    for (const [address, { size }] of this.#regions) this.#log!.wrote(address, size);
+  }
+
   /** Forgets which pages were written. */
   stopLogging(): void {
     this.#log = undefined;

@@ -30,16 +30,12 @@ export class Doorbells {
    * @param room - bytes that the answer may have: with less than it takes, it says how many those are, and no more.
    */
   answer(region: number, room: number, most: number): { payload: Uint8Array; fds: readonly number[] } {
-    const { os, offsets, rang } = this.#ports;
+    const { os, offsets } = this.#ports;
     const count = Math.min(offsets.length, most, MESSAGE_FDS_MOST);
     if (count === 0) return { payload: encodeRegionIoFds(region, [], room), fds: [] };
     if (this.#events.length === 0) {
-      for (let index = 0; index < count; index++) {
-        const queues = offsets.map((_, queue) => queue).filter((queue) => queue % count === index);
-        const event = os.createEvent();
-        this.#events.push(event);
-        event.watch(() => rang(queues));
-      }
+      for (let index = 0; index < count; index++) this.#events.push(os.createEvent());
+      this.#watch();
     }
     const payload = encodeRegionIoFds(
       region,
@@ -49,6 +45,26 @@ export class Doorbells {
     );
     const whole = payload.length > encodeRegionIoFds(region, [], room).length;
     return { payload, fds: whole ? this.#events.map(({ fd }) => fd) : [] };
+  }
+
+  /** Those that there are. */
+  get fds(): readonly number[] {
+    return this.#events.map(({ fd }) => fd);
+  }
+
+  /** Goes on with those that a process before made, and a client has. @param fds - taken over. */
+  resume(fds: readonly number[]): void {
+    for (const fd of fds) this.#events.push(this.#ports.os.adoptEvent(fd));
+    this.#watch();
+  }
+
+  #watch(): void {
+    const { offsets, rang } = this.#ports;
+    const count = this.#events.length;
+    for (const [index, event] of this.#events.entries()) {
+      const queues = offsets.map((_, queue) => queue).filter((queue) => queue % count === index);
+      event.watch(() => rang(queues));
+    }
   }
 
   close(): void {

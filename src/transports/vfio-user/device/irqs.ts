@@ -1,8 +1,10 @@
 import type { Alarm, Clock } from '../../../virtio/clock.js';
+import type { KeptItem, Notes } from '../../keep.js';
 import type { EventPort, Os } from '../../ports.js';
 import type { IrqSet } from '../codec.js';
 import * as wire from '../messages.js';
 import { VfioUserError } from '../vfio-user-error.js';
+import { type IrqSlot, irqKey, irqOf } from './records.js';
 
 /** How often INTx may fire again in a period for want of anything but an unmasking eventfd, which a peer can tie to anything. */
 const REFIRES_MOST = 32;
@@ -33,13 +35,24 @@ export class Irqs {
   readonly #types: readonly (readonly Irq[])[];
   readonly #holdVector: (vector: number, held: boolean) => void;
   readonly #clock: Clock;
+  readonly #note: (notes: Notes) => void;
   #line = false;
   #refires = 0;
   #refireAlarm: Alarm | undefined;
 
-  /** @param holdVector - masks an MSI-X vector in the function; all are held at first. */
-  constructor(os: Os, clock: Clock, vectors: number, holdVector: (vector: number, held: boolean) => void) {
+  /**
+   * @param holdVector - masks an MSI-X vector in the function; all are held at first.
+   * @param note - is told what a process after this one has to have.
+   */
+  constructor(
+    os: Os,
+    clock: Clock,
+    vectors: number,
+    holdVector: (vector: number, held: boolean) => void,
+    note: (notes: Notes) => void = () => {},
+  ) {
     this.#os = os;
+    this.#note = note;
     this.#clock = clock;
     this.#holdVector = holdVector;
     const irqs = (count: number): Irq[] =>
@@ -93,6 +106,7 @@ export class Irqs {
     if (data === wire.VFIO_IRQ_SET_DATA_NONE && action === wire.VFIO_IRQ_SET_ACTION_TRIGGER && count === 0) {
       if (start !== 0) throw new VfioUserError('EINVAL', `SET_IRQS disables from ${start} on`);
       for (let i = 0; i < type.length; i++) this.#unbind(index, i);
+      this.#note({ drop: [irqKey(index, '*')] });
       return;
     }
     for (let i = start; i < start + count; i++) {
@@ -140,9 +154,53 @@ export class Irqs {
       irq[slot]?.close();
       const port = ports?.[i];
       irq[slot] = port;
+      this.#noteSlot(index, start + i, slot, port);
       if (slot === 'trigger') this.#rebound(index, start + i);
       else port?.watch(() => this.#event(index, start + i, action));
     }
+  }
+
+  #noteSlot(index: number, i: number, slot: IrqSlot, port: EventPort | undefined): void {
+    // An INTx that is bound anew is not masked.
+    const stale = slot === 'trigger' && index === wire.VFIO_PCI_INTX_IRQ_INDEX ? ['masked' as const] : [];
+    this.#note({
+      drop: (port === undefined ? [slot, ...stale] : stale).map((each) => irqKey(index, i, each)),
+      put:
+        port === undefined ? [] : [{ key: irqKey(index, i, slot), bytes: new Uint8Array(), fds: [port.fd] }],
+    });
+  }
+
+  /** Goes on with what a process before had. Items of others are left alone. */
+  resume(kept: readonly KeptItem[]): void {
+    for (const item of kept) {
+      const irq = irqOf(item);
+      if (irq !== undefined) this.#resume(irq.index, irq.i, irq.slot, item.fds[0]);
+    }
+    // Whether one fires is known when all are there.
+    for (const item of kept) {
+      const irq = irqOf(item);
+      if (irq?.slot === 'masked') this.#act(irq.index, irq.i, wire.VFIO_IRQ_SET_ACTION_MASK);
+    }
+  }
+
+  #resume(index: number, i: number, slot: IrqSlot, fd: number | undefined): void {
+    const irq = this.#types[index]?.[i];
+    if (fd === undefined || slot === 'masked') return;
+    if (irq === undefined) {
+      this.#os.closeFd(fd);
+      return;
+    }
+    const port = this.#os.adoptEvent(fd);
+    irq[slot] = port;
+    if (slot === 'trigger') this.#rebound(index, i);
+    else
+      port.watch(() =>
+        this.#event(
+          index,
+          i,
+          slot === 'mask' ? wire.VFIO_IRQ_SET_ACTION_MASK : wire.VFIO_IRQ_SET_ACTION_UNMASK,
+        ),
+      );
   }
 
   /** Only INTx has masks, and of that there is one. */
@@ -208,6 +266,8 @@ export class Irqs {
       return;
     }
     irq.masked = action === wire.VFIO_IRQ_SET_ACTION_MASK;
+    const key = irqKey(index, i, 'masked');
+    this.#note(irq.masked ? { put: [{ key, bytes: new Uint8Array() }] } : { drop: [key] });
     if (index === wire.VFIO_PCI_MSIX_IRQ_INDEX) this.#holdVector(i, irq.trigger === undefined || irq.masked);
     else if (index === wire.VFIO_PCI_INTX_IRQ_INDEX) this.#fire();
   }

@@ -1,4 +1,5 @@
-import { STATE_SIZE_MOST } from '../../../virtio/saved-state.js';
+import { openState, STATE_SIZE_MOST, sealState } from '../../../virtio/saved-state.js';
+import { StateFields } from '../../../virtio/state-fields.js';
 import * as wire from '../messages.js';
 import { VfioUserError } from '../vfio-user-error.js';
 
@@ -20,6 +21,9 @@ const {
 } = wire;
 
 const NOTHING = new Uint8Array();
+
+/** Bytes of a state that is under way and kept for the next process. */
+const KEPT_MOST = 4 << 20;
 
 /** What a client may ask for. */
 const STATES: readonly number[] = [STOP, RUNNING, STOP_COPY, RESUMING];
@@ -158,6 +162,25 @@ export class Migration {
     if (this.#state === STOP_COPY) {
       throw new VfioUserError('EINVAL', 'REGION_WRITE in STOP_COPY, to a device whose state is being read');
     }
+  }
+
+  /** Where it is, for the next process; `undefined` in RUNNING. */
+  keep(): Uint8Array | undefined {
+    if (this.#state === RUNNING) return undefined;
+    const data = this.#state === RESUMING ? this.#incoming.subarray(0, this.#written) : this.#outgoing;
+    // What is more is not kept: a client that asks for the rest, or has it used, hears that it is not there.
+    return sealState({ state: this.#state, data: data.length <= KEPT_MOST ? data : undefined });
+  }
+
+  /** Goes on from what `keep` returned in a process before. @throws StateError when it can't. */
+  resume(bytes: Uint8Array): void {
+    const kept = new StateFields(openState(bytes), 'the migration');
+    this.#state = kept.number('state', RESUMING);
+    const data = kept.any('data');
+    if (data instanceof Uint8Array) {
+      if (this.#state === RESUMING) this.write(data);
+      else this.#outgoing = data;
+    } else this.#state = this.#state === STOP_COPY ? STOP : ERROR;
   }
 
   /** The device was reset: it runs, whatever was before. */

@@ -1,11 +1,14 @@
 import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { Fifo } from '../../fifo.js';
-import type { PciOptions } from '../../pci/device/pci-host.js';
+import type { KeptItem, Notes } from '../../keep.js';
+import { KeptInflight } from '../../kept-inflight.js';
+import type { PciHost, PciOptions } from '../../pci/device/pci-host.js';
 import { VirtioPciFunction } from '../../pci/device/virtio-function.js';
 import type { Channel } from '../../ports.js';
 import type { Environment, Session, StartSession } from '../../session.js';
 import { Turn } from '../../turn.js';
+import { decodeDmaMap } from '../codec.js';
 import { encodeMessage, Framing, type Message } from '../framing.js';
 import * as wire from '../messages.js';
 import { decodeVersion, encodeVersion } from '../version.js';
@@ -17,7 +20,10 @@ import { Doorbells } from './doorbells.js';
 import { Irqs } from './irqs.js';
 import { Migration } from './migration.js';
 import { Reach } from './reach.js';
+import * as records from './records.js';
 import { saveOf } from './save.js';
+import { Settlement } from './settlement.js';
+import { keptMemory } from './shared-memory.js';
 
 /** How a device is served over vfio-user. */
 export interface VfioUserOptions extends Pick<PciOptions, 'vectors'> {}
@@ -55,6 +61,16 @@ class ServerSession implements Session {
   readonly #function: VirtioPciFunction;
   readonly #migration: Migration;
   readonly #commands: Commands;
+  /** Where another process goes on with this session if this one dies: what it is told. */
+  readonly #settlement: Settlement | undefined;
+  readonly #inflight: KeptInflight | undefined;
+  #serving = false;
+  /** What is to be kept of the command that is being obeyed. */
+  readonly #notes: Notes[] = [];
+  /** What is on record of the function, and of the migration. */
+  #kept = { changes: -1, migration: false };
+  /** A message is on record that was answered, and not carried out to its end. */
+  #pending = false;
   /** What register accesses led to, to be done after they were answered. */
   readonly #work = new Fifo<() => void>();
   /** How many of these, from the first on, must be done before anything else is: up to the last that is no kick. */
@@ -94,21 +110,28 @@ class ServerSession implements Session {
       environment.defer(() => {
         if (!this.#closed) callback();
       });
-    this.#remote = new DmaMessages({
-      clock: environment.clock,
-      send: (bytes) => {
-        this.#sendReplies();
-        channel.send(bytes);
+    const { keep } = environment;
+    this.#settlement = keep && new Settlement(keep);
+    this.#inflight = keep && new KeptInflight(environment.os, keep);
+    this.#remote = new DmaMessages(
+      {
+        clock: environment.clock,
+        send: (bytes) => {
+          this.#sendReplies();
+          channel.send(bytes);
+        },
+        reserve: (end) => keep?.settle(0, records.idsNotes(end)),
+        failed: (error) => this.#gone(error),
       },
-      failed: (error) => this.#gone(error),
-    });
+      records.firstId(keep?.kept ?? []),
+    );
     this.#dma = new Dma(environment.os, this.#memory, environment.maxMemory);
     const reach = new Reach(this.#memory, this.#remote, defer);
     this.#function = new VirtioPciFunction(
       device,
       this.#memory,
       {
-        os: environment.os,
+        os: keep === undefined ? environment.os : keptMemory(environment.os, keep),
         clock: environment.clock,
         defer,
         print: environment.print,
@@ -134,12 +157,17 @@ class ServerSession implements Session {
           this.#remote.held = !allowed;
         },
         distant: () => (this.#dma.keepsBuffers ? reach : undefined),
+        ...this.#keepingPorts,
       },
       // QEMU keeps the MSI-X table to itself: it masks by other means, and nobody would clear the mask bits here.
       { ...options, bar: 0, kind: 'memory', maskedAtReset: false },
     );
-    this.#irqs = new Irqs(environment.os, environment.clock, this.#function.vectors, (vector, held) =>
-      this.#function.holdVector(vector, held),
+    this.#irqs = new Irqs(
+      environment.os,
+      environment.clock,
+      this.#function.vectors,
+      (vector, held) => this.#function.holdVector(vector, held),
+      (notes) => this.#note(notes),
     );
     this.#doorbells = new Doorbells({
       os: environment.os,
@@ -161,10 +189,12 @@ class ServerSession implements Session {
       },
       reply: (message, ...pieces) => this.#reply(message, ...pieces),
       replyWith: (message, payload, fds) => this.#replyWith(message, payload, fds),
+      note: (notes) => this.#note(notes),
       migration: this.#migration,
       refuse: (message, error) => this.#refuse(message, error),
       hold: () => this.#hold(),
     });
+    if (keep !== undefined && keep.kept.length > 0) this.#resume(keep.kept);
     channel.receive({
       received: (bytes, fds) => this.#received(bytes, fds),
       closed: (error) => this.#gone(error),
@@ -186,6 +216,7 @@ class ServerSession implements Session {
     // The device may have something to publish, so its memory goes last; but nobody answers messages now.
     this.#remote.close();
     this.#function.close();
+    this.#inflight?.close();
     this.#irqs.close();
     this.#doorbells.close();
     this.#dma.close();
@@ -214,12 +245,17 @@ class ServerSession implements Session {
   #received(bytes: Uint8Array, fds: readonly number[]): void {
     const closeFds = (refused: readonly number[]): void => this.#closeFds(refused);
     try {
-      this.#framing.push(bytes, fds, (message) => void this.#inbox.push(message), closeFds);
+      this.#framing.push(bytes, fds, (message) => this.#came(message), closeFds);
     } catch (error) {
       this.#run();
       this.#gone(error as Error);
     }
     this.#run();
+  }
+
+  #came(message: Message): void {
+    this.#settlement?.came(message);
+    this.#inbox.push(message);
   }
 
   /** Serves what came, and does after each message what it led to, kicks after the last; others have their turn in between. */
@@ -231,6 +267,7 @@ class ServerSession implements Session {
     while (!late && !this.#over && this.#step()) late = turn.over;
     this.#running = false;
     this.#sendReplies();
+    if (!this.#closed) this.#settlement?.flush();
     if (this.#closed || this.#over) return;
     if (late) {
       this.#channel.pause();
@@ -261,6 +298,7 @@ class ServerSession implements Session {
         // The client need not wait for it.
         this.#sendReplies();
         this.#do(work);
+        if (this.#pending && this.#urgent === 0) this.#forgetPending();
         return true;
       }
     }
@@ -306,12 +344,14 @@ class ServerSession implements Session {
     this.#attempt(message, () => {
       if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_REPLY) {
         this.#remote.answered(message);
+        this.#settlement?.done(message);
       } else if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_COMMAND) {
         throw new ConnectionError('FRAMING', `a message has flags 0x${message.flags.toString(16)}`);
       } else {
         this.#command(message);
       }
     });
+    this.#serving = false;
     if (this.#current === undefined) this.#closeFds(message.fds.splice(0));
   }
 
@@ -327,6 +367,7 @@ class ServerSession implements Session {
 
   #command(message: Message): void {
     const { command } = message;
+    this.#serving = true;
     if (!this.#negotiated && command !== wire.VFIO_USER_VERSION) {
       throw new ConnectionError('NEGOTIATION', `${wire.commandName(command)} came before VERSION`);
     }
@@ -356,20 +397,29 @@ class ServerSession implements Session {
   }
 
   #reply(message: Message, ...pieces: Uint8Array[]): void {
-    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
-    this.#answer(encodeMessage(message.id, message.command, wire.VFIO_USER_F_TYPE_REPLY, pieces));
+    this.#answered(message, wire.VFIO_USER_F_TYPE_REPLY, pieces, 0);
   }
 
   #replyWith(message: Message, payload: Uint8Array, fds: readonly number[]): void {
-    if (fds.length === 0) {
+    if (fds.length === 0 || (message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) {
       this.#reply(message, payload);
       return;
     }
-    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
     // By itself, or the descriptors would be another's.
     this.#sendReplies();
+    this.#environment.keep?.settle(0);
     const { id, command } = message;
     this.#channel.send(encodeMessage(id, command, wire.VFIO_USER_F_TYPE_REPLY, [payload]), fds);
+    this.#settle(message, true, true);
+  }
+
+  /** A command was obeyed, or was not: it is answered, if its sender wants to know. */
+  #answered(message: Message, flags: number, pieces: readonly Uint8Array[], errno: number): void {
+    const wanted = (message.flags & wire.VFIO_USER_F_NO_REPLY) === 0;
+    if (wanted) this.#answer(encodeMessage(message.id, message.command, flags, pieces, errno));
+    if (this.#settlement === undefined) return;
+    if (wanted) this.#sendReplies();
+    this.#settle(message, wanted, (flags & wire.VFIO_USER_F_ERROR) === 0);
   }
 
   #answer(bytes: Uint8Array): void {
@@ -401,9 +451,99 @@ class ServerSession implements Session {
   }
 
   #replyError(message: Message, errno: number): void {
-    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return;
-    const flags = wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR;
-    this.#answer(encodeMessage(message.id, message.command, flags, [], errno));
+    this.#answered(message, wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR, [], errno);
+  }
+
+  /** @param told - an answer was sent. @param obeyed - and was not refused. */
+  #settle(message: Message, told: boolean, obeyed: boolean): void {
+    if (this.#settlement === undefined) return;
+    if (!this.#settlement.awaits(message)) {
+      // The one that was pending when the process before died.
+      if (this.#pending && this.#urgent === 0) this.#forgetPending();
+      return;
+    }
+    const all = [...this.#notes.splice(0), ...(obeyed ? [records.notesOf(message)] : [])];
+    if (this.#urgent > 0) {
+      // It will have had its effect when that is done: until then it would have to be done again.
+      all.push({ keep: records.PENDING });
+      this.#pending = true;
+    } else all.push(...this.#functionNotes());
+    const notes = records.together(all);
+    const nothing = !told && notes.keep === undefined && notes.drop!.length + notes.put!.length === 0;
+    this.#settlement.done(message, nothing ? undefined : notes);
+  }
+
+  /** Something that a process after this one has to have. */
+  #note(notes: Notes): void {
+    if (this.#settlement === undefined) return;
+    if (this.#serving) this.#notes.push(notes);
+    else this.#settlement.note(notes);
+  }
+
+  #forgetPending(): void {
+    this.#pending = false;
+    const notes = [{ drop: [records.PENDING] }, ...this.#functionNotes()];
+    this.#settlement!.note(records.together(notes));
+  }
+
+  /** What changed since it was on record. */
+  #functionNotes(): Notes[] {
+    const notes: Notes[] = [];
+    const { changes } = this.#function;
+    if (changes !== this.#kept.changes) {
+      this.#kept.changes = changes;
+      notes.push({ put: [{ key: records.FUNCTION, bytes: this.#function.keep() }] });
+    }
+    const migration = this.#migration.keep();
+    if (migration !== undefined) notes.push({ put: [{ key: records.MIGRATION, bytes: migration }] });
+    else if (this.#kept.migration) notes.push({ drop: [records.MIGRATION] });
+    this.#kept.migration = migration !== undefined;
+    return notes;
+  }
+
+  get #keepingPorts(): Partial<PciHost> {
+    const inflight = this.#inflight;
+    if (inflight === undefined) return {};
+    return {
+      inflight: (queue, size) => inflight.placeOf(queue, size),
+      forget: (queue) => inflight.forget(queue),
+      changed: () => this.#settlement!.note(records.together(this.#functionNotes())),
+    };
+  }
+
+  /** Goes on where the session of another process was. */
+  #resume(kept: readonly KeptItem[]): void {
+    const item = (key: string): KeptItem | undefined => kept.find((each) => each.key === key);
+    const again = (from: KeptItem | undefined, act: (message: Message) => void): void => {
+      if (from === undefined) return;
+      const message = records.messageOf(from);
+      act({ ...message, flags: message.flags | wire.VFIO_USER_F_NO_REPLY });
+      this.#closeFds(message.fds.splice(0));
+    };
+    try {
+      again(item(records.VERSION), (message) => this.#version(message));
+      for (const map of kept.filter(records.isDmaMap))
+        again(map, ({ payload, fds }) => this.#dma.map(decodeDmaMap(payload), fds));
+      if (item(records.LOGGING) !== undefined) this.#dma.resumeLogging();
+      this.#irqs.resume(kept);
+      const doorbells = item(records.DOORBELLS);
+      if (doorbells !== undefined) this.#doorbells.resume(doorbells.fds);
+      const state = item(records.FUNCTION);
+      if (state !== undefined) this.#function.resume(state.bytes);
+      const migration = item(records.MIGRATION);
+      if (migration !== undefined) this.#migration.resume(migration.bytes);
+      // It was to stand still for somebody in the process before.
+      else this.#function.proceed();
+      this.#notes.length = 0;
+      this.#kept = { changes: this.#function.changes, migration: migration !== undefined };
+      const pending = item(records.PENDING);
+      this.#pending = pending !== undefined;
+      again(pending, (message) => this.#serve(message));
+    } catch (error) {
+      this.#environment.defer(() => this.#gone(error as Error));
+      return;
+    }
+    this.#environment.defer(() => this.#run());
   }
 
   #closeFds(fds: readonly number[]): void {

@@ -1,8 +1,10 @@
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { FakeClock } from '../../../virtio/testing/fake-clock.js';
+import type { Keep } from '../../keep.js';
 import type { Channel } from '../../ports.js';
 import type { Session } from '../../session.js';
 import { FakeOs } from '../../testing/fake-os.js';
+import { MortalSession } from '../../testing/mortal-session.js';
 import { decodeDmaAccess, encodeDmaAccess, encodeRegionAccess, rest } from '../codec.js';
 import { type VfioUserOptions, vfioUser } from '../device/server.js';
 import { encodeMessage, Framing, type Message } from '../framing.js';
@@ -18,7 +20,9 @@ export class RawClient {
   readonly clock: FakeClock = new FakeClock();
   readonly lines: string[] = [];
   readonly warnings: string[] = [];
-  readonly session: Session;
+  /** Where the device's process may die. */
+  readonly keeper: MortalSession | undefined;
+  readonly #session: Session | undefined;
   /** Set when the session ended by itself. */
   ended: { readonly error: Error | undefined } | undefined;
   /** Replies, and what the server wants, in the order they came. */
@@ -36,7 +40,8 @@ export class RawClient {
   readonly #framing = new Framing();
   #nextId = 0x7000;
 
-  constructor(device: VirtioDevice, options: VfioUserOptions = {}) {
+  /** @param device - or what makes one for each process, where that may die. */
+  constructor(device: VirtioDevice | (() => VirtioDevice), options: VfioUserOptions = {}) {
     const { channel, fd } = this.os.createChannel();
     this.#channel = channel;
     channel.receive({
@@ -49,26 +54,41 @@ export class RawClient {
         ),
       closed: () => {},
     });
+    const start = (server: Channel, served: VirtioDevice, keep?: Keep): Session =>
+      vfioUser(options)(
+        server,
+        served,
+        {
+          os: this.os,
+          clock: this.clock,
+          defer: this.os.defer,
+          print: (line) => void this.lines.push(line),
+          warn: (line) => void this.warnings.push(line),
+          keep,
+        },
+        (error) => {
+          this.ended = { error };
+        },
+      );
     const server = this.os.adoptChannel(fd);
-    this.session = vfioUser(options)(
-      server,
-      device,
-      {
-        os: this.os,
-        clock: this.clock,
-        defer: this.os.defer,
-        print: (line) => void this.lines.push(line),
-        warn: (line) => void this.warnings.push(line),
-      },
-      (error) => {
-        this.ended = { error };
-      },
-    );
+    if (typeof device === 'function')
+      this.keeper = new MortalSession(this.os, server, (kept, keep) => start(kept, device(), keep));
+    else this.#session = start(server, device);
+  }
+
+  get session(): Session {
+    return this.#session ?? this.keeper!.session;
   }
 
   /** Sends bytes as they are. */
   raw(bytes: Uint8Array, fds: readonly number[] = []): void {
     this.#channel.send(bytes, fds);
+  }
+
+  /** The device's process dies. */
+  die(): void {
+    this.keeper!.die();
+    this.os.run();
   }
 
   /** Sends a command without waiting. @returns its id. */
