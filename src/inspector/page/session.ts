@@ -77,6 +77,7 @@ export class Session {
       if (hit === undefined) return;
       batch(() => {
         this.choose(hit.connection, hit.queue);
+        this.look(undefined);
         this.pane.value = 'request';
       });
     });
@@ -192,6 +193,7 @@ export class Session {
 
   holdQueue(): void {
     const of = this.queue.value;
+    this.look(undefined);
     if (of !== undefined) this.do({ command: 'hold', connection: of.connection, queue: of.queue });
   }
 
@@ -202,6 +204,7 @@ export class Session {
 
   stepQueue(): void {
     const of = this.hold.value;
+    this.look(undefined);
     if (of !== undefined) this.do({ command: 'step', connection: of.connection, queue: of.queue });
   }
 

@@ -65,22 +65,37 @@ test('from one request to the next, over what is none', () => {
   assert.equal(lane.neighbour({ time: 25 }, -1)?.id, 1);
 });
 
-test('what is drawn in one row never overlaps', () => {
-  const part = fc.record({ begin: fc.nat(500), wait: fc.nat(40), device: fc.nat(90) });
+test('one that the device still has is seen whenever it was taken, until its ring is taken away', () => {
+  const lane = new Lane(1, 0);
+  const { used: _, ...open } = chain(1, 10, 0);
+  lane.put(open);
+  for (let id = 2; id < 50; id++) lane.put(chain(id, 10 * id, 10 * id + 1));
+  assert.deepEqual(seen(lane, 480, 485), [1, 48]);
+  lane.put({ type: 'event', what: 'queue-stopped', text: '', id: 50, time: 600, connection: 1, queue: 0 });
+  assert.deepEqual(seen(lane, 590, 595), [1]);
+  assert.deepEqual(seen(lane, 601, 700), []);
+});
+
+test('what is drawn in one row never overlaps, however late one hears of an end', () => {
+  const part = fc.record({ begin: fc.nat(500), wait: fc.nat(40), device: fc.nat(90), late: fc.nat(60) });
   fc.assert(
     fc.property(fc.array(part, { maxLength: 60 }), (parts) => {
       const lane = new Lane(1, 0);
-      const chains = parts
+      const told: { at: number; item: ChainItem }[] = [];
+      parts
         .sort((a, b) => a.begin + a.wait - (b.begin + b.wait))
-        .map(({ begin, wait, device }, i) =>
-          chain(i + 1, begin + wait, begin + wait + device, { available: begin }),
-        );
-      for (const item of chains.toSorted((a, b) => endOf(a) - endOf(b))) lane.put(item);
-      for (let row = 0; row < lane.rows; row++) {
+        .forEach(({ begin, wait, device, late }, i) => {
+          const item = chain(i + 1, begin + wait, begin + wait + device, { available: begin });
+          const { used: _, ...open } = item;
+          told.push({ at: item.time, item: open }, { at: item.used! + late, item });
+        });
+      for (const { item } of told.sort((a, b) => a.at - b.at)) lane.put(item);
+      const rows = Math.max(0, ...lane.items.map(({ row }) => row));
+      for (let row = 0; row <= rows; row++) {
         const within = lane.items.filter((one) => one.row === row);
         const spans = within
           .map(({ item }) => [beginOf(item), endOf(item)] as const)
-          .sort((a, b) => a[1] - b[1]);
+          .sort((a, b) => a[1] - b[1] || a[0] - b[0]);
         for (const [i, [begin]] of spans.entries()) assert.ok(i === 0 || begin >= spans[i - 1]![1]);
       }
     }),

@@ -4,6 +4,8 @@ import type { ChainItem, TimelineItem } from '../../protocol.js';
 export interface Placed {
   item: TimelineItem;
   readonly row: number;
+  /** Of a chain that never comes back: when its ring was taken away. */
+  lost?: number;
 }
 
 /** Items that one lane keeps: the oldest go. */
@@ -15,8 +17,10 @@ export class Lane {
   readonly connection: number;
   readonly queue: number | undefined;
   #items: Placed[] = [];
-  /** When each row is free again. */
-  #free: number[] = [];
+  /** Who had each row last, and when it is free again. */
+  #rows: { id: number; end: number }[] = [];
+  /** Chains that the device has, by id. */
+  readonly #open: Map<number, Placed> = new Map();
   /** The longest that anything took, ns. */
   #longest = 0;
 
@@ -29,25 +33,19 @@ export class Lane {
     return this.#items;
   }
 
-  /** Rows that are in use. */
-  get rows(): number {
-    return this.#free.length;
-  }
-
   /** Takes it in; one with its id gives way. */
   put(item: TimelineItem): void {
     this.#longest = Math.max(this.#longest, endOf(item) - beginOf(item));
     const at = this.#after(item.id);
-    const before = this.#items[at - 1];
-    if (before?.item.id === item.id) before.item = item;
-    else this.#items.splice(at, 0, { item, row: item.type === 'chain' ? this.#row(item) : 0 });
+    let placed = this.#items[at - 1];
+    if (placed?.item.id === item.id) placed.item = item;
+    else {
+      placed = { item, row: item.type === 'chain' ? this.#row(item) : 0 };
+      this.#items.splice(at, 0, placed);
+    }
+    if (item.type === 'chain') this.#follow(placed, item);
+    if (item.type === 'event' && item.what === 'queue-stopped') this.#lose(item.time);
     if (this.#items.length > KEPT) this.#items = this.#items.slice(KEPT / 4);
-  }
-
-  clear(): void {
-    this.#items = [];
-    this.#free = [];
-    this.#longest = 0;
   }
 
   find(id: number): TimelineItem | undefined {
@@ -57,18 +55,20 @@ export class Lane {
 
   /** All that has a part in this stretch of time. @param each - hears of one after another. */
   within(from: number, to: number, each: (placed: Placed) => void): void {
-    for (let i = this.#from(from - this.#longest); i < this.#items.length; i++) {
+    const first = from - this.#longest;
+    for (const placed of this.#open.values()) if (placed.item.time < first) each(placed);
+    for (let i = this.#from(first); i < this.#items.length; i++) {
       const placed = this.#items[i]!;
       if (placed.item.time > to + this.#longest) break;
       if (beginOf(placed.item) > to) continue;
-      if (endOf(placed.item) >= from) each(placed);
+      if (this.#open.has(placed.item.id) || (placed.lost ?? endOf(placed.item)) >= from) each(placed);
     }
   }
 
   /** The chain before or behind this moment, or behind (before) the one with this id. */
   neighbour(of: { id: number } | { time: number }, step: 1 | -1): ChainItem | undefined {
     let at: number;
-    if ('id' in of) at = this.#after(of.id) - 1 + step;
+    if ('id' in of) at = step > 0 ? this.#after(of.id) : this.#after(of.id - 1) - 1;
     else at = step > 0 ? this.#from(of.time) : this.#from(of.time) - 1;
     for (; at >= 0 && at < this.#items.length; at += step) {
       const { item } = this.#items[at]!;
@@ -77,14 +77,31 @@ export class Lane {
     return undefined;
   }
 
-  /** A row that is free when this one begins: as chains are told of when they end, none of a row overlap. */
+  /** A row that is free when this one begins; it has it until it is handed back. */
   #row(item: ChainItem): number {
-    const end = endOf(item);
     const begin = beginOf(item);
-    let row = this.#free.findIndex((free) => free <= begin);
-    if (row < 0) row = this.#free.length < ROWS ? this.#free.length : ROWS - 1;
-    this.#free[row] = end;
+    let row = this.#rows.findIndex(({ end }) => end <= begin);
+    if (row < 0) row = Math.min(this.#rows.length, ROWS - 1);
+    this.#rows[row] = { id: item.id, end: Number.POSITIVE_INFINITY };
     return row;
+  }
+
+  #follow(placed: Placed, item: ChainItem): void {
+    const row = this.#rows[placed.row];
+    if (row?.id === item.id) row.end = item.used === undefined ? Number.POSITIVE_INFINITY : endOf(item);
+    if (item.used === undefined) this.#open.set(item.id, placed);
+    else this.#open.delete(item.id);
+  }
+
+  #lose(time: number): void {
+    for (const [id, placed] of this.#open) {
+      if (placed.item.time > time) continue;
+      placed.lost = time;
+      this.#longest = Math.max(this.#longest, time - beginOf(placed.item));
+      this.#open.delete(id);
+      const row = this.#rows[placed.row];
+      if (row?.id === id) row.end = time;
+    }
   }
 
   /** Where items with ids above this one begin. */
@@ -113,7 +130,7 @@ export class Lane {
   }
 }
 
-/** When all of it is over: for a chain, when the driver heard of it. */
+/** When all of it is over: for a chain, when the driver heard of it. Of one that is not over, when it was taken. */
 export function endOf(item: TimelineItem): number {
   if (item.type === 'gap') return item.to;
   if (item.type !== 'chain') return item.time;

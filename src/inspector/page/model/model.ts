@@ -14,6 +14,8 @@ import { Lane } from './lane.js';
 
 /** Points of plots that a queue keeps: five minutes of a live server. */
 const POINTS = 1200;
+/** Characters of a line that are kept: a peer may have the device print what it likes. */
+const TEXT = 4096;
 /** Lines that are listed. */
 const LINES = 2000;
 
@@ -84,7 +86,8 @@ export class Model {
   /** Items, new or known. */
   add(items: readonly TimelineItem[]): void {
     let said: Map<number, Said> | undefined;
-    for (const item of items) {
+    for (const told of items) {
+      const item = 'text' in told && told.text.length > TEXT ? { ...told, text: shortened(told.text) } : told;
       this.lane(item.connection, item.queue).put(item);
       if (item.type !== 'line' && item.type !== 'warning' && item.type !== 'broken' && item.type !== 'event')
         continue;
@@ -151,4 +154,8 @@ export class Model {
     }
     this.pointsVersion.value = this.pointsVersion.peek() + 1;
   }
+}
+
+function shortened(text: string): string {
+  return `${text.slice(0, TEXT)}… (${text.length - TEXT} more)`;
 }

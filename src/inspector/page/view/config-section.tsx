@@ -50,7 +50,8 @@ export function ConfigSection({ connection }: { readonly connection: ConnectionS
           {config.changes.length === 0 ? null : (
             <details>
               <summary>
-                {config.changes.length} changes, the last by the {last?.by}
+                {config.changes.length === 1 ? '1 change' : `${config.changes.length} changes`}, the last by
+                the {last?.by}
               </summary>
               <ol class="steps">
                 {config.changes.toReversed().map(({ time, by, offset, bytes: changed }) => (

@@ -6,11 +6,18 @@ import { type Band, NAMES_WIDTH } from './timeline-lanes.js';
 /** Requests for each pixel from which on they are counted, and not drawn one by one. */
 const CROWD = 0.7;
 
+/** A chain, the row that it has, and when its ring went, if it never comes back. */
+export interface PlacedChain {
+  readonly item: ChainItem;
+  readonly row: number;
+  readonly lost: number | undefined;
+}
+
 /** Draws requests one by one, or how many there were. @param open - those that are not over. */
 export function drawChains(
   drawing: Drawing,
   band: Band,
-  chains: readonly { item: ChainItem; row: number }[],
+  chains: readonly PlacedChain[],
   open: readonly OpenItem[],
 ): void {
   if (chains.length > (drawing.width - NAMES_WIDTH) * CROWD) {
@@ -29,28 +36,31 @@ export function drawChains(
   drawing.context.font = MONO;
   drawing.context.textBaseline = 'middle';
   drawing.context.textAlign = 'left';
-  for (const { item, row } of chains) drawChain(drawing, item, top(rowOf(row)), high);
+  for (const { item, row, lost } of chains)
+    drawChain(drawing, item, lost ?? drawing.now, top(rowOf(row)), high);
   open.forEach((item, i) => {
     drawOpen(drawing, item, top(rows + i), high);
   });
 }
 
-function drawChain(drawing: Drawing, item: ChainItem, y: number, high: number): void {
-  const { context, colours, chosen, targets, now } = drawing;
+function drawChain(drawing: Drawing, item: ChainItem, until: number, y: number, high: number): void {
+  const { context, colours, chosen, targets } = drawing;
   const begin = placeOf(drawing, beginOf(item));
   const taken = placeOf(drawing, item.time);
-  const right = Math.max(placeOf(drawing, item.used ?? now), taken + 2);
-  const end = Math.max(right, placeOf(drawing, item.interrupt ?? item.used ?? now));
+  const right = Math.max(placeOf(drawing, item.used ?? until), taken + 2);
+  const end = Math.max(right, placeOf(drawing, item.interrupt ?? item.used ?? until));
   if (taken - begin > 0.5) {
     context.globalAlpha = 0.5;
     context.fillStyle = colours.available;
     context.fillRect(begin, y + high * 0.2, taken - begin, high * 0.6);
     context.globalAlpha = 1;
   }
+  context.globalAlpha = item.used === undefined ? 0.7 : 1;
   context.fillStyle = colours.taken;
   context.beginPath();
   context.roundRect(taken, y, right - taken, high, Math.min(2.5, (right - taken) / 3));
   context.fill();
+  context.globalAlpha = 1;
   if (end - right > 0.5) {
     context.globalAlpha = item.suppressed ? 0.35 : 0.85;
     context.fillStyle = colours.used;

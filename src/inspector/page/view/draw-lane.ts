@@ -1,6 +1,6 @@
-import type { ChainItem, InterruptItem, KickItem, TimelineItem } from '../../protocol.js';
+import type { InterruptItem, KickItem, TimelineItem } from '../../protocol.js';
 import type { Lane } from '../model/lane.js';
-import { drawChains } from './draw-chains.js';
+import { drawChains, type PlacedChain } from './draw-chains.js';
 import { drawGap, drawMark, drawTicks } from './draw-marks.js';
 import type { Drawing, OpenItem } from './drawing.js';
 import { type Band, NAMES_WIDTH } from './timeline-lanes.js';
@@ -8,12 +8,12 @@ import { type Band, NAMES_WIDTH } from './timeline-lanes.js';
 /** Draws a queue's band: kicks above, interrupts below, requests between. */
 export function drawQueueLane(drawing: Drawing, band: Band, lane: Lane, open: readonly OpenItem[]): void {
   const { context, window, width } = drawing;
-  const chains: { item: ChainItem; row: number }[] = [];
+  const chains: PlacedChain[] = [];
   const kicks: KickItem[] = [];
   const interrupts: InterruptItem[] = [];
   const marks: TimelineItem[] = [];
-  lane.within(window.from, window.from + window.span, ({ item, row }) => {
-    if (item.type === 'chain') chains.push({ item, row });
+  lane.within(window.from, window.from + window.span, ({ item, row, lost }) => {
+    if (item.type === 'chain') chains.push({ item, row, lost });
     else if (item.type === 'kick') kicks.push(item);
     else if (item.type === 'interrupt') interrupts.push(item);
     else marks.push(item);

@@ -36,7 +36,7 @@ export function InFlight({ ring }: { readonly ring: SplitSample | PackedSample }
               onClick={() => id !== undefined && session.lookUp(ring.connection, ring.queue, id)}
             >
               head {head}
-              {taken === undefined ? null : <b>{spanText(Math.max(0, now.value - taken))}</b>}
+              {taken === undefined ? null : <b>{ageText(now.value - taken)}</b>}
             </button>
           </li>
         ))}
@@ -46,4 +46,9 @@ export function InFlight({ ring }: { readonly ring: SplitSample | PackedSample }
       ) : null}
     </div>
   );
+}
+
+/** Ages are as old as the last look at the ring: less than a millisecond is not to be told. */
+function ageText(ns: number): string {
+  return ns < 1e6 ? '< 1 ms' : spanText(ns);
 }

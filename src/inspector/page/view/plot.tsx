@@ -23,7 +23,16 @@ export interface PlotKind {
 const HEIGHT = 74;
 
 /** One plot. */
-export function Plot({ kind, series }: { readonly kind: PlotKind; readonly series: Series }): JSX.Element {
+export function Plot({
+  kind,
+  series,
+  point,
+}: {
+  readonly kind: PlotKind;
+  readonly series: Series;
+  /** Hears which of the points is pointed at. */
+  readonly point: (at: number | undefined) => void;
+}): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const data: uPlot.AlignedData = [series.seconds, ...kind.lines.map(({ of }) => series[of])];
@@ -39,7 +48,7 @@ export function Plot({ kind, series }: { readonly kind: PlotKind; readonly serie
     const stop = effect(() => {
       void paletteVersion.value;
       plot.current?.destroy();
-      plot.current = new uPlot(optionsOf(kind, element.clientWidth), latest.current, element);
+      plot.current = new uPlot(optionsOf(kind, element.clientWidth, point), latest.current, element);
     });
     return () => {
       observer.disconnect();
@@ -51,7 +60,11 @@ export function Plot({ kind, series }: { readonly kind: PlotKind; readonly serie
   return <div class="plot" ref={box} />;
 }
 
-function optionsOf({ lines, text }: PlotKind, width: number): uPlot.Options {
+function optionsOf(
+  { lines, text }: PlotKind,
+  width: number,
+  point: (at: number | undefined) => void,
+): uPlot.Options {
   const colours = palette();
   const axis = {
     stroke: colours['ink-3'],
@@ -62,8 +75,9 @@ function optionsOf({ lines, text }: PlotKind, width: number): uPlot.Options {
   return {
     width,
     height: HEIGHT,
-    padding: [6, 6, 0, 0],
+    padding: [6, 14, 0, 0],
     legend: { show: false },
+    hooks: { setCursor: [({ cursor }) => point(cursor.idx ?? undefined)] },
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false }, sync: { key: 'plots' } },
     scales: { x: { time: false }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.15 : 1] } },
     axes: [

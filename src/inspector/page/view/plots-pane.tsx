@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { queueKey } from '../model/model.js';
 import { type Curve, seriesOf } from '../model/series.js';
@@ -46,6 +47,7 @@ const PLOTS: readonly PlotKind[] = [
 /** The numbers of the queue that is looked at, by time. */
 export function PlotsPane(): JSX.Element {
   const session = useSession();
+  const at = useSignal<number | undefined>(undefined);
   void session.model.pointsVersion.value;
   const queue = session.queue.value;
   const points = (queue && session.model.points.get(queueKey(queue.connection, queue.queue))) ?? [];
@@ -57,6 +59,7 @@ export function PlotsPane(): JSX.Element {
       </div>
     );
   const series = seriesOf(points);
+  const shown = at.value;
   return (
     <div class="plots">
       {PLOTS.map((kind) => (
@@ -66,18 +69,25 @@ export function PlotsPane(): JSX.Element {
             {kind.lines.map(({ name, of, colour }) => (
               <span key={of}>
                 <i class="swatch" style={{ background: `var(--${colour})` }} />
-                {name} <code>{last(series[of], kind.text)}</code>
+                {name} <code>{valueAt(series[of], shown, kind.text)}</code>
               </span>
             ))}
           </figcaption>
-          <Plot kind={kind} series={series} />
+          <Plot
+            kind={kind}
+            series={series}
+            point={(one) => {
+              at.value = one;
+            }}
+          />
         </figure>
       ))}
     </div>
   );
 }
 
-function last(curve: Curve, text: (value: number) => string): string {
-  const value = curve.at(-1);
+/** What a curve says where one points at, or at its end. */
+function valueAt(curve: Curve, at: number | undefined, text: (value: number) => string): string {
+  const value = curve[at ?? curve.length - 1];
   return value === undefined ? '–' : text(value);
 }

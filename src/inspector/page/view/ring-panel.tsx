@@ -17,7 +17,8 @@ export function RingPanel(): JSX.Element {
   const pointed = useSignal<Pointed | undefined>(undefined);
   const sample = useComputed<RingSample | undefined>(() => {
     const queue = session.queue.value;
-    return queue && session.model.rings.value.get(queueKey(queue.connection, queue.queue));
+    if (queue?.running !== true) return undefined;
+    return session.model.rings.value.get(queueKey(queue.connection, queue.queue));
   });
   const areas = useComputed<readonly Area[]>(() => {
     const ring = sample.value;

@@ -11,6 +11,17 @@ export function TimelineTools(): JSX.Element {
     <header class="tools">
       <h2>Timeline</h2>
       <span class="span">{spanText(span)}</span>
+      <ul class="legend">
+        <li>
+          <i class="tick kick" /> kick
+        </li>
+        <li>
+          <i class="swatch taken" /> request
+        </li>
+        <li>
+          <i class="tick interrupt" /> interrupt
+        </li>
+      </ul>
       <div class="buttons">
         <button type="button" title="Earlier (←)" aria-label="Earlier" onClick={() => session.pan(-0.4)}>
           ‹

@@ -3,6 +3,9 @@ import type { RefObject } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { paletteVersion } from './palette.js';
 
+/** ms between two pictures that only time makes different: smooth, and half of what the screen could. */
+const PAUSE = 24;
+
 /** A canvas to draw on, in CSS pixels. */
 export interface Sheet {
   readonly context: CanvasRenderingContext2D;
@@ -22,6 +25,7 @@ export function useCanvas(draw: (sheet: Sheet) => boolean): RefObject<HTMLCanvas
     const element = canvas.current!;
     const context = element.getContext('2d')!;
     let frame = 0;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     let stop = (): void => {};
     const paint = (): void => {
       frame = 0;
@@ -38,9 +42,10 @@ export function useCanvas(draw: (sheet: Sheet) => boolean): RefObject<HTMLCanvas
         void paletteVersion.value;
         if (width > 0 && height > 0) again = latest.current({ context, width, height });
       });
-      if (again) plan();
+      if (again) timer = setTimeout(plan, PAUSE);
     };
     const plan = (): void => {
+      clearTimeout(timer);
       frame ||= requestAnimationFrame(paint);
     };
     const observer = new ResizeObserver(plan);
@@ -49,6 +54,7 @@ export function useCanvas(draw: (sheet: Sheet) => boolean): RefObject<HTMLCanvas
     return () => {
       observer.disconnect();
       stop();
+      clearTimeout(timer);
       cancelAnimationFrame(frame);
     };
   }, []);
