@@ -1,6 +1,7 @@
 import { toStderr, toStdout } from './bounded-stream.js';
 import { type Connection, Connections, type ServedConnection } from './connections.js';
 import { FailureLines } from './device-file/failure-lines.js';
+import { KeptDevice, keptDevice } from './kept-device.js';
 import { type LineLimiter, ONCE } from './lines/line-limiter.js';
 import { processLimiter } from './lines/process-limiter.js';
 import type { LinuxOs } from './linux/linux-os.js';
@@ -24,11 +25,13 @@ import type { VirtioDevice } from './virtio/device.js';
 import type { LogContext } from './virtio/log-context.js';
 import { checkMakes, type MakeDevice, madeDevice } from './virtio/make-device.js';
 import { combineMonitors, type Monitor, type Print } from './virtio/monitor.js';
+import { restoreDevice } from './virtio/moved-device.js';
 import { Poller } from './virtio/poller.js';
 import { ReplaceError } from './virtio/replace-error.js';
 import { RestoredState } from './virtio/restored-state.js';
 import type { RingFeatures } from './virtio/ring-features.js';
 import { StateError } from './virtio/saved-state.js';
+import { trySuccessor } from './virtio/successor.js';
 
 /** Where a device is served, and who hears of it. */
 export interface ServeOptions {
@@ -155,6 +158,16 @@ export interface Server {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A server in a worker, which has one front-end, or none yet. Its front-end can be left to another process. @internal */
+export interface KeptServer extends Server {
+  /** @see Session.portray @throws Error when no front-end is there. */
+  portray(): Uint8Array;
+  /** Whether its device can take the place of that one. @throws as `trySuccessor`. */
+  try(portrait: Uint8Array, transport: Transport): void;
+  /** @see Session.yield From now on `close` lets the device go, and nothing else. */
+  yield(): Promise<void>;
+}
+
 /**
  * Serves a device on unix sockets. Each front-end gets a device of its own from `make`; a socket has one front-end at a time,
  * and the next one waits its turn.
@@ -186,7 +199,7 @@ export function serveKept(
   options: ServeOptions,
   os: LinuxOs,
   sources: readonly Source[],
-): Server {
+): KeptServer {
   return serveAt(
     make,
     options,
@@ -200,7 +213,7 @@ function serveAt(
   options: ServeOptions,
   os: LinuxOs,
   places: readonly (readonly [place: string | number | Source, transport: Transport])[],
-): Server {
+): KeptServer {
   const { vectors } = options;
   const starts = {
     'vhost-user': serveVhostUser,
@@ -257,6 +270,9 @@ function serveAt(
     finished,
     replace: (next) => replaceAll(sockets, next),
     save: (what = {}) => saveOne(sockets, what),
+    portray: () => theBusy(sockets).portray(),
+    try: (portrait, transport) => sockets.find((socket) => socket.transport === transport)!.try(portrait),
+    yield: () => theBusy(sockets).yield(),
     connections: ({ signal } = {}) => connections.read(signal),
     observe(observer) {
       observers.add(observer);
@@ -319,13 +335,19 @@ async function saveOne(
   return busy[0]!.save(standing);
 }
 
+function theBusy(sockets: readonly ServedSocket[]): ServedSocket {
+  const busy = sockets.find((socket) => socket.busy);
+  if (busy === undefined) throw new StateError('no front-end is there');
+  return busy;
+}
+
 type Transport = Connection['transport'];
 
 const FEATURES = { 'vhost-user': VHOST_USER_FEATURES, 'vfio-user': PCI_FEATURES } as const;
 
 class ServedSocket {
   readonly name: string;
-  readonly #transport: Transport;
+  readonly transport: Transport;
   readonly #start: StartSession;
   readonly #number: () => number;
   readonly #connections: Connections;
@@ -342,8 +364,11 @@ class ServedSocket {
   make: MakeDevice;
   #session: Session | undefined;
   #device: VirtioDevice | undefined;
+  #keep: Keep | undefined;
+  /** Another process has its front-end. */
+  #left = false;
   /** It is being saved: the front-end left. */
-  #left: (() => void) | undefined;
+  #gone: (() => void) | undefined;
   /** Of its front-end, when there was anybody to listen. */
   #observer: Observer | undefined;
   #finish: () => void = () => {};
@@ -376,7 +401,7 @@ class ServedSocket {
       ringFeatures: offeredOver(FEATURES[transport], options.features),
     };
     this.name = nameOf(place);
-    this.#transport = transport;
+    this.transport = transport;
     this.#start = start;
     this.#number = number;
     this.#connections = connections;
@@ -406,10 +431,13 @@ class ServedSocket {
   }
 
   #serve(channel: Channel, keep?: Keep, connectionNumber: number = this.#number()): void {
+    const kept = new KeptDevice(keep);
     let device: VirtioDevice;
     try {
       device = madeDevice(this.make, 'serve');
-      this.#restored.giveTo(device);
+      if (kept.before !== undefined) this.#goOn(device, kept.before.device);
+      // A worker does not know who came before its front-end.
+      else if (!kept.started && (keep === undefined || connectionNumber === 1)) this.#restored.giveTo(device);
     } catch (error) {
       channel.close();
       this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`, {
@@ -422,7 +450,7 @@ class ServedSocket {
     const connection: Connection = {
       connection: connectionNumber,
       socket: this.name,
-      transport: this.#transport,
+      transport: this.transport,
     };
     this.#options.connected?.(this.name, connection);
     this.#connections.came(connection);
@@ -444,19 +472,33 @@ class ServedSocket {
         this.#failures.say(line, { ...connection, ...about });
       },
       monitor,
-      keep,
-      activated: () => this.#restored.given(),
+      keep: kept.sessions,
+      begun: kept.before?.active,
+      activated: () => {
+        this.#restored.given();
+        kept.activated();
+      },
     };
+    this.#keep = keep;
     this.#device = device;
     this.#session = this.#start(channel, device, environment, (error) => {
       this.#session = undefined;
-      this.#left?.();
+      this.#gone?.();
       observer?.gone(error);
       this.#options.gone?.(this.name, error, connection);
       this.#connections.went(connection, error);
       this.#listener?.resume();
       if (this.#listener === undefined) this.#finish();
     });
+  }
+
+  /** Takes a state up that a device like this one took before: it can't be expected to fail. */
+  #goOn(device: VirtioDevice, state: Uint8Array): void {
+    try {
+      restoreDevice(device, state);
+    } catch (error) {
+      this.#environment.warn(`${device.name}: it begins afresh: ${(error as Error).message}`, { error });
+    }
   }
 
   /** The device of its front-end. */
@@ -490,21 +532,40 @@ class ServedSocket {
     const device = this.#device!;
     if (device.save === undefined)
       throw new StateError(`${device.name} has no \`save\`, and so no state: serve it anew without`);
-    if (this.#left !== undefined) throw new StateError('it is being saved already: try again');
-    const left = new Promise<never>((_, reject) => {
-      this.#left = () => reject(new StateError('its front-end left meanwhile'));
+    if (this.#gone !== undefined) throw new StateError('it is being saved already: try again');
+    const gone = new Promise<never>((_, reject) => {
+      this.#gone = () => reject(new StateError('its front-end left meanwhile'));
     });
     try {
-      return await Promise.race([this.#session!.save(standing), left]);
+      return await Promise.race([this.#session!.save(standing), gone]);
     } finally {
-      this.#left = undefined;
+      this.#gone = undefined;
     }
+  }
+
+  /** @see Session.portray */
+  portray(): Uint8Array {
+    return this.#session!.portray();
+  }
+
+  /** @see KeptServer.try */
+  try(portrait: Uint8Array): void {
+    const { clock, ringFeatures = 0n } = this.#environment;
+    trySuccessor(portrait, this.make, clock, ringFeatures);
+  }
+
+  /** @see KeptServer.yield */
+  async yield(): Promise<void> {
+    const bytes = await this.#session!.yield();
+    this.#left = true;
+    this.#keep!.settle(0, keptDevice(bytes));
   }
 
   close(): void {
     this.#listener?.close();
-    this.#session?.close();
-    this.#left?.();
+    if (this.#left) this.#session?.leave();
+    else this.#session?.close();
+    this.#gone?.();
     this.#observer?.gone();
     this.#limiter.flush();
     this.#finish();

@@ -13,8 +13,8 @@ const LONGEST = 64 * 1024;
 
 /** Who does what this process is asked. */
 export interface Errands {
-  /** Rejects with one line that says what to do instead. */
-  save(what: SaveOptions): Promise<Uint8Array>;
+  /** Resolves with the state, or a descriptor of memory with so many bytes. Rejects with one line that says what to do instead. */
+  save(what: SaveOptions): Promise<Uint8Array | { readonly fd: number; readonly size: number }>;
   /** Resolves with what is to be said, and rejects likewise. */
   upgrade(): Promise<string>;
 }
@@ -25,7 +25,7 @@ export interface Errands {
  * @param sockets - at which it listens: their paths, or descriptors.
  */
 export async function takeErrands(
-  sockets: readonly (string | number)[],
+  sockets: readonly (string | number | undefined)[],
   errands: Errands,
 ): Promise<{ close(): void }> {
   const os = await linuxOs();
@@ -109,11 +109,18 @@ async function carryOut(
       ...(socket !== undefined && { socket }),
       standing: errand.standing === true,
     });
-    const { fd, mapping } = os.createMemory('virtio-misc-state', state.length);
-    mapping.view.copyIn(0, state, 0, state.length);
-    mapping.release();
-    return { answer: { said: `saved: ${state.length} bytes`, size: state.length }, fd };
+    const { fd, size } = state instanceof Uint8Array ? inMemory(os, state) : state;
+    return { answer: { said: `saved: ${size} bytes`, size }, fd };
   } catch (error) {
     return { answer: { refused: error instanceof Error ? error.message : String(error) } };
   }
+}
+
+/** Bytes in memory of which a descriptor can be handed on. @returns it, the caller's. */
+export function inMemory(os: LinuxOs, bytes: Uint8Array): { fd: number; size: number } {
+  const size = bytes.length;
+  const { fd, mapping } = os.createMemory('virtio-misc-state', size);
+  mapping.view.copyIn(0, bytes, 0, size);
+  mapping.release();
+  return { fd, size };
 }

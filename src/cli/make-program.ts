@@ -9,6 +9,7 @@ import { replayCommand } from './replay.js';
 import { saveCommand } from './save.js';
 import { serveCommand } from './serve.js';
 import { showCommand } from './show.js';
+import { upgradeCommand } from './upgrade.js';
 import { VERSION } from './version.js';
 import { vmCommand } from './vm.js';
 import { wiresharkCommand } from './wireshark.js';
@@ -28,6 +29,7 @@ export function makeProgram(): Command {
     qemuArgsCommand(),
     ctlCommand(),
     saveCommand(),
+    upgradeCommand(),
     showCommand(),
     inspectCommand(),
     replayCommand(),

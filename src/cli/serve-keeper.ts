@@ -1,9 +1,10 @@
 import { Keeper, type KeeperContext } from '../keeper/keeper/keeper.js';
-import { KEEPER_VARIABLE } from '../keeper/worker/worker-line.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { linuxOs } from '../linux-only.js';
+import { takeErrands } from './errand-listener.js';
 import type { Logger } from './log.js';
 import { endWithNpm } from './npm-parent.js';
+import { programAsStarted, programNow } from './program-now.js';
 import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
 
 /** What `serve --keeper` was told. */
@@ -19,7 +20,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
   const { vhostUser, vfioUser, stuckAfter } = settings;
   const lines = processLimiter<KeeperContext>((line, about) => log.info(about, line));
   const troubles = processLimiter<KeeperContext>((line, about) => log.warn(about, line));
-  const stopped = stopSignal();
+  const stopped = stopSignal(['SIGUSR2']);
   endWithNpm();
   const os = await linuxOs();
   const keeper = new Keeper({
@@ -28,11 +29,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
       ...(vhostUser === undefined ? [] : [{ place: vhostUser, transport: 'vhost-user' as const }]),
       ...(vfioUser === undefined ? [] : [{ place: vfioUser, transport: 'vfio-user' as const }]),
     ],
-    worker: {
-      program: process.execPath,
-      args: [...process.execArgv, ...process.argv.slice(1)],
-      variable: KEEPER_VARIABLE,
-    },
+    worker: programAsStarted(),
     spare: true,
     stuckAfter,
     info: (line, about) => lines.say(line, about),
@@ -55,9 +52,32 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
   }
   for (const socket of [vhostUser, vfioUser])
     if (socket !== undefined) log.info({ socket }, `serving ${first}`);
+  const upgrade = async (): Promise<string> => {
+    try {
+      const gaps = await keeper.upgrade(programNow());
+      for (const { socket, gap } of gaps)
+        log.info({ socket }, `upgraded; nobody served the front-end for ${ms(gap)}`);
+      if (gaps.length === 0) log.info('upgraded');
+      return gaps.length === 0
+        ? 'upgraded: no front-end is there'
+        : gaps.map(({ socket, gap }) => `upgraded: nobody served ${socket} for ${ms(gap)}`).join('\n');
+    } catch (error) {
+      throw new Error(`not upgraded, the old program goes on: ${(error as Error).message}`);
+    }
+  };
+  process.on('SIGUSR2', () => void upgrade().catch((error: Error) => log.error(error.message)));
+  const errands = await takeErrands([vhostUser, vfioUser], {
+    save: ({ socket, standing = false }) => keeper.save(socket, standing),
+    upgrade,
+  });
   const signal = await Promise.race([stopped, keeper.finished]);
   log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
+  errands.close();
   close();
   for (const limiter of [lines, troubles]) limiter.flush();
   if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
+}
+
+function ms(gap: number): string {
+  return `${gap.toFixed(1)} ms`;
 }

@@ -1,9 +1,11 @@
-import { type Handed, KEEPER_VARIABLE, WorkerLine } from '../keeper/worker/worker-line.js';
+import type { Question } from '../keeper/frames.js';
+import { type Answer, type Handed, KEEPER_VARIABLE, WorkerLine } from '../keeper/worker/worker-line.js';
 import type { LinuxOs } from '../linux/linux-os.js';
 import { endWithParent } from '../linux/parent-death.js';
 import { linuxOs } from '../linux-only.js';
-import { type ServeOptions, type Server, type Source, serveKept } from '../serve.js';
+import { type KeptServer, type ServeOptions, type Source, serveKept } from '../serve.js';
 import type { MakeDevice } from '../virtio/make-device.js';
+import { inMemory } from './errand-listener.js';
 
 /** What a keeper hears of with its own ears: the signals that a terminal or a service manager sends to all. */
 const KEEPERS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
@@ -13,6 +15,7 @@ export class Worker {
   readonly #os: LinuxOs;
   readonly #line: WorkerLine;
   readonly #accepted = new Map<Handed['transport'], (handed: Handed) => void>();
+  #server: KeptServer | undefined;
   #end: () => void = () => {};
   /** Resolves when its front-end is gone, or its keeper. */
   readonly ended: Promise<void> = new Promise((resolve) => {
@@ -25,6 +28,7 @@ export class Worker {
       os,
       fd,
       (handed) => this.#accepted.get(handed.transport)!(handed),
+      (question, bytes) => this.#answer(question, bytes),
       () => this.#end(),
     );
   }
@@ -41,16 +45,22 @@ export class Worker {
   }
 
   /** Serves a device to the front-end that will be handed over. */
-  async serve(make: MakeDevice, { vhostUser, vfioUser, ...options }: ServeOptions): Promise<Server> {
+  async serve(make: MakeDevice, { vhostUser, vfioUser, ...options }: ServeOptions): Promise<KeptServer> {
     const sources: Source[] = [];
     if (vhostUser !== undefined) sources.push(this.#source('vhost-user', vhostUser));
     if (vfioUser !== undefined) sources.push(this.#source('vfio-user', vfioUser));
-    return serveKept(make, options, this.#os, sources);
+    this.#server = serveKept(make, options, this.#os, sources);
+    return this.#server;
   }
 
   /** A front-end can come. @param name - the device's. */
   ready(name: string): void {
     this.#line.ready(name);
+  }
+
+  /** None can: this process ends. @param why - in one line. */
+  failed(why: string): void {
+    this.#line.failed(why);
   }
 
   /** It went. @param error - how it broke the protocol, if it did. */
@@ -60,6 +70,27 @@ export class Worker {
 
   close(): void {
     this.#line.close();
+  }
+
+  /** Does what the keeper asks. */
+  async #answer(question: Question, bytes: Uint8Array): Promise<Answer> {
+    const server = this.#server!;
+    switch (question.what) {
+      case 'portray':
+        return { bytes: server.portray() };
+      case 'try':
+        server.try(bytes, question.transport);
+        return {};
+      case 'yield': {
+        const at = Number(process.hrtime.bigint());
+        await server.yield();
+        return { at };
+      }
+      case 'save':
+        return inMemory(this.#os, await server.save({ standing: question.standing }));
+      default:
+        throw new Error('a worker of this version does not know how');
+    }
   }
 
   #source(transport: Handed['transport'], place: string | number): Source {

@@ -114,8 +114,17 @@ export function serveCommand(): Command {
 }
 
 async function run(name: string, options: Options): Promise<void> {
-  const { stdout, stderr } = takeOverStreams();
   const worker = await Worker.find();
+  try {
+    await runWith(worker, name, options);
+  } catch (error) {
+    worker?.failed((error as Error).message);
+    throw error;
+  }
+}
+
+async function runWith(worker: Worker | undefined, name: string, options: Options): Promise<void> {
+  const { stdout, stderr } = takeOverStreams();
   // Where a keeper is, its workers alone load the device.
   const keeper = options.keeper === true && worker === undefined && options.printCapabilities !== true;
   const kind = keeper ? undefined : await findDevice(name, options);

@@ -20,9 +20,9 @@ const FATAL: readonly NodeJS.Signals[] = [
 ];
 
 /** Resolves with the first signal that stops the program. A second one ends the process at once. */
-export function stopSignal(): Promise<NodeJS.Signals> {
+export function stopSignal(spared: readonly NodeJS.Signals[] = []): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    const signals: NodeJS.Signals[] = ['SIGINT', 'SIGTERM', ...FATAL];
+    const signals = (['SIGINT', 'SIGTERM', ...FATAL] as const).filter((signal) => !spared.includes(signal));
     const stop = (signal: NodeJS.Signals): void => {
       for (const other of signals) process.off(other, stop);
       resolve(signal);

@@ -5,6 +5,23 @@ import type { KeptItem } from '../transports/keep.js';
  * u32 bytes that follow it, both.
  */
 
+/**
+ * Of what is said here. A worker may be of another version of this program, and one of another format is not had: the first frame is `ready` or
+ * `failed` in every format.
+ */
+export const FORMAT = 1;
+
+/** What a worker may be asked; each is answered once. */
+export type Question =
+  /** The device, for one in another worker to try (`Session.portray`). Answered with its bytes. */
+  | { readonly what: 'portray' }
+  /** Whether the device could take the place of that one, whose bytes come along. */
+  | { readonly what: 'try'; readonly transport: 'vhost-user' | 'vfio-user' }
+  /** Leaves the front-end to another worker, with what is kept (`Session.yield`). Answered with when it began to, in ns of CLOCK_MONOTONIC. */
+  | { readonly what: 'yield' }
+  /** The device's state (`Server.save`). Answered with so many bytes of memory, whose descriptor comes along. */
+  | { readonly what: 'save'; readonly standing: boolean };
+
 /** Something that is kept, in a frame with others. */
 export interface Part {
   readonly key: string;
@@ -28,12 +45,25 @@ export type FromKeeper =
   /** One `settle` was carried out. */
   | { readonly say: 'settled' }
   /** Are you there? */
-  | { readonly say: 'ping' };
+  | { readonly say: 'ping' }
+  | { readonly say: 'ask'; readonly number: number; readonly question: Question };
 
 /** What a worker tells its keeper. */
 export type FromWorker =
   /** It can serve a front-end; `name` is the device's. */
-  | { readonly say: 'ready'; readonly name: string }
+  | { readonly say: 'ready'; readonly name: string; readonly format: number }
+  /** It can't, and ends. */
+  | { readonly say: 'failed'; readonly why: string }
+  /** It has taken up a front-end where the worker before was, at that time, in ns of CLOCK_MONOTONIC. */
+  | { readonly say: 'serving'; readonly at: number }
+  /** `refused` says why nothing came of it. */
+  | {
+      readonly say: 'answer';
+      readonly number: number;
+      readonly refused?: string;
+      readonly at?: number;
+      readonly size?: number;
+    }
   /** So many bytes of the front-end's are dealt with; with those of `put` one after the other, then those to send to it, and their descriptors. */
   | {
       readonly say: 'settle';

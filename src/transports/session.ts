@@ -26,6 +26,8 @@ export interface Environment {
   readonly monitor?: Monitor | undefined;
   /** The driver is ready, and the device was activated for it: this time, too, after a reset. */
   activated?(): void;
+  /** The device goes on from what one in another process was at, which its driver had not reset. */
+  readonly begun?: boolean | undefined;
   /** Looks at queues instead of waiting for kicks, if that is wished. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
   /** What another process keeps of this session, if any does: then `channel` is told with `settle` what was dealt with. */
@@ -47,6 +49,16 @@ export interface Session {
    * @param standing - the guest stands still, though its front-end may not have said so.
    */
   save(standing: boolean): Promise<Uint8Array>;
+  /** The device, as another process has to know it that may take its place (`portraitOf`). @throws as `DeviceRunner.portrait`. */
+  portray(): Uint8Array;
+  /**
+   * Leaves all to another process, but for the end of the device (`leave`): what is done within a moment is handed back before, the rest is on
+   * record. Then nothing is read, touched or told any more. Resolves with what `portray` says then; rejects when that can't be said, and all
+   * goes on.
+   */
+  yield(): Promise<Uint8Array>;
+  /** Lets the device go, and nothing else: of one that was left to another process, which has the rest. */
+  leave(): void;
   /** Ends the connection and lets the device and everything mapped or open go. Safe to call twice. */
   close(): void;
 }

@@ -15,6 +15,7 @@ import type { LogContext } from './log-context.js';
 import type { Monitor, Print } from './monitor.js';
 import { restoreDevice, savedDevice } from './moved-device.js';
 import type { Polled, Spin } from './poller.js';
+import { portraitOf } from './portrait.js';
 import { type QueueEvents, QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
@@ -43,6 +44,8 @@ export interface RunnerPorts {
   activated?(): void;
   /** Where the device's durable memory is had; in this process unless told. */
   readonly durable?: DurablePort | undefined;
+  /** The device goes on from what one in another process was at, for the same driver: a reset is one of that, too. */
+  readonly begun?: boolean | undefined;
   /** Looks at queues after they were kicked, so that the next kick is not needed. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }
@@ -125,6 +128,7 @@ export class DeviceRunner {
             }),
           );
     this.#resident = this.#settle(device);
+    this.#restored = ports.begun === true;
   }
 
   get device(): VirtioDevice {
@@ -139,6 +143,11 @@ export class DeviceRunner {
   /** The bits that the driver accepted. */
   get features(): bigint {
     return this.#features;
+  }
+
+  /** Whether it is for a driver that was ready and has not reset it since, though that may have been in another process. */
+  get begun(): boolean {
+    return this.#state !== 'idle' || this.#restored;
   }
 
   /** Whether the device was activated and not reset since. */
@@ -325,11 +334,15 @@ export class DeviceRunner {
     this.#queues[index]!.astray.forget();
   }
 
-  /** Lets the device take no more chains from this queue; those that it holds it can still hand back. */
-  holdQueue(index: number): void {
+  /**
+   * Lets the device take no more chains from this queue; those that it holds it can still hand back.
+   *
+   * @param wanted - it is asked for those that it keeps.
+   */
+  holdQueue(index: number, wanted = true): void {
     const queue = this.#queues[index]!;
     queue.hold(true);
-    if (!queue.owing || this.#state === 'idle') return;
+    if (!wanted || !queue.owing || this.#state === 'idle') return;
     for (const { device, queues } of this.#residents()) {
       if (device.queueStopping !== undefined)
         this.#enter(() => device.queueStopping!(queues[index]!), device);
@@ -433,6 +446,19 @@ export class DeviceRunner {
   /** The next process's clock goes on from here. */
   #keepTime(): void {
     this.#durable.clock?.save(this.#resident.clock.state);
+  }
+
+  /** The device as its successor in another process has to know it. @throws as `save`. */
+  portrait(): Uint8Array {
+    return portraitOf(this.device, this.#features, this.begun);
+  }
+
+  /** Lets the device go, of one that is suspended: another process has its driver, its rings and its place. Nothing else may be called from now on. */
+  leave(): void {
+    for (const spin of this.#spins) spin.end();
+    for (const { clock } of this.#residents()) clock.close();
+    this.#guard(() => this.device.replaced?.());
+    this.#guard(() => this.device.close?.());
   }
 
   /** Resets the device and lets it go. What it left behind stays: the front-end may go on with another process. */

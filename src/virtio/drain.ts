@@ -8,6 +8,8 @@ export interface DrainPorts {
   defer(callback: () => void): void;
   /** Calls back when what a queue handed back is with its driver, now or later, for queues where that takes its time. */
   returned?(queue: number, done: () => void): void;
+  /** `false` to leave a device what it keeps, and wait for what it is about. */
+  readonly wanted?: boolean;
 }
 
 /** Has a device hand back all chains that it holds, and gives it no more: its queues are held from now on. */
@@ -38,7 +40,7 @@ export class Drain {
       this.#left.delete(index);
       if (this.#left.size === 0) ports.defer(() => this.#finish());
     };
-    for (const index of queues) runner.holdQueue(index);
+    for (const index of queues) runner.holdQueue(index, ports.wanted);
     for (const index of queues) {
       runner.whenDrained(index, () => {
         if (ports.returned === undefined) one(index);

@@ -59,6 +59,13 @@ export class StateFields {
     return value.map((each, index) => new StateFields(each, `${name}[${index}] of ${this.#where}`));
   }
 
+  /** At most so many, each of fields. */
+  some(name: string, most: number): StateFields[] {
+    const value = this.any(name);
+    if (!Array.isArray(value) || value.length > most) throw this.#wrong(name);
+    return this.list(name, value.length);
+  }
+
   part(name: string): StateFields {
     return new StateFields(this.any(name), `${name} of ${this.#where}`);
   }

@@ -34,7 +34,11 @@ export interface KeeperOptions {
 const LONG = 300;
 
 /** Why a front-end has to go: `undefined` for one that went by itself; or how its worker ended. */
-type Outcome = { readonly over: string | undefined } | { readonly died: WorkerEnd };
+type Outcome =
+  | { readonly over: string | undefined }
+  | { readonly died: WorkerEnd }
+  /** It has yielded to another. */
+  | { readonly next: WorkerProcess };
 
 /**
  * Owns what must not die with a device's code: sockets, connections, and what front-ends handed over; workers do all the rest, each for one
@@ -45,6 +49,7 @@ export class Keeper {
   readonly #pool: WorkerPool;
   readonly #places: Place[] = [];
   #connections = 0;
+  #upgrading = false;
   #closed = false;
 
   constructor(options: KeeperOptions) {
@@ -82,6 +87,57 @@ export class Keeper {
     return Promise.all(this.#places.map(({ finished }) => finished)).then(() => {});
   }
 
+  /**
+   * Has workers of the program as it is now on disk go on with all front-ends.
+   *
+   * @returns for each front-end, how long nobody served it, in ms.
+   * @throws Error with why that can't be: the old ones go on, but for front-ends that were handed over before.
+   */
+  async upgrade(command: WorkerCommand): Promise<{ readonly socket: string; readonly gap: number }[]> {
+    if (this.#upgrading) throw new Error('an upgrade is under way');
+    this.#upgrading = true;
+    const done: { socket: string; gap: number }[] = [];
+    let next: WorkerProcess | undefined;
+    try {
+      // Also where no front-end is, so that a program that can't be had is never taken.
+      next = await this.#pool.tryOut(command);
+      for (const place of this.#places) {
+        if (!place.busy) continue;
+        next ??= await this.#pool.tryOut(command);
+        const taken = place.upgrade(next);
+        done.push({ socket: place.name, gap: await taken });
+        next = undefined;
+      }
+      this.#pool.change(command, next);
+    } catch (error) {
+      next?.dismiss();
+      if (done.length === 0) throw error;
+      const text = done.map(({ socket }) => socket).join(', ');
+      throw new Error(`${(error as Error).message}; that at ${text} was upgraded`);
+    } finally {
+      this.#upgrading = false;
+    }
+    return done;
+  }
+
+  /**
+   * The state of a device whose guest stands still, in memory.
+   *
+   * @param socket - at which it is; needless where there is one.
+   * @returns a descriptor, the caller's, and how many bytes there are.
+   * @throws Error that says what to do.
+   */
+  async save(socket: string | undefined, standing: boolean): Promise<{ fd: number; size: number }> {
+    const busy = this.#places.filter(
+      (place) => place.busy && (socket === undefined || place.name === socket),
+    );
+    const [place] = busy;
+    if (place === undefined) throw new Error('no front-end is there');
+    if (busy.length > 1)
+      throw new Error(`say which device: one is at ${busy.map(({ name }) => name).join(', another at ')}`);
+    return place.save(standing);
+  }
+
   /** Ends connections and workers, and removes the sockets. Safe to call twice. */
   close(): void {
     if (this.#closed) return;
@@ -100,11 +156,13 @@ interface PlacePorts {
 /** A socket, and its front-end. */
 class Place {
   readonly #ports: PlacePorts;
-  readonly #name: string;
+  readonly name: string;
   readonly #transport: KeptConnection['transport'];
   readonly #listener: UnixListener | undefined;
   #connection: KeptConnection | undefined;
   #worker: WorkerProcess | undefined;
+  /** Has another one go on, while one is there. */
+  #hand: ((next: WorkerProcess) => void) | undefined;
   #backoff: Backoff | undefined;
   #closed = false;
   #finish: () => void = () => {};
@@ -118,7 +176,7 @@ class Place {
     transport: KeptConnection['transport'],
     ports: PlacePorts,
   ) {
-    this.#name = name;
+    this.name = name;
     this.#transport = transport;
     this.#ports = ports;
     if ('send' in socket) {
@@ -130,6 +188,36 @@ class Place {
       accepted: (channel) => void this.#serve(channel),
       failed: (error) => ports.options.warn(error.message, { socket: name, transport }),
     });
+  }
+
+  /** Whether a front-end is there, with its worker. */
+  get busy(): boolean {
+    return this.#worker !== undefined;
+  }
+
+  /**
+   * Has another worker go on, if it can.
+   *
+   * @returns how long nobody served the front-end, in ms.
+   * @throws Error with why not.
+   */
+  async upgrade(next: WorkerProcess): Promise<number> {
+    const worker = this.#worker!;
+    const { bytes } = await worker.ask({ what: 'portray' });
+    await next.ask({ what: 'try', transport: this.#transport }, bytes);
+    const { body } = await worker.ask({ what: 'yield' });
+    if (this.#worker !== worker) throw new Error('its front-end left meanwhile');
+    this.#hand!(next);
+    const at = await Promise.race([next.serving, next.ended]);
+    if (typeof at !== 'number')
+      throw new Error(`worker ${next.pid} ${at.words} at once: another one goes on`);
+    return (at - body.at!) / 1e6;
+  }
+
+  /** @see Keeper.save */
+  async save(standing: boolean): Promise<{ fd: number; size: number }> {
+    const { body, fds } = await this.#worker!.ask({ what: 'save', standing });
+    return { fd: fds[0]!, size: body.size! };
   }
 
   close(): void {
@@ -145,20 +233,26 @@ class Place {
   async #serve(channel: UnixChannel): Promise<void> {
     const { options, pool, number } = this.#ports;
     this.#listener?.pause();
-    const connection = new KeptConnection(channel, number(), this.#transport, this.#name);
+    const connection = new KeptConnection(channel, number(), this.#transport, this.name);
     this.#connection = connection;
-    const about = { connection: connection.number, socket: this.#name, transport: this.#transport };
+    const about = { connection: connection.number, socket: this.name, transport: this.#transport };
     options.info('front-end connected', about);
     this.#backoff = new Backoff();
     let error: string | undefined;
+    let next: WorkerProcess | undefined;
     for (;;) {
-      const worker = await pool.take();
+      const worker: WorkerProcess | undefined = next ?? (await pool.take());
+      next = undefined;
       if (worker === undefined || this.#closed) return;
       const outcome = await this.#attend(worker, connection, about);
       if (this.#closed) return;
       if ('over' in outcome) {
         error = outcome.over;
         break;
+      }
+      if ('next' in outcome) {
+        next = outcome.next;
+        continue;
       }
       const { words, signal } = outcome.died;
       if (signal === 'SIGBUS') {
@@ -202,7 +296,17 @@ class Place {
         options.warn(`worker ${worker.pid} is stuck for ${stuckAfter} ms: it is killed`, about),
       );
     pool.prepare();
-    const outcome = await Promise.race([over, worker.ended.then((died): Outcome => ({ died }))]);
+    let next: WorkerProcess | undefined;
+    const yielded = new Promise<Outcome>((resolve) => {
+      this.#hand = (to) => {
+        next = to;
+        resolve({ next: to });
+      };
+    });
+    const first = await Promise.race([yielded, over, worker.ended.then((died): Outcome => ({ died }))]);
+    // Whatever came of this one in the same moment.
+    const outcome = next === undefined ? first : { next };
+    this.#hand = undefined;
     this.#worker = undefined;
     if (performance.now() - began >= LONG) this.#backoff!.well();
     worker.dismiss();

@@ -5,7 +5,7 @@ import { type WorkerCommand, type WorkerEnd, WorkerProcess } from './worker-proc
 /** Where workers come from: one is kept ready, if that is wished, so that it need not be started when it is needed. */
 export class WorkerPool {
   readonly #os: LinuxOs;
-  readonly #command: WorkerCommand;
+  #command: WorkerCommand;
   readonly #spares: boolean;
   readonly #failed: (end: WorkerEnd) => void;
   readonly #backoff = new Backoff();
@@ -51,6 +51,25 @@ export class WorkerPool {
   /** Gets the next one ready, if that is wished. */
   prepare(): void {
     if (this.#spares && !this.#closed) this.#spare ??= new WorkerProcess(this.#os, this.#command);
+  }
+
+  /** Starts one of another program. @throws Error with why that can't be had. */
+  async tryOut(command: WorkerCommand): Promise<WorkerProcess> {
+    const worker = new WorkerProcess(this.#os, command);
+    if ((await worker.ready) !== undefined) return worker;
+    throw new Error(`a worker of the program as it is now ${(await worker.ended).words}`);
+  }
+
+  /** From now on they are of that program. @param spare - one of it, which is ready. */
+  change(command: WorkerCommand, spare?: WorkerProcess): void {
+    this.#command = command;
+    this.#spare?.dismiss();
+    this.#spare = spare;
+    if (this.#closed) spare?.dismiss();
+    else if (!this.#spares && spare !== undefined) {
+      spare.dismiss();
+      this.#spare = undefined;
+    } else this.prepare();
   }
 
   close(): void {

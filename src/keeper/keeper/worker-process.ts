@@ -3,7 +3,7 @@ import { closeFd } from '../../linux/close-fd.js';
 import { closeStranger } from '../../linux/close-stranger.js';
 import type { LinuxOs } from '../../linux/linux-os.js';
 import type { UnixChannel } from '../../linux/unix-channel.js';
-import { encodeFrame, type Frame, FrameDecoder, type FromWorker } from '../frames.js';
+import { encodeFrame, FORMAT, type Frame, FrameDecoder, type FromWorker, type Question } from '../frames.js';
 
 /** How a worker is started. */
 export interface WorkerCommand {
@@ -12,6 +12,9 @@ export interface WorkerCommand {
   /** Of the environment, the variable that tells it which descriptor leads here. */
   readonly variable: string;
 }
+
+/** What a worker was asked, and how it answered: its bytes and descriptors are the taker's. */
+export type Answered = Frame<Extract<FromWorker, { say: 'answer' }>>;
 
 /** How a worker ended. */
 export interface WorkerEnd {
@@ -26,6 +29,9 @@ const FD = 3;
 /** How long a worker that is of no use any more may take to end, ms. */
 const LAST_WORDS = 2000;
 
+/** How long it may take to answer, ms. */
+const ANSWER = 10_000;
+
 /** A process that serves one front-end, or waits for one. */
 export class WorkerProcess {
   readonly channel: UnixChannel;
@@ -36,6 +42,11 @@ export class WorkerProcess {
   #answered = true;
   /** Resolves with the device's name, or with `undefined` when it ended before. */
   readonly ready: Promise<string | undefined>;
+  /** Resolves when it has taken a front-end up, with when that was, in ns of CLOCK_MONOTONIC. */
+  readonly serving: Promise<number>;
+  readonly #questions = new Map<number, { answered(frame: Answered): void; failed(why: string): void }>();
+  #asked = 0;
+  #why: string | undefined;
   /** Resolves when it is gone, and all that it said was heard. */
   readonly ended: Promise<WorkerEnd>;
 
@@ -58,12 +69,20 @@ export class WorkerProcess {
     this.ready = new Promise((resolve) => {
       isReady = resolve;
     });
+    let isServing: (at: number) => void = () => {};
+    this.serving = new Promise((resolve) => {
+      isServing = resolve;
+    });
     const silent = new Promise<void>((resolve) => {
       channel.receive({
         received: (bytes, fds) => {
           for (const frame of this.#decoder.push(bytes, fds)) {
-            if (frame.body.say === 'ready') isReady(frame.body.name);
-            else if (frame.body.say === 'pong') this.#answered = true;
+            const { body } = frame;
+            if (body.say === 'ready') isReady(this.#speaks(body.format) ? body.name : undefined);
+            else if (body.say === 'failed') this.#why = body.why;
+            else if (body.say === 'serving') isServing(body.at);
+            else if (body.say === 'answer') this.#answers(frame as Answered);
+            else if (body.say === 'pong') this.#answered = true;
             else this.#frames?.(frame);
           }
         },
@@ -76,7 +95,8 @@ export class WorkerProcess {
       if (!this.#closed) await Promise.race([this.#silence, after(100)]);
       this.#close();
       isReady(undefined);
-      return { code, signal, words: signal === null ? `ended with ${code}` : `died of ${signal}` };
+      const end = signal === null ? `ended with ${code}` : `died of ${signal}`;
+      return { code, signal, words: this.#why === undefined ? end : `can't be had: ${this.#why}` };
     });
   }
 
@@ -85,6 +105,48 @@ export class WorkerProcess {
 
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** Asks it something. @throws Error with why nothing came of it. */
+  ask(question: Question, bytes?: Uint8Array): Promise<Answered> {
+    const number = ++this.#asked;
+    return new Promise((resolve, reject) => {
+      const over = (): void => {
+        clearTimeout(timer);
+        this.#questions.delete(number);
+      };
+      const failed = (why: string): void => {
+        over();
+        reject(new Error(why));
+      };
+      const timer = setTimeout(() => {
+        failed(`worker ${this.pid} has not answered for ${ANSWER / 1000} s, and is killed`);
+        this.kill();
+      }, ANSWER);
+      const answered = (frame: Answered): void => {
+        over();
+        if (frame.body.refused === undefined) resolve(frame);
+        else reject(new Error(frame.body.refused));
+      };
+      if (this.#closed) failed('it is gone');
+      else {
+        this.#questions.set(number, { answered, failed });
+        this.channel.send(encodeFrame({ say: 'ask', number, question }, bytes));
+      }
+    });
+  }
+
+  #answers(frame: Answered): void {
+    const asked = this.#questions.get(frame.body.number);
+    if (asked === undefined) for (const fd of frame.fds) closeStranger(fd);
+    else asked.answered(frame);
+  }
+
+  #speaks(format: number): boolean {
+    if (format === FORMAT) return true;
+    this.#why = `it speaks format ${format} with its keeper, and this keeper ${FORMAT}: restart the service to have it`;
+    this.kill();
+    return false;
   }
 
   /** Says who gets what it says from now on. */
@@ -120,6 +182,7 @@ export class WorkerProcess {
   #close(): void {
     this.#closed = true;
     this.#frames = undefined;
+    for (const { failed } of [...this.#questions.values()]) failed(`worker ${this.pid} is gone`);
     clearInterval(this.#stuck);
     this.channel.close();
     for (const fd of this.#decoder.abandon()) closeStranger(fd);

@@ -1,18 +1,29 @@
+import { closeFd } from '../../linux/close-fd.js';
 import type { LinuxOs } from '../../linux/linux-os.js';
 import type { Keep, KeptItem } from '../../transports/keep.js';
 import type { Channel } from '../../transports/ports.js';
 import {
   encodeFrame,
+  FORMAT,
   type Frame,
   FrameDecoder,
   type FromKeeper,
   type FromWorker,
   partsOf,
+  type Question,
 } from '../frames.js';
 import { KeptChannel } from './kept-channel.js';
 
 /** The environment variable that tells a worker which descriptor leads to its keeper. */
 export const KEEPER_VARIABLE = 'VIRTIO_MISC_KEEPER';
+
+/** What becomes of a question; the descriptor is this object's. */
+export interface Answer {
+  readonly at?: number;
+  readonly size?: number;
+  readonly bytes?: Uint8Array;
+  readonly fd?: number;
+}
 
 /** The front-end that a keeper hands over. */
 export interface Handed {
@@ -29,6 +40,7 @@ export class WorkerLine {
   readonly #channel: Channel;
   readonly #decoder = new FrameDecoder<FromKeeper>();
   readonly #handed: (handed: Handed) => void;
+  readonly #asked: (question: Question, bytes: Uint8Array) => Promise<Answer>;
   #serve: { readonly frame: Frame<FromKeeper>; readonly kept: KeptItem[] } | undefined;
   #served: KeptChannel | undefined;
   #over = false;
@@ -36,11 +48,19 @@ export class WorkerLine {
   /**
    * @param fd - what leads to the keeper.
    * @param handed - called once, with the front-end.
+   * @param asked - does what the keeper asks; rejects when it can't.
    * @param lost - the keeper is gone, or has no use for this process any more.
    */
-  constructor(os: LinuxOs, fd: number, handed: (handed: Handed) => void, lost: () => void) {
+  constructor(
+    os: LinuxOs,
+    fd: number,
+    handed: (handed: Handed) => void,
+    asked: (question: Question, bytes: Uint8Array) => Promise<Answer>,
+    lost: () => void,
+  ) {
     this.#os = os;
     this.#handed = handed;
+    this.#asked = asked;
     this.#channel = os.adoptChannel(fd);
     this.#channel.receive({
       received: (bytes, fds) => {
@@ -52,7 +72,12 @@ export class WorkerLine {
 
   /** A front-end can be served. @param name - the device's. */
   ready(name: string): void {
-    this.#say({ say: 'ready', name });
+    this.#say({ say: 'ready', name, format: FORMAT });
+  }
+
+  /** None can be, and this process ends. */
+  failed(why: string): void {
+    this.#say({ say: 'failed', why });
   }
 
   /** The front-end is gone, or to be let go. @param error - how it broke the protocol. */
@@ -88,6 +113,20 @@ export class WorkerLine {
       case 'ping':
         this.#say({ say: 'pong' });
         return;
+      case 'ask':
+        void this.#answer(body.number, body.question, frame.bytes);
+        return;
+    }
+  }
+
+  async #answer(number: number, question: Question, bytes: Uint8Array): Promise<void> {
+    try {
+      const { bytes: more, fd, ...answer } = await this.#asked(question, bytes);
+      const frame = encodeFrame({ say: 'answer', number, ...answer }, more);
+      this.#channel.send(frame, fd === undefined ? [] : [fd]);
+      if (fd !== undefined) closeFd(fd);
+    } catch (error) {
+      this.#say({ say: 'answer', number, refused: error instanceof Error ? error.message : String(error) });
     }
   }
 
@@ -101,5 +140,6 @@ export class WorkerLine {
     );
     this.#served = channel;
     this.#handed({ transport: body.transport, connection: body.connection, channel, keep: channel });
+    this.#say({ say: 'serving', at: Number(process.hrtime.bigint()) });
   }
 }

@@ -23,6 +23,8 @@ export interface FunctionEnvironment {
   readonly monitor?: Monitor | undefined;
   /** The driver is ready, and the device was activated for it. */
   activated?(): void;
+  /** The device goes on from what one in another process was at, which its driver had not reset. */
+  readonly begun?: boolean | undefined;
   /** Looks at queues instead of waiting for kicks, if that is wished. */
   readonly poll?: ((polled: Polled) => Spin) | undefined;
 }

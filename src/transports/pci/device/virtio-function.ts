@@ -198,6 +198,21 @@ export class VirtioPciFunction {
     this.#registers.halt(done);
   }
 
+  /** @see Session.portray */
+  portray(): Uint8Array {
+    return this.#registers.portray();
+  }
+
+  /** @see VirtioRegisters.yield */
+  yield(done: (result: Uint8Array | Error) => void): void {
+    this.#registers.yield(done);
+  }
+
+  /** @see Session.leave */
+  leave(): void {
+    this.#registers.leave();
+  }
+
   /** Whether the driver is ready. */
   get active(): boolean {
     return this.#registers.active;

@@ -35,6 +35,9 @@ const STATUS_BITS =
 /** How long `halt` waits for the requests in flight, in ns. */
 const DRAIN_TIMEOUT = 5e9;
 
+/** How long they are waited for when another process goes on, in ns: those that take longer it carries out anew. */
+const YIELD_TIMEOUT = 0.3e9;
+
 /** What the registers work on. */
 export interface RegistersPorts {
   readonly memory: GuestMemory;
@@ -71,6 +74,7 @@ export class VirtioRegisters {
   /** The host has it stand still, whatever the driver wants. */
   #halted = false;
   #drain: Drain | undefined;
+  #yielding: Drain | undefined;
   /** The driver has it stand still (SUSPEND), or wants it to. */
   #suspended = false;
   #suspending = false;
@@ -104,6 +108,7 @@ export class VirtioRegisters {
       monitor: environment.monitor,
       poll: environment.poll,
       activated: () => environment.activated?.(),
+      begun: environment.begun,
       ringFeatures: (environment.ringFeatures ?? PCI_FEATURES.unlessTold) & PCI_FEATURES.all,
     });
     this.#runner.suspend();
@@ -337,6 +342,32 @@ export class VirtioRegisters {
     return `queue ${index} (${this.#runner.device.queues[index]!.name}) has requests in flight`;
   }
 
+  /** @see Session.portray */
+  portray(): Uint8Array {
+    return this.#runner.portrait();
+  }
+
+  /** @see Session.yield @param done - called later, once; with an error, all goes on. */
+  yield(done: (result: Uint8Array | Error) => void): void {
+    this.#yielding = new Drain(this.#runner, { ...this.#drainPorts, wanted: false }, YIELD_TIMEOUT, () => {
+      this.#yielding = undefined;
+      this.#runner.suspend();
+      try {
+        done(this.#runner.portrait());
+      } catch (error) {
+        if (this.#master) this.#runner.resume();
+        this.#release();
+        if (this.#master && (this.#status & virtio.VIRTIO_CONFIG_S_DRIVER_OK) !== 0) this.#run();
+        done(error as Error);
+      }
+    });
+  }
+
+  /** @see Session.leave */
+  leave(): void {
+    this.#runner.leave();
+  }
+
   /** Whether the driver is ready. */
   get active(): boolean {
     return this.#runner.active;
@@ -432,6 +463,7 @@ export class VirtioRegisters {
 
   /** Resets the device and lets it go. */
   close(): void {
+    this.#yielding?.close();
     this.#drain?.close();
     this.#suspendDrain?.close();
     this.#runner.close();

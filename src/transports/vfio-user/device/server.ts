@@ -94,6 +94,9 @@ class ServerSession implements Session {
   /** Nothing more is served: the peer went, or made no sense. */
   #over = false;
   #closed = false;
+  /** Another process is to have the client: called once nothing is under way. No command is begun, but answers may be what is waited for. */
+  #leaving: (() => void) | undefined;
+  #left = false;
 
   constructor(
     channel: Channel,
@@ -142,6 +145,7 @@ class ServerSession implements Session {
         monitor: environment.monitor,
         poll: environment.poll,
         activated: () => environment.activated?.(),
+        begun: environment.begun,
         ringFeatures: environment.ringFeatures,
       },
       {
@@ -203,6 +207,38 @@ class ServerSession implements Session {
 
   replace(device: VirtioDevice): void {
     this.#function.replace(device);
+  }
+
+  portray(): Uint8Array {
+    return this.#function.portray();
+  }
+
+  yield(): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      this.#leaving = () =>
+        this.#function.yield((result) => {
+          if (!(result instanceof Uint8Array)) {
+            this.#leaving = undefined;
+            this.#left = false;
+            this.#behindBytes = 0;
+            this.#run();
+            reject(result);
+            return;
+          }
+          // What was read and not begun is still in the socket.
+          this.#channel.pause();
+          // What they hear is for the other one.
+          this.#irqs.close();
+          this.#doorbells.close();
+          resolve(result);
+        });
+      this.#run();
+    });
+  }
+
+  leave(): void {
+    this.#closed = true;
+    this.#function.leave();
   }
 
   save(standing: boolean): Promise<Uint8Array> {
@@ -269,6 +305,14 @@ class ServerSession implements Session {
     this.#sendReplies();
     if (!this.#closed) this.#settlement?.flush();
     if (this.#closed || this.#over) return;
+    if (this.#leaving !== undefined && !late) {
+      const idle = this.#current === undefined && !this.#held && this.#work.length === 0;
+      if (idle && !this.#left) {
+        this.#left = true;
+        this.#leaving();
+      }
+      return;
+    }
     if (late) {
       this.#channel.pause();
       this.#paused = true;
@@ -290,8 +334,10 @@ class ServerSession implements Session {
       return true;
     }
     // Kicks wait while more is written.
-    const next = (this.#held ? undefined : this.#behind.peek()) ?? this.#inbox.peek();
-    if (this.#urgent > 0 || next?.command !== wire.VFIO_USER_REGION_WRITE) {
+    const leaving = this.#leaving !== undefined;
+    const held = this.#held || leaving;
+    const next = (held ? undefined : this.#behind.peek()) ?? this.#inbox.peek();
+    if (leaving || this.#urgent > 0 || next?.command !== wire.VFIO_USER_REGION_WRITE) {
       const work = this.#work.shift();
       if (work !== undefined) {
         if (this.#urgent > 0) this.#urgent -= 1;
@@ -302,9 +348,9 @@ class ServerSession implements Session {
         return true;
       }
     }
-    const message = (this.#held ? undefined : this.#behind.shift()) ?? this.#inbox.shift();
+    const message = (held ? undefined : this.#behind.shift()) ?? this.#inbox.shift();
     if (message === undefined) return false;
-    if (this.#held && (message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY)
+    if (held && (message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY)
       this.#keep(message);
     else this.#serve(message);
     return true;

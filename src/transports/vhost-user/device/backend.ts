@@ -24,6 +24,9 @@ class BackendSession implements Session {
   /** Too much came at once: it is carried out bit by bit, and the rest stays in the socket. */
   #paused = false;
   #closed = false;
+  /** Another process has the front-end, or is to have it: as soon as the ring that stops has stopped, this is called. */
+  #left = false;
+  #leaving: (() => void) | undefined;
 
   constructor(
     channel: Channel,
@@ -44,6 +47,37 @@ class BackendSession implements Session {
 
   replace(device: VirtioDevice): void {
     this.#requests.replace(device);
+  }
+
+  portray(): Uint8Array {
+    return this.#requests.portray();
+  }
+
+  yield(): Promise<Uint8Array> {
+    // What comes from now on stays in the socket, and what was read and not dealt with is there as well.
+    this.#channel.pause();
+    return new Promise((resolve, reject) => {
+      this.#leaving = () => {
+        this.#leaving = undefined;
+        this.#left = true;
+        this.#requests.yield((result) => {
+          if (result instanceof Uint8Array) {
+            resolve(result);
+            return;
+          }
+          this.#left = false;
+          this.#channel.resume();
+          this.#guard(() => this.#work());
+          reject(result);
+        });
+      };
+      if (!this.#waiting) this.#leaving();
+    });
+  }
+
+  leave(): void {
+    this.#closed = true;
+    this.#requests.leave();
   }
 
   async save(): Promise<Uint8Array> {
@@ -88,7 +122,7 @@ class BackendSession implements Session {
   /** Carries out what has come, as far as answers can be given; others have their turn in between. */
   #work(): void {
     const turn = new Turn(this.#environment.clock);
-    while (!this.#waiting && !this.#closed) {
+    while (!this.#waiting && !this.#closed && !this.#left && this.#leaving === undefined) {
       const message = this.#decoder.next();
       if (message === undefined) {
         if (this.#paused) this.#channel.resume();
@@ -117,6 +151,7 @@ class BackendSession implements Session {
         this.#waiting = false;
         this.#reply(request, later);
         this.#settle(message, later, false);
+        this.#leaving?.();
         this.#guard(() => this.#work());
       });
     } catch (error) {

@@ -123,6 +123,21 @@ export class FrontendRequests {
     this.#device.replace(device);
   }
 
+  /** @see Session.portray */
+  portray(): Uint8Array {
+    return this.#device.portray();
+  }
+
+  /** @see VhostDevice.yield */
+  yield(done: (result: Uint8Array | Error) => void): void {
+    this.#device.yield(done);
+  }
+
+  /** @see Session.leave */
+  leave(): void {
+    this.#device.leave();
+  }
+
   /** @throws as `Session.save` rejects. Its guest stands still when the rings do, and who says so otherwise is mistaken. */
   save(): Uint8Array {
     if (!this.#device.suspended) throw new StateError(RUNNING);

@@ -2,6 +2,7 @@ import { isSuspension, MemoryError } from '../../../memory/memory-error.js';
 import type { MemoryView } from '../../../memory/memory-view.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { DeviceRunner } from '../../../virtio/device-runner.js';
+import { Drain as AllDrain } from '../../../virtio/drain.js';
 import { VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_RESET } from '../../../virtio/features.js';
 import { RingKind } from '../../../virtio/ring-kind.js';
 import type { DeviceSharedMemory } from '../../../virtio/shared-memory.js';
@@ -28,6 +29,9 @@ import { RingPolling } from './ring-polling.js';
 const REACHABLE_FEATURES = (1n << 64n) - 1n;
 /** Those that are the front-end's, and not the driver's. */
 const OUR_FEATURES = F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
+/** How long requests that are under way are waited for when another process goes on, in ns: those that take longer it carries out anew. */
+const YIELD_TIMEOUT = 0.3e9;
+
 /** What a device tells the session that drives it. */
 export interface VhostDeviceEvents {
   /** The device changed its configuration space. */
@@ -69,6 +73,7 @@ export class VhostDevice {
   readonly #reach: Reach;
   readonly #drain: Drain;
   readonly #polling: RingPolling;
+  #yielding: AllDrain | undefined;
 
   /** @param sharedMemory - the device's regions, by id. */
   constructor(
@@ -101,6 +106,7 @@ export class VhostDevice {
       monitor: environment.monitor,
       poll: environment.poll,
       activated: () => environment.activated?.(),
+      begun: environment.begun,
       ringFeatures: (environment.ringFeatures ?? VHOST_USER_FEATURES.unlessTold) & VHOST_USER_FEATURES.all,
     });
     this.#reach = new Reach(this.table, this.#runner, this.#rings, {
@@ -413,6 +419,36 @@ export class VhostDevice {
     for (const ring of this.#rings) if (ring.live) this.#interrupt(ring);
   }
 
+  /** @see Session.portray */
+  portray(): Uint8Array {
+    return this.#runner.portrait();
+  }
+
+  /** @see Session.yield @param done - called later, once; with an error, all goes on. */
+  yield(done: (result: Uint8Array | Error) => void): void {
+    const { clock, defer } = this.#environment;
+    this.#yielding = new AllDrain(this.#runner, { clock, defer, wanted: false }, YIELD_TIMEOUT, () => {
+      this.#yielding = undefined;
+      this.#runner.suspend();
+      try {
+        const portrait = this.#runner.portrait();
+        // What comes now is for the other one, and kicks that were taken here it does not need: it looks at each ring.
+        for (const ring of this.#rings) ring.kick?.close();
+        this.#polling.close();
+        done(portrait);
+      } catch (error) {
+        this.#runner.resume();
+        for (const ring of this.#rings) this.#update(ring);
+        done(error as Error);
+      }
+    });
+  }
+
+  /** @see Session.leave */
+  leave(): void {
+    this.#runner.leave();
+  }
+
   /** @throws as `Session.replace` does. */
   replace(device: VirtioDevice): void {
     this.#runner.replace(device);
@@ -420,6 +456,7 @@ export class VhostDevice {
 
   /** Lets the device, its rings and its memory go. */
   close(): void {
+    this.#yielding?.close();
     this.#drain.close();
     this.#polling.close();
     for (const ring of this.#rings) ring.started = false;
@@ -466,7 +503,7 @@ export class VhostDevice {
       throw error;
     }
     const { places, memory } = this.#reach;
-    const met = this.#runner.active || this.#inherited;
+    const met = this.#runner.begun || this.#inherited;
     const suspended = met && !this.#rings.some((other) => other.live);
     // With RING_RESET a ring alone may begin anew, where a reset of the device is told otherwise.
     const guessed = !this.toldOfResets || (this.#features & VIRTIO_F_RING_RESET) === 0n;
