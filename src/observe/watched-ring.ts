@@ -115,8 +115,8 @@ export class WatchedRing implements Virtqueue, RingWatch {
     return this.#ring.serialOf?.(head);
   }
 
-  isOut(head: number, serial: number): boolean {
-    return this.#ring.isOut?.(head, serial) === true;
+  isOut(head: number, serial: number): boolean | undefined {
+    return this.#ring.isOut === undefined ? false : this.#ring.isOut(head, serial);
   }
 
   owns(chain: Chain): boolean {

@@ -152,8 +152,9 @@ export interface DeviceQueue {
    *
    * @param head - of the chain (`Chain.head`), popped by this process or one before it.
    * @param serial - its serial number.
+   * @returns `undefined` while that is not known: the queue is not started yet, or was not read yet.
    */
-  isOut(head: number, serial: number): boolean;
+  isOut(head: number, serial: number): boolean | undefined;
   /** For what the driver did wrong, found outside of a call into the device: the queue is empty until it is reset. */
   fail(error: Error): void;
   /**

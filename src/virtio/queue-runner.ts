@@ -109,8 +109,10 @@ export class QueueRunner {
     return this.#ring?.serialOf?.(chain.head);
   }
 
-  isOut(head: number, serial: number): boolean {
-    return this.#ring?.isOut?.(head, serial) === true;
+  isOut(head: number, serial: number): boolean | undefined {
+    const ring = this.#ring;
+    if (ring === undefined) return undefined;
+    return ring.isOut === undefined ? false : ring.isOut(head, serial);
   }
 
   /** The device that takes chains now goes on with one that a replaced one took. */

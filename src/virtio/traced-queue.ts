@@ -90,7 +90,7 @@ export class TracedQueue implements DeviceQueue {
     return this.#queue.serialOf(chain);
   }
 
-  isOut(head: number, serial: number): boolean {
+  isOut(head: number, serial: number): boolean | undefined {
     return this.#queue.isOut(head, serial);
   }
 

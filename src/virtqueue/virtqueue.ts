@@ -53,8 +53,9 @@ export interface Virtqueue {
    * Whether the driver does not have a chain back that was popped once: it is held, waits to be popped anew, or was pushed and not published.
    *
    * @param serial - as `serialOf` said it, of this queue or of one before it.
+   * @returns `undefined` while that is not known, because the ring was not read yet.
    */
-  isOut?(head: number, serial: number): boolean;
+  isOut?(head: number, serial: number): boolean | undefined;
 
   /** Whether the chain came from this queue object, in flight or not: `false` for one from before a reset. */
   owns(chain: Chain): boolean;

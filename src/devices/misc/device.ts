@@ -6,6 +6,7 @@ import type { MakeDevice } from '../../virtio/make-device.js';
 import { StateFields } from '../../virtio/state-fields.js';
 import { le64 } from '../../virtio/struct.js';
 import type { Chain } from '../../virtqueue/chain.js';
+import { KeptTimers } from './kept-timers.js';
 import { armTimers, checkTimers, savedTimers } from './saved-timers.js';
 import { Timers } from './timers.js';
 import * as wire from './wire.js';
@@ -34,6 +35,8 @@ export function virtioMisc(options: MiscOptions = {}): MakeDevice {
 /** Timers that are looked at in one turn, before others have theirs: a few ms. A notification takes as long as some of them. */
 const TURN = 16_384;
 const NOTIFICATION_WORK = 8;
+/** ns after which it is looked again whether it is known what the driver was told. */
+const LOOK_AGAIN = 1e6;
 /** ns for which memory is kept after a peak: there may be another, and having it again costs more than all else. */
 const KEEP = 1e9;
 
@@ -56,6 +59,8 @@ class MiscDevice implements VirtioDevice {
   readonly #answerBytes = new Uint8Array(this.#answer.buffer);
   #host!: DeviceHost;
   #active = false;
+  /** What outlives this process, where anything does. */
+  #kept: KeptTimers | undefined;
   /** Timers to go on with, until there is a clock. */
   #restored: Uint8Array | undefined;
   #alarm!: Alarm;
@@ -76,33 +81,38 @@ class MiscDevice implements VirtioDevice {
     this.#trimAt = undefined;
     this.#alarm = host.clock.alarm(() => {
       this.#alarmAt = undefined;
-      this.#deliver();
+      if (this.#goOn()) this.#deliver();
     });
-    if (this.#restored === undefined) return;
-    const now = host.clock.now();
-    armTimers(this.#timers, this.#restored, now);
+    const memory = host.durable('timers.1', KeptTimers.headerBytes);
+    this.#kept = memory.kept ? new KeptTimers(host) : undefined;
+    const restored = this.#restored;
     this.#restored = undefined;
-    // Some may be due; those that are not have the alarm set then.
-    this.#alarmAt = now;
-    this.#alarm.set(now);
+    if (this.#kept?.left === true) {
+      this.#goOn();
+      return;
+    }
+    const now = host.clock.now();
+    if (restored !== undefined) armTimers(this.#timers, restored, now);
+    this.#kept?.begin((arm) => this.#timers.forEach(arm));
+    if (restored !== undefined) this.#wakeNow();
   }
 
   queueNotified(queue: DeviceQueue): void {
-    if (queue.index === wire.CONTROLQ) {
-      for (let chain = queue.pop(); chain !== undefined; chain = queue.pop())
-        this.#answerRequest(queue, chain);
-    }
+    if (!this.#goOn()) return;
+    if (queue.index === wire.CONTROLQ) this.#answerAll(queue);
     this.#deliver();
   }
 
   reset(): void {
     this.#timers.clear();
     this.#restored = undefined;
+    this.#kept = undefined;
     this.#active = false;
   }
 
   /** Timers by the time that is left: the clock of who goes on is another. */
   save(): unknown {
+    this.#kept?.checkKnown();
     return { timers: this.#active ? savedTimers(this.#timers, this.#host.clock.now()) : this.#restored };
   }
 
@@ -113,16 +123,63 @@ class MiscDevice implements VirtioDevice {
 
   replaced(): void {
     this.#timers.clear();
+    this.#kept = undefined;
     this.#alarm.clear();
   }
 
+  /**
+   * Goes on with what an earlier process left, as soon as it is known which timers the driver was told of: not before there is the queue by which
+   * it is told.
+   *
+   * @returns whether all is known.
+   */
+  #goOn(): boolean {
+    const kept = this.#kept;
+    if (kept === undefined || !kept.left) return true;
+    const arm = (id: number, deadline: number, interval: number) =>
+      void this.#timers.arm(id, deadline, interval);
+    if (!kept.goOn(this.#host.queues[wire.NOTIFYQ]!, arm)) {
+      this.#alarm.set(this.#host.clock.now() + LOOK_AGAIN);
+      return false;
+    }
+    // Requests may have come meanwhile.
+    this.#answerAll(this.#host.queues[wire.CONTROLQ]!);
+    this.#wakeNow();
+    return true;
+  }
+
+  #answerAll(controlq: DeviceQueue): void {
+    for (let chain = controlq.pop(); chain !== undefined; chain = controlq.pop())
+      this.#answerRequest(controlq, chain);
+  }
+
+  /** Some timers may be due; those that are not have the alarm set then. */
+  #wakeNow(): void {
+    this.#alarmAt = this.#host.clock.now();
+    this.#alarm.set(this.#alarmAt);
+  }
+
   #answerRequest(queue: DeviceQueue, chain: Chain): void {
-    const status = this.#carryOut(chain.read(this.#requestBytes));
+    const length = chain.read(this.#requestBytes);
+    const status =
+      this.#kept === undefined
+        ? this.#carryOut(length)
+        : this.#carryOutOnce(this.#kept, queue, chain, length);
     if (chain.writable >= wire.STATUS_SIZE) {
       this.#answer.setUint32(0, status, true);
       chain.write(this.#answerBytes, 0, wire.STATUS_SIZE);
     }
     queue.push(chain);
+  }
+
+  /** Carries a request out, unless an earlier process did that, whose answer it is then. */
+  #carryOutOnce(kept: KeptTimers, queue: DeviceQueue, chain: Chain, length: number): wire.Status {
+    const before = kept.asked(chain.head, queue.serialOf(chain));
+    if (before !== undefined) return before as wire.Status;
+    const status = this.#carryOut(length);
+    // With another the answer is kept together with what was done.
+    if (status !== OK) kept.answered(status);
+    return status;
   }
 
   /** @param length - bytes of the request that there were, at most the longest request's. */
@@ -155,7 +212,9 @@ class MiscDevice implements VirtioDevice {
   /** @param delay - ns, as `interval`. */
   #set(id: number, delay: number, interval: number): wire.Status {
     if (this.#timers.size >= this.#maxTimers) return this.#timers.has(id) ? EXISTS : NO_SPACE;
-    if (!this.#timers.arm(id, this.#host.clock.now() + delay, interval)) return EXISTS;
+    const deadline = this.#host.clock.now() + delay;
+    if (!this.#timers.arm(id, deadline, interval)) return EXISTS;
+    this.#kept?.armed(id, deadline, interval, OK);
     this.#host.print(() => {
       const again = interval > 0 ? `, then every ${ms(interval)}` : '';
       return `virtio-misc: timer ${id} set for ${ms(delay)}${again}`;
@@ -165,6 +224,7 @@ class MiscDevice implements VirtioDevice {
 
   #cancel(id: number): wire.Status {
     if (!this.#timers.cancel(id)) return NOT_FOUND;
+    this.#kept?.cancelled(id, OK);
     this.#host.print(() => `virtio-misc: timer ${id} cancelled`);
     return OK;
   }
@@ -206,6 +266,10 @@ class MiscDevice implements VirtioDevice {
         );
       notifyq.push(chain);
     }
+    if (this.#kept?.anyOut === true) {
+      notifyq.flush();
+      this.#kept.settle(notifyq);
+    }
     this.#wake(this.#tidy(now, next));
   }
 
@@ -234,6 +298,8 @@ class MiscDevice implements VirtioDevice {
   #notify(chain: Chain, now: number): void {
     const expiry = this.#timers.deliver(now);
     if (expiry === undefined) return;
+    const notifyq = this.#host.queues[wire.NOTIFYQ]!;
+    this.#kept?.out(expiry.id, expiry.next, chain.head, notifyq.serialOf(chain));
     const { type, request_id, expirations, size, sizeWithCount } = wire.NOTIFICATION;
     this.#answer.setUint32(type, wire.VIRTIO_MISC_TIMER_EXPIRED, true);
     this.#answer.setUint32(request_id, expiry.id, true);

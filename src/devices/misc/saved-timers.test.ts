@@ -17,7 +17,8 @@ function run(timers: Timers, from: number, until: number): Told[] {
   for (let now = from; ; ) {
     while (timers.expire(now, 1000) <= 0);
     for (let next = timers.deliver(now); next !== undefined; next = timers.deliver(now)) {
-      told.push({ ...next, deadline: next.deadline - from });
+      const { id, deadline, expirations } = next;
+      told.push({ id, deadline: deadline - from, expirations });
       while (timers.expire(now, 1000) <= 0);
     }
     const { next } = timers;

@@ -26,9 +26,9 @@ test('timers expire at their deadline, not before, in deadline order, ties in ar
   assert.equal(timers.hasExpired, false);
   timers.expire(300, LOTS);
   assert.deepEqual(take(timers, 300), [
-    { id: 2, deadline: 100, expirations: 1 },
-    { id: 3, deadline: 100, expirations: 1 },
-    { id: 1, deadline: 300, expirations: 1 },
+    { id: 2, deadline: 100, expirations: 1, next: undefined },
+    { id: 3, deadline: 100, expirations: 1, next: undefined },
+    { id: 1, deadline: 300, expirations: 1, next: undefined },
   ]);
   assert.equal(timers.size, 0);
 });
@@ -60,7 +60,7 @@ test('a periodic timer counts what nobody took, and goes on in phase', () => {
   timers.arm(1, 100, 50);
   timers.expire(100, LOTS);
   timers.expire(399, LOTS);
-  assert.deepEqual(timers.deliver(399), { id: 1, deadline: 100, expirations: 6 });
+  assert.deepEqual(timers.deliver(399), { id: 1, deadline: 100, expirations: 6, next: 400 });
   assert.equal(timers.next, 400);
 });
 
@@ -217,10 +217,11 @@ class Model {
     });
     if (index < 0) return undefined;
     const [{ id, deadline, interval }] = this.timers.splice(index, 1) as [ModelTimer];
-    if (interval === 0) return { id, deadline, expirations: 1 };
+    if (interval === 0) return { id, deadline, expirations: 1, next: undefined };
     const expirations = 1 + Math.floor((now - deadline) / interval);
-    this.timers.push({ id, deadline: deadline + expirations * interval, interval });
-    return { id, deadline, expirations };
+    const next = deadline + expirations * interval;
+    this.timers.push({ id, deadline: next, interval });
+    return { id, deadline, expirations, next };
   }
 
   get next(): number {

@@ -9,6 +9,8 @@ export interface Expiry {
   readonly deadline: number;
   /** Expirations since the last delivery: 1 for a one-shot timer. */
   readonly expirations: number;
+  /** ns, when it expires next; `undefined` for a one-shot timer. */
+  readonly next: number | undefined;
 }
 
 /** Timers that are gone but still lie in a list, and are not worth a search. */
@@ -38,7 +40,12 @@ export class Timers {
   #lookedUp = 0;
   /** The place in the table of the first that is due, where it was looked for and nothing changed since; or -1. */
   #expired = -1;
-  readonly #expiry: { -readonly [K in keyof Expiry]: Expiry[K] } = { id: 0, deadline: 0, expirations: 0 };
+  readonly #expiry: { -readonly [K in keyof Expiry]: Expiry[K] } = {
+    id: 0,
+    deadline: 0,
+    expirations: 0,
+    next: undefined,
+  };
 
   /** Timers that are armed or undelivered. */
   get size(): number {
@@ -179,6 +186,7 @@ export class Timers {
     expiry.id = id >>> 0;
     expiry.deadline = deadline;
     expiry.expirations = 1;
+    expiry.next = undefined;
     if (interval === 0) {
       this.#byId.deleteAt(place);
       this.#tidy();
@@ -188,7 +196,8 @@ export class Timers {
     expiry.expirations += Math.floor(late / interval);
     const next =
       expiry.expirations === 1 ? deadline + interval : Math.ceil(now + interval - (late % interval));
-    wheel.add(later(next), interval, id, number);
+    expiry.next = later(next);
+    wheel.add(expiry.next, interval, id, number);
     return expiry;
   }
 

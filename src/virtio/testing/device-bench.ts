@@ -74,6 +74,8 @@ export class DeviceBench {
   readonly #alarms = new Set<Alarm>();
   /** What each queue's rings are made of, and where it is kept what is in flight; none before `start`. */
   #rings: readonly DeviceQueueOptions[] = [];
+  /** What the driver accepted, while it has the device. */
+  #accepted: bigint | undefined;
 
   /**
    * Puts a device on the bench, and has a driver make it ready.
@@ -103,7 +105,8 @@ export class DeviceBench {
   /** A driver comes, with rings of its own, and makes the device ready: after `reset`. @param features - as the constructor's. */
   start(features: bigint | readonly number[] = this.runner.device.features): void {
     const { device } = this.runner;
-    this.runner.accept(maskOf(features) | RING_FEATURES);
+    this.#accepted = maskOf(features) | RING_FEATURES;
+    this.runner.accept(this.#accepted);
     this.#drivers = device.queues.map(
       ({ size }) => new PoliteDriver({ size, eventIdx: true, indirect: true }),
     );
@@ -122,15 +125,15 @@ export class DeviceBench {
    * @throws TypeError when that is a device, of which there is but one.
    */
   restart(given: MakeDevice | VirtioDevice = this.#given): void {
-    const { device, features, active } = this.runner;
+    const { device } = this.runner;
     if (given === device) throw new TypeError('restart takes a device that is made anew, or what makes it');
     const next = madeDevice(given, 'restart');
     next.config.restore(device.config.read(0, device.config.size));
     this.#deferred.length = 0;
     for (const alarm of this.#alarms) alarm.close();
     this.#run(next);
-    this.runner.accept(features);
-    if (!active) return;
+    if (this.#accepted === undefined) return;
+    this.runner.accept(this.#accepted);
     this.#startQueues();
     this.runner.activate();
     for (const [index] of this.#rings.entries()) {
@@ -142,6 +145,7 @@ export class DeviceBench {
 
   /** The driver resets the device, and goes: what it sent is gone too. */
   reset(): void {
+    this.#accepted = undefined;
     this.runner.reset();
     this.#giveUp('the device was reset');
     this.settle();

@@ -142,6 +142,14 @@ export class CarriedQueue implements Virtqueue {
     return crossing.chain;
   }
 
+  serialOf(head: number): number | undefined {
+    return this.#ring.serialOf(head);
+  }
+
+  isOut(head: number, serial: number): boolean | undefined {
+    return this.#ring.isOut(head, serial);
+  }
+
   owns(chain: Chain): boolean {
     return this.#crossings.get(chain.head)?.chain === chain;
   }

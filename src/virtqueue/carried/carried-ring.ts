@@ -23,6 +23,9 @@ export interface CarriedRing {
   /** Whether it is known where to go on. Before, only `begin` may be called. */
   readonly begun: boolean;
   begin(then: () => void): void;
+  /** As the queue's. */
+  serialOf(head: number): number | undefined;
+  isOut(head: number, serial: number): boolean | undefined;
   /** Looks for chains; `next` has them then, if `found` says that there are any. */
   look(found: (any: boolean) => void): void;
   /**

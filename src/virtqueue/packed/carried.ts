@@ -81,6 +81,15 @@ export class PackedCarriedRing implements CarriedRing {
     return ((first?.place ?? next.bits) | (this.#used.bits << 16)) >>> 0;
   }
 
+  serialOf(head: number): number | undefined {
+    return this.#tracked?.serialOf(head);
+  }
+
+  isOut(head: number, serial: number): boolean | undefined {
+    if (this.#options.inflight === undefined) return false;
+    return this.#tracked?.isOut(head, serial);
+  }
+
   get begun(): boolean {
     return this.#begun;
   }

@@ -77,6 +77,15 @@ export class SplitCarriedRing implements CarriedRing {
     return first?.place ?? (this.#nextAvail + (this.#tracked?.pending ?? 0)) & 0xffff;
   }
 
+  serialOf(head: number): number | undefined {
+    return this.#tracked?.serialOf(head);
+  }
+
+  isOut(head: number, serial: number): boolean | undefined {
+    if (this.#options.inflight === undefined) return false;
+    return this.#tracked?.isOut(head, serial);
+  }
+
   get begun(): boolean {
     return this.#begun;
   }

@@ -1,6 +1,7 @@
 import type { DistantMemory } from '../../../memory/distant-memory.js';
 import type { MemoryView } from '../../../memory/memory-view.js';
 import type { Clock } from '../../../virtio/clock.js';
+import type { DurablePort } from '../../../virtio/durable.js';
 import type { SharedMemoryOs } from '../../../virtio/local-shared-memory.js';
 import type { LogContext } from '../../../virtio/log-context.js';
 import type { Monitor, Print } from '../../../virtio/monitor.js';
@@ -21,6 +22,8 @@ export interface FunctionEnvironment {
   readonly os?: SharedMemoryOs | undefined;
   /** Looks on, if anybody does. */
   readonly monitor?: Monitor | undefined;
+  /** Where the device's durable memory is had; in this process unless told. */
+  readonly durable?: DurablePort | undefined;
   /** The driver is ready, and the device was activated for it. */
   activated?(): void;
   /** The device goes on from what one in another process was at, which its driver had not reset. */

@@ -107,6 +107,7 @@ export class VirtioRegisters {
       warn: (line, about) => environment.warn(line, about),
       monitor: environment.monitor,
       poll: environment.poll,
+      durable: environment.durable,
       activated: () => environment.activated?.(),
       begun: environment.begun,
       ringFeatures: (environment.ringFeatures ?? PCI_FEATURES.unlessTold) & PCI_FEATURES.all,

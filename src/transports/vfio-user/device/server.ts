@@ -2,6 +2,7 @@ import { GuestMemory } from '../../../memory/guest-memory.js';
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { Fifo } from '../../fifo.js';
 import type { KeptItem, Notes } from '../../keep.js';
+import { KeptDurable } from '../../kept-durable.js';
 import { KeptInflight } from '../../kept-inflight.js';
 import type { PciHost, PciOptions } from '../../pci/device/pci-host.js';
 import { VirtioPciFunction } from '../../pci/device/virtio-function.js';
@@ -64,6 +65,7 @@ class ServerSession implements Session {
   /** Where another process goes on with this session if this one dies: what it is told. */
   readonly #settlement: Settlement | undefined;
   readonly #inflight: KeptInflight | undefined;
+  readonly #durable: KeptDurable | undefined;
   #serving = false;
   /** What is to be kept of the command that is being obeyed. */
   readonly #notes: Notes[] = [];
@@ -116,6 +118,7 @@ class ServerSession implements Session {
     const { keep } = environment;
     this.#settlement = keep && new Settlement(keep);
     this.#inflight = keep && new KeptInflight(environment.os, keep);
+    this.#durable = keep && new KeptDurable(environment.os, keep);
     this.#remote = new DmaMessages(
       {
         clock: environment.clock,
@@ -144,6 +147,7 @@ class ServerSession implements Session {
         },
         monitor: environment.monitor,
         poll: environment.poll,
+        durable: this.#durable,
         activated: () => environment.activated?.(),
         begun: environment.begun,
         ringFeatures: environment.ringFeatures,
@@ -253,6 +257,7 @@ class ServerSession implements Session {
     this.#remote.close();
     this.#function.close();
     this.#inflight?.close();
+    this.#durable?.close();
     this.#irqs.close();
     this.#doorbells.close();
     this.#dma.close();

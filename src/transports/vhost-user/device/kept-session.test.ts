@@ -3,8 +3,6 @@ import { test } from 'node:test';
 import type { DeviceHost, DeviceQueue } from '../../../virtio/device.js';
 import type { DurableMemory } from '../../../virtio/durable.js';
 import type { Keep, KeptItem } from '../../keep.js';
-import { FakeKeeper } from '../../testing/fake-keeper.js';
-import { FakeOs } from '../../testing/fake-os.js';
 import { encodeMessage } from '../codec.js';
 import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST, VHOST_F_LOG_ALL, VHOST_VRING_F_LOG } from '../messages.js';
 import { LOG_PAGE } from '../page-log.js';
@@ -84,26 +82,22 @@ class Counting extends ProbeDevice {
   }
 }
 
-function counting(): { bench: Bench; os: FakeOs; keeper: FakeKeeper } {
-  const os = new FakeOs();
-  const keeper = new FakeKeeper(os);
-  const bench = new Bench(new Counting(1), undefined, false, { os, keeper });
+function counting(): Bench {
+  const bench = new Bench(new Counting(1), undefined, false, { mortal: true });
   bench.negotiate();
-  return { bench, os, keeper };
+  return bench;
 }
 
-function end({ bench, os, keeper }: ReturnType<typeof counting>): void {
+function end(bench: Bench): void {
   bench.close();
-  bench.session.close();
-  keeper.close();
-  assert.equal(os.openFds, 0);
-  assert.equal(os.openMappings, 0);
+  bench.mortal!.close();
+  assert.equal(bench.os.openFds, 0);
+  assert.equal(bench.os.openMappings, 0);
   assert.deepEqual(bench.warnings, []);
 }
 
 test('durable memory outlives a process, and the clock of the device goes on, standing still while the guest does', () => {
-  const all = counting();
-  const { bench, keeper } = all;
+  const bench = counting();
   const ring = bench.ring(0);
   ring.start();
   ring.enable();
@@ -111,7 +105,7 @@ test('durable memory outlives a process, and the clock of the device goes on, st
   ring.request(0);
   bench.clock.advance(5);
   assert.deepEqual(ring.answers(), [1, 2]);
-  assert.ok(keeper.keys.includes('durable/count'), keeper.keys.join());
+  assert.ok(bench.mortal!.keys.includes('durable/count'));
   const second = new Counting(1);
   bench.restart(second);
   ring.request(0);
@@ -133,7 +127,7 @@ test('durable memory outlives a process, and the clock of the device goes on, st
     [second, third].map(({ calls }) => calls),
     [['activate 0', 'reset', 'close'], ['activate 0']],
   );
-  end(all);
+  end(bench);
 });
 
 for (const [how, reset] of [
@@ -142,8 +136,7 @@ for (const [how, reset] of [
 ] as const) {
   for (const dies of ['before', 'after', 'never']) {
     test(`durable memory ends with a reset ${how}; the process dies ${dies} it`, () => {
-      const all = counting();
-      const { bench, keeper } = all;
+      const bench = counting();
       const ring = bench.ring(0);
       ring.start();
       ring.enable();
@@ -158,18 +151,17 @@ for (const [how, reset] of [
       next.enable();
       next.request(0);
       assert.deepEqual(next.answers(), [1]);
-      assert.ok(keeper.keys.includes('durable/count'), keeper.keys.join());
+      assert.ok(bench.mortal!.keys.includes('durable/count'));
       bench.restart(new Counting(1));
       next.request(0);
       assert.deepEqual(next.answers(), [2]);
-      end(all);
+      end(bench);
     });
   }
 }
 
 test('other features, after the process died under a guest that stood still, are those of another driver', () => {
-  const all = counting();
-  const { bench } = all;
+  const bench = counting();
   const ring = bench.ring(0);
   ring.start();
   ring.enable();
@@ -182,5 +174,5 @@ test('other features, after the process died under a guest that stood still, are
   ring.enable();
   ring.request(0);
   assert.deepEqual(ring.answers(), [1, 1]);
-  end(all);
+  end(bench);
 });

@@ -7,10 +7,10 @@ import type { DriverQueue } from '../../../virtqueue/driver-queue.js';
 import { PackedDriverQueue } from '../../../virtqueue/packed/driver.js';
 import { SplitDriverQueue } from '../../../virtqueue/split/driver.js';
 import type { Keep } from '../../keep.js';
-import type { EventPort, Mapping } from '../../ports.js';
-import type { Environment, Session } from '../../session.js';
-import type { FakeKeeper } from '../../testing/fake-keeper.js';
+import type { Channel, EventPort, Mapping } from '../../ports.js';
+import type { Session } from '../../session.js';
 import { type FakeEvent, FakeOs } from '../../testing/fake-os.js';
+import { MortalSession } from '../../testing/mortal-session.js';
 import { serveVhostUser } from '../device/backend.js';
 import { F_PROTOCOL_FEATURES, REQUEST } from '../messages.js';
 import { encodeRegions, encodeU64, encodeVringAddress, encodeVringState } from '../payloads.js';
@@ -32,8 +32,10 @@ export class Bench {
   readonly os: FakeOs;
   readonly clock: FakeClock = new FakeClock();
   readonly warnings: string[] = [];
-  frontend!: RawFrontend;
-  session!: Session;
+  readonly frontend: RawFrontend;
+  /** The first, of a mortal back-end. */
+  readonly session: Session;
+  readonly mortal: MortalSession | undefined;
   /** Set when the session ended by itself. */
   ended: { readonly error: Error | undefined } | undefined;
   readonly memory: GuestMemory = new GuestMemory();
@@ -41,27 +43,25 @@ export class Bench {
   readonly memoryFd: number;
   readonly #mapping: Mapping;
   readonly #events: EventPort[] = [];
-  readonly #keeper: FakeKeeper | undefined;
-  readonly #environment: Omit<Environment, 'keep'>;
+  #next: VirtioDevice;
 
   /**
    * @param ringFeatures - what the device offers.
    * @param inband - in-band notifications too.
-   * @param after - what an earlier session left.
+   * @param after - what an earlier session left, or whether its process may die.
    */
   constructor(
     device: VirtioDevice,
     ringFeatures?: bigint,
     inband = false,
-    after: { readonly os?: FakeOs; readonly keep?: Keep; readonly keeper?: FakeKeeper } = {},
+    after: { readonly os?: FakeOs; readonly keep?: Keep; readonly mortal?: boolean } = {},
   ) {
     this.os = after.os ?? new FakeOs();
-    this.#keeper = after.keeper;
     const { fd: memoryFd, mapping } = this.os.createMemory('bench', MEMORY_SIZE);
     this.memoryFd = memoryFd;
     this.#mapping = mapping;
     this.memory.add({ start: GUEST_START, view: mapping.view });
-    this.#environment = {
+    const environment = {
       os: this.os,
       clock: this.clock,
       defer: this.os.defer,
@@ -70,26 +70,26 @@ export class Bench {
       ringFeatures,
       inband,
     };
-    this.#serve(device, after.keep ?? after.keeper?.next());
-  }
-
-  /** The process of the back-end dies, and the next one goes on with what the keeper has. The front-end notices nothing, but that answers are lost. */
-  restart(device: VirtioDevice): void {
-    const keep = this.#keeper!.next();
-    this.session.close();
-    this.frontend.close();
-    this.#serve(device, keep);
-    this.os.run();
-  }
-
-  #serve(device: VirtioDevice, keep: Keep | undefined): void {
     const { channel, fd } = this.os.createChannel();
     this.frontend = new RawFrontend(channel, this.os);
-    this.#keeper?.listen(channel);
-    const environment = { ...this.#environment, ...(keep !== undefined && { keep }) };
-    this.session = serveVhostUser(this.os.adoptChannel(fd), device, environment, (error) => {
-      this.ended = { error };
-    });
+    const server = this.os.adoptChannel(fd);
+    const start = (served: Channel, next: VirtioDevice, keep = after.keep): Session => {
+      const all = { ...environment, ...(keep !== undefined && { keep }) };
+      return serveVhostUser(served, next, all, (error) => {
+        this.ended = { error };
+      });
+    };
+    this.#next = device;
+    if (after.mortal === true)
+      this.mortal = new MortalSession(this.os, server, (served, keep) => start(served, this.#next, keep));
+    this.session = this.mortal?.session ?? start(server, device);
+  }
+
+  /** The process of a mortal back-end dies, and the next one goes on with what the keeper has. */
+  restart(device: VirtioDevice): void {
+    this.#next = device;
+    this.mortal!.die();
+    this.os.run();
   }
 
   /** Says something, and lets it have its effect. */
