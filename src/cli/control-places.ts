@@ -12,6 +12,9 @@ import { UsageError } from './usage-error.js';
 const LONGEST = 64 * 1024;
 const MOST_CONNECTIONS = 16;
 
+/** Who is asked; see `ControlDesk.ask`. */
+export type Asked = Pick<ControlDesk, 'ask'>;
+
 /** Where devices may be asked things, until it is closed. */
 export interface Controls {
   close(): void;
@@ -28,9 +31,9 @@ export function controlOption(): Option {
 /** Opens the places that `--control` names. @throws UsageError when a socket can't be had. */
 export async function openControls(
   places: readonly string[] = [],
-  servers: readonly Server[],
+  asked: readonly Server[] | Asked,
 ): Promise<Controls> {
-  const desk = new ControlDesk(() => servers.flatMap(({ devices }) => devices));
+  const desk = 'ask' in asked ? asked : new ControlDesk(() => asked.flatMap(({ devices }) => devices));
   const open: Controls[] = [];
   const close = (): void => {
     for (const place of open.splice(0)) place.close();
@@ -51,7 +54,7 @@ export function wordsOf(line: string): string[] {
   return [...line.matchAll(/(?:"([^"]*)"|'([^']*)'|([^\s"']+))/g)].map(([, a, b, c]) => a ?? b ?? c ?? '');
 }
 
-function readLines(desk: ControlDesk): Controls {
+function readLines(desk: Asked): Controls {
   const lines = createInterface({ input: process.stdin });
   lines
     .on('error', () => {})
@@ -71,7 +74,7 @@ function readLines(desk: ControlDesk): Controls {
   };
 }
 
-async function listen(path: string, desk: ControlDesk): Promise<Controls> {
+async function listen(path: string, desk: Asked): Promise<Controls> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -120,7 +123,7 @@ function answers(path: string): Promise<boolean> {
 }
 
 /** Requests and answers are JSON, one a line: `["target","64M"]`; `{"said":"..."}` or `{"refused":"..."}`. */
-function serve(socket: Socket, desk: ControlDesk): void {
+function serve(socket: Socket, desk: Asked): void {
   let text = '';
   socket.setEncoding('utf8').on('data', (piece: string) => {
     text += piece;
@@ -132,7 +135,7 @@ function serve(socket: Socket, desk: ControlDesk): void {
   });
 }
 
-async function answer(line: string, desk: ControlDesk): Promise<{ said: string } | { refused: string }> {
+async function answer(line: string, desk: Asked): Promise<{ said: string } | { refused: string }> {
   let words: unknown;
   try {
     words = JSON.parse(line);

@@ -30,6 +30,20 @@ const HELP: Readonly<Record<keyof QueueCounts, readonly [name: string, help: str
   ],
 };
 
+/** What one process counted, as it tells another. */
+export interface Counted {
+  readonly queues: readonly {
+    readonly device: string;
+    readonly queue: string;
+    readonly counts: QueueCounts;
+  }[];
+  readonly warnings: readonly {
+    readonly device: string;
+    readonly transport: string;
+    readonly count: number;
+  }[];
+}
+
 /** Counts what goes on, for Prometheus. The counters are plain numbers until somebody asks for them. */
 export class Metrics {
   readonly #registry = new Registry();
@@ -39,7 +53,9 @@ export class Metrics {
   readonly #connections: Gauge;
   readonly #connectionsTotal: Counter;
   readonly #reloads: Counter;
-  readonly #warnings: Counter;
+  readonly #warnings = new Map<string, { device: string; transport: string; count: number }>();
+  /** What other processes counted. */
+  readonly #others = new Map<unknown, Counted>();
 
   constructor() {
     const registers = [this.#registry];
@@ -62,14 +78,19 @@ export class Metrics {
       labelNames: ['result'],
       registers,
     });
-    this.#warnings = new Counter({
+    const all = (): Counted[] => [this.counted, ...this.#others.values()];
+    new Counter({
       name: 'virtio_misc_warnings_total',
       help: 'What there was to warn of, also where the log only has the count.',
       labelNames,
       registers,
+      collect() {
+        this.reset();
+        for (const { warnings } of all())
+          for (const { device, transport, count } of warnings) this.inc({ device, transport }, count);
+      },
     });
     for (const [key, [name, help]] of Object.entries(HELP)) {
-      const all = this.#queues;
       new Counter({
         name,
         help,
@@ -77,19 +98,53 @@ export class Metrics {
         registers,
         collect() {
           this.reset();
-          for (const { device, queue, counts } of all.values()) {
-            const value = counts[key as keyof QueueCounts];
-            // Most of it makes no sense for a whole device.
-            if (queue !== '' || value > 0) this.inc({ device, queue }, value);
+          for (const { queues } of all()) {
+            for (const { device, queue, counts } of queues) {
+              const value = counts[key as keyof QueueCounts];
+              // Most of it makes no sense for a whole device.
+              if (queue !== '' || value > 0) this.inc({ device, queue }, value);
+            }
           }
         },
       });
     }
   }
 
+  /** What this process counted. */
+  get counted(): Counted {
+    return { queues: [...this.#queues.values()], warnings: [...this.#warnings.values()] };
+  }
+
+  /** What another process counted, in all. */
+  take(source: unknown, counted: Counted): void {
+    this.#others.set(source, counted);
+  }
+
+  /** Another process ended: what it counted stays. */
+  ended(source: unknown): void {
+    const { queues = [], warnings = [] } = this.#others.get(source) ?? {};
+    this.#others.delete(source);
+    for (const { device, queue, counts } of queues) {
+      const sum = this.#counts(device, queue);
+      for (const key of Object.keys(sum) as (keyof QueueCounts)[]) sum[key] += counts[key];
+    }
+    for (const { device, transport, count } of warnings) this.#warned(device, transport).count += count;
+  }
+
+  /** A front-end came, or is served by another process. */
+  came(device: string, { connection, transport }: Connection): void {
+    if (this.#connected.has(connection)) return;
+    const labels = { device, transport };
+    this.#connected.set(connection, labels);
+    this.#connections.inc(labels);
+    this.#connectionsTotal.inc(labels);
+  }
+
   /** The front-end of a `monitor` left. */
-  gone({ connection }: Connection): void {
-    this.#connections.dec(this.#connected.get(connection) ?? {});
+  gone({ connection }: Pick<Connection, 'connection'>): void {
+    const labels = this.#connected.get(connection);
+    if (labels === undefined) return;
+    this.#connections.dec(labels);
     this.#connected.delete(connection);
   }
 
@@ -98,12 +153,9 @@ export class Metrics {
   }
 
   /** Counts what a device does for a front-end that came. */
-  monitor({ name, queues }: VirtioDevice, { connection, transport }: Connection): Monitor {
-    const labels = { device: name, transport };
-    this.#connected.set(connection, labels);
-    this.#connections.inc(labels);
-    this.#connectionsTotal.inc(labels);
-    const warnings = this.#warnings.labels(labels);
+  monitor({ name, queues }: VirtioDevice, connection: Connection): Monitor {
+    this.came(name, connection);
+    const warnings = this.#warned(name, connection.transport);
     const counts = queues.map((queue) => this.#counts(name, queue.name));
     const whole = this.#counts(name, '');
     const of = (queue: number | undefined): QueueCounts => (queue === undefined ? whole : counts[queue]!);
@@ -118,7 +170,9 @@ export class Metrics {
       broke(queue) {
         of(queue).broken += 1;
       },
-      warned: () => warnings.inc(),
+      warned: () => {
+        warnings.count += 1;
+      },
     };
   }
 
@@ -127,23 +181,30 @@ export class Metrics {
     return this.#registry.metrics();
   }
 
+  #asked: () => Promise<void> = async () => {};
+
   /**
    * Answers `GET /metrics` on this machine's own address.
    *
    * @param port - 0 for one that is free.
+   * @param asked - is waited for before each answer: others may tell what they counted.
    * @returns ends it, and the port.
    * @throws UsageError when the port can't be had.
    */
-  async listen(port: number): Promise<{ port: number; close(): void }> {
+  async listen(
+    port: number,
+    asked: () => Promise<void> = this.#asked,
+  ): Promise<{ port: number; close(): void }> {
+    this.#asked = asked;
     const server: Server = createServer((request, response) => {
       const known = request.url === '/metrics' && request.method === 'GET';
       if (!known) {
         response.writeHead(404).end('only GET /metrics is here\n');
         return;
       }
-      void this.text().then((text) =>
-        response.writeHead(200, { 'content-type': this.#registry.contentType }).end(text),
-      );
+      void this.#asked()
+        .then(() => this.text())
+        .then((text) => response.writeHead(200, { 'content-type': this.#registry.contentType }).end(text));
     });
     await new Promise<void>((resolve, reject) => {
       server.once('listening', resolve).once('error', (error: NodeJS.ErrnoException) => {
@@ -164,6 +225,13 @@ export class Metrics {
         server.closeAllConnections();
       },
     };
+  }
+
+  #warned(device: string, transport: string): { count: number } {
+    const key = JSON.stringify([device, transport]);
+    const known = this.#warnings.get(key) ?? { device, transport, count: 0 };
+    this.#warnings.set(key, known);
+    return known;
   }
 
   #counts(device: string, queue: string): QueueCounts {

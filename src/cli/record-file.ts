@@ -13,6 +13,8 @@ const BYTES = 1 << 20;
 const ROOM = 64 << 20;
 /** How long an event stays out of the file at most, ms. */
 const LATEST = 100;
+/** The same where the process may die any time. */
+const LATEST_MORTAL = 20;
 
 /** What `--record` and `--record-bytes` told. */
 export interface RecordOptions {
@@ -44,24 +46,31 @@ export interface Recording {
   close(): void;
 }
 
+/** Where a recording ends up. */
+export interface RecordingEnd extends RecordingSink {
+  close(): void;
+}
+
 /**
  * Begins a recording.
  *
  * @param warn - hears when nothing can be written any more, and at the end how much is missing.
+ * @param elsewhere - who writes the file, where it is not this process.
  * @throws UsageError when the file can't be made.
  */
 export function startRecording(
   { record, recordBytes = BYTES }: RecordOptions,
   warn: (line: string) => void,
+  elsewhere?: RecordingEnd,
 ): Recording | undefined {
-  if (recordBytes > 16 << 20) throw new UsageError('--record-bytes: take 16M at most');
+  checkRecording({ recordBytes });
   if (record === undefined) return undefined;
   const path = resolve(record);
-  const file = new RecordFile(path, warn);
+  const file = elsewhere ?? new RecordFile(path, warn);
   const epoch = (): number => performance.timeOrigin + performance.now();
   const recorder = new Recorder(file, `virtio-misc ${VERSION}`, epoch);
   recorder.flush();
-  const timer = setInterval(() => recorder.flush(), LATEST);
+  const timer = setInterval(() => recorder.flush(), elsewhere === undefined ? LATEST : LATEST_MORTAL);
   timer.unref();
   let closed = false;
   const close = (): void => {
@@ -77,18 +86,26 @@ export function startRecording(
   return { add: (server) => void server.observe(recorder.listener(recordBytes)), close };
 }
 
+/** @throws UsageError */
+export function checkRecording({ recordBytes = BYTES }: RecordOptions): void {
+  if (recordBytes > 16 << 20) throw new UsageError('--record-bytes: take 16M at most');
+}
+
 /** Blocks that are to be written, and where in the file; at its end where it has no places, as a pipe. */
 interface Waiting {
   readonly blocks: Uint8Array;
   readonly at: number | null;
+  /** Called when they are. */
+  readonly written: (() => void) | undefined;
 }
 
 /** A file that is written by another thread: nothing waits for the disk. */
-class RecordFile implements RecordingSink {
+export class RecordFile implements RecordingEnd {
   readonly #fd: number;
   readonly #path: string;
   readonly #warn: (line: string) => void;
   readonly #isFile: boolean;
+  readonly #room: number;
   readonly #waiting: Waiting[] = [];
   #size = 0;
   #end = 0;
@@ -97,7 +114,12 @@ class RecordFile implements RecordingSink {
   #failed = false;
   #closed = false;
 
-  constructor(path: string, warn: (line: string) => void) {
+  /**
+   * @param room - bytes that may wait for the disk.
+   * @throws UsageError when it can't be made.
+   */
+  constructor(path: string, warn: (line: string) => void, room: number = ROOM) {
+    this.#room = room;
     this.#path = path;
     this.#warn = warn;
     try {
@@ -110,9 +132,10 @@ class RecordFile implements RecordingSink {
     this.#isFile = fstatSync(this.#fd).isFile();
   }
 
-  write(blocks: Uint8Array): boolean {
-    if (this.#failed || this.#closed || this.#size + blocks.length > ROOM) return false;
-    this.#waiting.push({ blocks, at: this.#isFile ? this.#end : null });
+  /** @param written - called when they are in the file. */
+  write(blocks: Uint8Array, written?: () => void): boolean {
+    if (this.#failed || this.#closed || this.#size + blocks.length > this.#room) return false;
+    this.#waiting.push({ blocks, at: this.#isFile ? this.#end : null, written });
     this.#end += blocks.length;
     this.#size += blocks.length;
     this.#next();
@@ -138,7 +161,7 @@ class RecordFile implements RecordingSink {
     const [first] = this.#waiting;
     if (this.#writing || first === undefined) return;
     this.#writing = true;
-    const { blocks, at } = first;
+    const { blocks, at, written } = first;
     write(this.#fd, blocks, 0, blocks.length, at, (error, count) => {
       this.#writing = false;
       if (this.#closed) {
@@ -148,8 +171,13 @@ class RecordFile implements RecordingSink {
       if (error !== null) this.#fail(error);
       else {
         this.#size -= count;
-        if (count === blocks.length) this.#waiting.shift();
-        else this.#waiting[0] = { blocks: blocks.subarray(count), at: at === null ? null : at + count };
+        if (count === blocks.length) {
+          this.#waiting.shift();
+          written?.();
+        } else {
+          const rest = blocks.subarray(count);
+          this.#waiting[0] = { blocks: rest, at: at === null ? null : at + count, written };
+        }
       }
       this.#next();
     });

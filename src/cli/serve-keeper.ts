@@ -1,6 +1,7 @@
 import { Keeper, type KeeperContext } from '../keeper/keeper/keeper.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { linuxOs } from '../linux-only.js';
+import type { DeskChild } from './desk-child.js';
 import { takeErrands } from './errand-listener.js';
 import type { Logger } from './log.js';
 import { endWithNpm } from './npm-parent.js';
@@ -13,11 +14,13 @@ export interface KeeperSettings {
   readonly vfioUser?: string;
   /** ms. */
   readonly stuckAfter?: number | undefined;
+  /** What counts, records and is asked for all processes. */
+  readonly desk?: DeskChild | undefined;
 }
 
 /** Keeps sockets and connections, and has this program, started anew with the same arguments, serve the device: until told to stop. */
 export async function serveKeeper(settings: KeeperSettings, log: Logger): Promise<void> {
-  const { vhostUser, vfioUser, stuckAfter } = settings;
+  const { vhostUser, vfioUser, stuckAfter, desk } = settings;
   const lines = processLimiter<KeeperContext>((line, about) => log.info(about, line));
   const troubles = processLimiter<KeeperContext>((line, about) => log.warn(about, line));
   const stopped = stopSignal(['SIGUSR2']);
@@ -34,6 +37,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
     stuckAfter,
     info: (line, about) => lines.say(line, about),
     warn: (line, about) => troubles.say(line, about),
+    left: (connection) => desk?.left(connection),
   });
   const close = (): void => {
     keeper.close();

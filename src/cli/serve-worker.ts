@@ -5,6 +5,7 @@ import { endWithParent } from '../linux/parent-death.js';
 import { linuxOs } from '../linux-only.js';
 import { type KeptServer, type ServeOptions, type Source, serveKept } from '../serve.js';
 import type { MakeDevice } from '../virtio/make-device.js';
+import { DeskLine } from './desk-line.js';
 import { inMemory } from './errand-listener.js';
 
 /** What a keeper hears of with its own ears: the signals that a terminal or a service manager sends to all. */
@@ -13,6 +14,8 @@ const KEEPERS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQ
 /** A process that a keeper started, to serve one front-end. */
 export class Worker {
   readonly #os: LinuxOs;
+  /** What counts, records and is asked for all workers, if anything does. */
+  readonly desk: DeskLine | undefined;
   readonly #line: WorkerLine;
   readonly #accepted = new Map<Handed['transport'], (handed: Handed) => void>();
   #server: KeptServer | undefined;
@@ -24,6 +27,7 @@ export class Worker {
 
   private constructor(os: LinuxOs, fd: number) {
     this.#os = os;
+    this.desk = DeskLine.find(os);
     this.#line = new WorkerLine(
       os,
       fd,
@@ -69,6 +73,7 @@ export class Worker {
   }
 
   close(): void {
+    this.desk?.close();
     this.#line.close();
   }
 

@@ -9,7 +9,10 @@ import type { RingFeatures } from '../virtio/ring-features.js';
 import { StateError } from '../virtio/saved-state.js';
 import { attendFile, typeCheckOption } from './attend-file.js';
 import { capabilities } from './capabilities.js';
+import { ControlDesk } from './control-desk.js';
 import { controlOption, openControls } from './control-places.js';
+import { deskName, runDesk } from './desk.js';
+import { DeskChild } from './desk-child.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
@@ -23,12 +26,18 @@ import { duration, TIME_HELP } from './duration.js';
 import { takeErrands } from './errand-listener.js';
 import { featuresOption } from './features-option.js';
 import { type InspectOptions, inspectHostOption, inspectOption, startInspector } from './inspect-option.js';
-import { type LineContext, makeLog } from './log.js';
+import { type LineContext, type Logger, makeLog } from './log.js';
 import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
 import { Metrics, metricsOption } from './metrics.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
-import { type RecordOptions, recordBytesOption, recordOption, startRecording } from './record-file.js';
+import {
+  checkRecording,
+  type RecordOptions,
+  recordBytesOption,
+  recordOption,
+  startRecording,
+} from './record-file.js';
 import { serveKeeper } from './serve-keeper.js';
 import { Worker } from './serve-worker.js';
 import { printTo, takeOverStreams } from './standard-streams.js';
@@ -125,9 +134,10 @@ async function run(name: string, options: Options): Promise<void> {
 
 async function runWith(worker: Worker | undefined, name: string, options: Options): Promise<void> {
   const { stdout, stderr } = takeOverStreams();
+  const desk = worker === undefined ? deskName() : undefined;
   // Where a keeper is, its workers alone load the device.
   const keeper = options.keeper === true && worker === undefined && options.printCapabilities !== true;
-  const kind = keeper ? undefined : await findDevice(name, options);
+  const kind = keeper || desk !== undefined ? undefined : await findDevice(name, options);
   if (options.printCapabilities) {
     console.log(JSON.stringify(capabilities(kind!.make(options))));
     return;
@@ -145,17 +155,21 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
   if (options.stuckAfter !== undefined && options.keeper !== true)
     throw new UsageError('--stuck-after needs --keeper');
   const log = makeLog(stderr, options.log, options.trace ? 'trace' : 'info');
-  if (kind === undefined) {
-    checkKept(options);
-    await serveKeeper({ ...sockets, stuckAfter: options.stuckAfter }, log);
+  if (desk !== undefined) {
+    await runDesk(desk, options, log);
     return;
   }
+  if (kind === undefined) {
+    await keep(sockets, options, log);
+    return;
+  }
+  const { name: deviceName } = kind.make(options);
   const metrics = options.metrics === undefined ? undefined : new Metrics();
   // Not those of a connection: who connects again and again would start a new count each time.
   const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
   const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
   const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
-  const recording = startRecording(options, (line) => log.warn(line));
+  const recording = startRecording(options, (line) => log.warn(line), worker?.desk?.recording);
   const inspector = await startInspector(options, () => kind.make(options).name);
   const stopped = worker === undefined ? stopSignal() : worker.ended;
   if (worker === undefined) endWithNpm();
@@ -171,6 +185,7 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
     warn: (line, about) => log.warn(about, line),
     connected: (_, connection) => {
       if (worker === undefined) comings.say('front-end connected', connection);
+      else worker.desk?.serving(deviceName, connection);
     },
     gone: (_, error, connection) => {
       metrics?.gone(connection);
@@ -193,19 +208,28 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
   recording?.add(server);
   inspector?.add(server);
   process.once('exit', () => server.close());
-  const page = await metrics?.listen(options.metrics!).catch((error: unknown) => {
-    server.close();
-    throw error;
-  });
+  const page =
+    worker === undefined
+      ? await metrics?.listen(options.metrics!).catch((error: unknown) => {
+          server.close();
+          throw error;
+        })
+      : undefined;
+  if (metrics !== undefined) worker?.desk?.count(metrics);
   const leaveFile =
     kind.file &&
     attendFile(kind.file, server, log, {
       watch: options.watch,
       // One of many workers would say the same as the last.
       typeCheck: options.typeCheck && worker === undefined,
-      reloaded: (result) => metrics?.reloaded(result),
+      reloaded: (result) => {
+        if (worker === undefined) metrics?.reloaded(result);
+        else if (server.devices.length > 0) worker.desk?.reloaded(result);
+      },
     });
-  const controls = await openControls(options.control, [server]).catch((error: unknown) => {
+  worker?.desk?.answer(new ControlDesk(() => server.devices));
+  const places = worker === undefined ? options.control : [];
+  const controls = await openControls(places, [server]).catch((error: unknown) => {
     server.close();
     throw error;
   });
@@ -216,9 +240,8 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
           upgrade: refuseUpgrade,
         })
       : undefined;
-  const { name: device } = kind.make(options);
-  if (worker !== undefined) worker.ready(device);
-  else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${device}`);
+  if (worker !== undefined) worker.ready(deviceName);
+  else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${deviceName}`);
   if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
   if (inspector !== undefined) log.info(`inspector at ${inspector.url}`);
   const signal = (await Promise.race([stopped, server.finished])) ?? undefined;
@@ -240,13 +263,27 @@ async function refuseUpgrade(): Promise<never> {
   throw new UsageError('the process has no keeper: serve with --keeper, or restart it');
 }
 
-/** What is not to be had of a device whose process may be another one any time. */
-function checkKept({ metrics, control, record, inspect }: Options): void {
-  if (metrics !== undefined)
-    throw new UsageError('--keeper: --metrics are not counted over several processes');
-  if (control !== undefined) throw new UsageError('--keeper: leave out --control');
-  if (record !== undefined) throw new UsageError('--keeper: leave out --record');
+/** Serves it in processes that may die. */
+async function keep(
+  sockets: Pick<ServeOptions, 'vhostUser' | 'vfioUser'>,
+  options: Options,
+  log: Logger,
+): Promise<void> {
+  const { metrics, control, record, inspect, stuckAfter } = options;
   if (inspect !== undefined) throw new UsageError('--inspect looks into this process: leave out --keeper');
+  checkRecording(options);
+  const wanted = metrics !== undefined || control !== undefined || record !== undefined;
+  const desk = wanted ? await DeskChild.start(control?.includes('-') === true, log) : undefined;
+  if (typeof desk === 'number') {
+    // It said itself what is wrong.
+    process.exitCode = desk;
+    return;
+  }
+  try {
+    await serveKeeper({ ...sockets, stuckAfter, desk }, log);
+  } finally {
+    await desk?.close();
+  }
 }
 
 /** Where to serve vhost-user: a path, or a descriptor. */

@@ -87,7 +87,10 @@ export interface Frame<Body> {
 const HEADER = 8;
 const NOTHING = new Uint8Array();
 
-export function encodeFrame(body: FromKeeper | FromWorker, bytes: Uint8Array = NOTHING): Uint8Array {
+export function encodeFrame<Body = FromKeeper | FromWorker>(
+  body: Body,
+  bytes: Uint8Array = NOTHING,
+): Uint8Array {
   const text = new TextEncoder().encode(JSON.stringify(body));
   const frame = new Uint8Array(HEADER + text.length + bytes.length);
   const header = new DataView(frame.buffer);

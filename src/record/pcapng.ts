@@ -5,9 +5,9 @@ import { RecordingError } from './recording-error.js';
  * connection, and a packet for each event.
  */
 
-const SHB = 0x0a0d0d0a;
-const IDB = 1;
-const EPB = 6;
+export const SHB = 0x0a0d0d0a;
+export const IDB = 1;
+export const EPB = 6;
 const BYTE_ORDER = 0x1a2b3c4d;
 
 /** `LINKTYPE_USER0`: of nobody but those who agree on it. */

@@ -27,7 +27,16 @@ export interface GuestOutcome {
 export type GuestOptions = Partial<
   Pick<
     BootOptions,
-    'load' | 'files' | 'cpus' | 'machine' | 'timeout' | 'onSpawn' | 'onConsole' | 'onSaid' | 'signal'
+    | 'load'
+    | 'files'
+    | 'cpus'
+    | 'machine'
+    | 'timeout'
+    | 'bootTimeout'
+    | 'onSpawn'
+    | 'onConsole'
+    | 'onSaid'
+    | 'signal'
   >
 > & {
   readonly vectors?: number;

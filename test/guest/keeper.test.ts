@@ -85,7 +85,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const at = join(folder, 'die-at');
     const keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
     // Each register access is a message of vfio-user's: to die in every one of them takes a quarter of an hour.
-    const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 2 : 25);
+    const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 2 : 13);
     writeFileSync(at, `sendmsg ${each} each`);
     let said = '';
     try {
@@ -94,6 +94,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
         'virtio 10',
         {
           timeout: 1_800_000,
+          bootTimeout: 1_800_000,
           onSaid: (text) => {
             said += text;
           },

@@ -28,6 +28,8 @@ export interface KeeperOptions {
   readonly stuckAfter?: number | undefined;
   info(line: string, about: KeeperContext): void;
   warn(line: string, about: KeeperContext): void;
+  /** A front-end left, or was let go. */
+  left?(connection: number): void;
 }
 
 /** A worker that lived so long is not one that dies again and again, ms. */
@@ -263,6 +265,7 @@ class Place {
       await this.#backoff.wait();
     }
     connection.close();
+    options.left?.(connection.number);
     this.#connection = undefined;
     if (error === undefined) options.info('front-end left', about);
     else options.warn(`front-end dropped: ${error}`, about);

@@ -1,0 +1,29 @@
+import type { Connection } from '../connections.js';
+import type { ReloadResult } from './live-reload.js';
+import type { Counted } from './metrics.js';
+
+/*
+ * What a worker and the desk say to each other: where several processes serve a device, the desk is the one that counts, records and is asked for
+ * all of them. In frames as those of the keeper.
+ */
+
+/** The environment variable that names the desk, in the process that is it and in those that have one. */
+export const DESK_VARIABLE = 'VIRTIO_MISC_DESK';
+
+export type FromDesk =
+  /** Words of somebody's, for the device. */
+  | { readonly say: 'ask'; readonly id: number; readonly words: readonly string[] }
+  /** How much was counted so far? */
+  | { readonly say: 'count' }
+  /** So many bytes of what was recorded are in the file. */
+  | { readonly say: 'written'; readonly size: number };
+
+export type ToDesk =
+  /** It has a front-end from now on. */
+  | { readonly say: 'serving'; readonly device: string; readonly connection: Connection }
+  | { readonly say: 'counted'; readonly counted: Counted }
+  /** Whole blocks of a recording follow. */
+  | { readonly say: 'recorded' }
+  | { readonly say: 'answer'; readonly id: number; readonly said?: string; readonly refused?: string }
+  /** The device's file was saved. */
+  | { readonly say: 'reloaded'; readonly result: ReloadResult };

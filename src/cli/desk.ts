@@ -1,0 +1,235 @@
+import { resolve } from 'node:path';
+import { encodeFrame, type Frame, FrameDecoder } from '../keeper/frames.js';
+import { closeStranger } from '../linux/close-stranger.js';
+import type { UnixChannel } from '../linux/unix-channel.js';
+import { peerOf } from '../linux/unix-socket.js';
+import { linuxOs } from '../linux-only.js';
+import { interfaceDescription, sectionHeader } from '../record/pcapng.js';
+import { renumber } from '../record/renumber.js';
+import { openControls } from './control-places.js';
+import { DESK_VARIABLE, type FromDesk, type ToDesk } from './desk-frames.js';
+import type { Logger } from './log.js';
+import { Metrics } from './metrics.js';
+import { RecordFile } from './record-file.js';
+import { VERSION } from './version.js';
+
+/** What the desk is for. */
+export interface DeskOptions {
+  readonly metrics?: number;
+  readonly control?: readonly string[];
+  readonly record?: string;
+}
+
+/** How long a device's processes may take to say what they counted, and what they have still to say when all ends, ms. */
+const PATIENCE = 500;
+
+/** Whether this process is a desk, and of which name. */
+export function deskName(): string | undefined {
+  const name = process.env[DESK_VARIABLE];
+  delete process.env[DESK_VARIABLE];
+  return name;
+}
+
+/** Counts, records and is asked for the processes that serve a device, until the one that started this one lets it go. */
+export async function runDesk(name: string, options: DeskOptions, log: Logger): Promise<void> {
+  // They are for the parent, which says when it is over.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => {});
+  const over = new Promise<void>((done) => process.once('disconnect', () => done()));
+  const desk = await Desk.open(name, options, log);
+  process.send!('ready');
+  await over;
+  await desk.close();
+}
+
+/** One worker. */
+interface Teller {
+  readonly channel: UnixChannel;
+  /** The number of its connection in the recording, from its first event on. */
+  number: number | undefined;
+  device: string;
+  place: string;
+  serving: boolean;
+  /** It said what it counted. */
+  counted?: () => void;
+}
+
+class Desk {
+  readonly #metrics = new Metrics();
+  readonly #tellers = new Set<Teller>();
+  readonly #asked = new Map<number, { readonly from: Teller; readonly done: (answer: Answer) => void }>();
+  #file: RecordFile | undefined;
+  #numbers = 0;
+  #ids = 0;
+  /** Hear when one said what it counted, or went. */
+  readonly #watchers = new Set<() => void>();
+  readonly #ends: (() => void)[] = [];
+
+  static async open(name: string, options: DeskOptions, log: Logger): Promise<Desk> {
+    const desk = new Desk();
+    const { metrics, control, record } = options;
+    if (record !== undefined) {
+      desk.#file = new RecordFile(resolve(record), (line) => log.warn(line), Number.POSITIVE_INFINITY);
+      desk.#file.write(sectionHeader(`virtio-misc ${VERSION}`));
+    }
+    const os = await linuxOs();
+    const listener = os.listenAbstract(name);
+    listener.accept({ accepted: (channel) => desk.#attend(channel), failed: () => {} });
+    if (metrics !== undefined) {
+      const page = await desk.#metrics.listen(metrics, () => desk.#count());
+      log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
+      desk.#ends.push(() => page.close());
+    }
+    const controls = await openControls(control, { ask: (words) => desk.#ask(words) });
+    process.on('message', (body: { gone?: number }) => {
+      if (body.gone !== undefined) desk.#metrics.gone({ connection: body.gone });
+    });
+    desk.#ends.push(
+      () => controls.close(),
+      () => listener.close(),
+      () => os.close(),
+    );
+    return desk;
+  }
+
+  /** When all of the workers said what they have to say. */
+  async close(): Promise<void> {
+    await this.#until(() => this.#tellers.size === 0);
+    for (const end of this.#ends) end();
+    this.#file?.close();
+  }
+
+  #attend(channel: UnixChannel): void {
+    if (peerOf(channel.fd).uid !== process.getuid!()) {
+      channel.close();
+      return;
+    }
+    const teller: Teller = { channel, number: undefined, device: '?', place: '', serving: false };
+    this.#tellers.add(teller);
+    const decoder = new FrameDecoder<ToDesk>();
+    channel.receive({
+      received: (bytes, fds) => {
+        for (const frame of decoder.push(bytes, fds)) this.#take(teller, frame);
+      },
+      closed: () => this.#left(teller),
+    });
+  }
+
+  #left(teller: Teller): void {
+    this.#tellers.delete(teller);
+    this.#metrics.ended(teller);
+    for (const [id, { from, done }] of this.#asked) {
+      if (from !== teller) continue;
+      this.#asked.delete(id);
+      done({ refused: 'the process that served the device died meanwhile: ask again' });
+    }
+    this.#changed();
+  }
+
+  #take(teller: Teller, { body, bytes, fds }: Frame<ToDesk>): void {
+    for (const fd of fds) closeStranger(fd);
+    switch (body.say) {
+      case 'serving':
+        teller.serving = true;
+        teller.device = body.device;
+        teller.place = `${body.connection.transport} at ${body.connection.socket}`;
+        this.#metrics.came(body.device, body.connection);
+        return;
+      case 'counted':
+        this.#metrics.take(teller, body.counted);
+        teller.counted?.();
+        return;
+      case 'recorded':
+        this.#record(teller, bytes);
+        return;
+      case 'answer': {
+        const asked = this.#asked.get(body.id);
+        this.#asked.delete(body.id);
+        asked?.done(body);
+        return;
+      }
+      case 'reloaded':
+        this.#metrics.reloaded(body.result);
+        return;
+    }
+  }
+
+  #record(teller: Teller, blocks: Uint8Array): void {
+    if (teller.number === undefined) {
+      this.#numbers += 1;
+      teller.number = this.#numbers;
+    }
+    const { number, device, place } = teller;
+    const all = renumber(blocks, number, interfaceDescription(`${device} ${number}`, place));
+    const written = (): void => say(teller, { say: 'written', size: blocks.length });
+    // When the disk is full they hear no more of it, and count from some point on what is lost.
+    this.#file?.write(all, written);
+  }
+
+  /** Has all of them say what they counted. */
+  async #count(): Promise<void> {
+    const left = new Set(this.#tellers);
+    for (const teller of left) {
+      teller.counted = () => {
+        left.delete(teller);
+        this.#changed();
+      };
+      say(teller, { say: 'count' });
+    }
+    await this.#until(() => left.size === 0 || [...left].every((teller) => !this.#tellers.has(teller)));
+  }
+
+  async #ask(words: readonly string[]): Promise<string> {
+    const all = [...this.#tellers].filter(({ serving }) => serving);
+    if (all.length === 0) throw new Error('no front-end has the device yet');
+    const list = words.length === 0 || words[0] === 'help';
+    // They are of one kind, and have the same to say.
+    const asked = list ? all.slice(0, 1) : all;
+    const answers = await Promise.all(asked.map((teller) => this.#askOne(teller, words)));
+    const said = answers.flatMap((answer, index) =>
+      answer.said === undefined ? [] : [{ device: asked[index]!.device, text: answer.said }],
+    );
+    if (said.length === 0) throw new Error(answers[0]!.refused);
+    return said
+      .map(({ device, text }) => (said.length > 1 ? `${device}: ${text}` : text))
+      .filter((line) => line !== '')
+      .join('\n');
+  }
+
+  #askOne(from: Teller, words: readonly string[]): Promise<Answer> {
+    return new Promise((done) => {
+      const id = this.#ids++;
+      this.#asked.set(id, { from, done });
+      say(from, { say: 'ask', id, words });
+    });
+  }
+
+  /** Waits, but not for ever. */
+  #until(happened: () => boolean): Promise<void> {
+    return new Promise((done) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        this.#watchers.delete(look);
+        done();
+      };
+      const look = (): void => {
+        if (happened()) end();
+      };
+      const timer = setTimeout(end, PATIENCE);
+      this.#watchers.add(look);
+      look();
+    });
+  }
+
+  #changed(): void {
+    for (const look of [...this.#watchers]) look();
+  }
+}
+
+interface Answer {
+  readonly said?: string;
+  readonly refused?: string;
+}
+
+function say(to: Teller, body: FromDesk): void {
+  to.channel.send(encodeFrame(body));
+}
