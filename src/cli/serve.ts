@@ -169,7 +169,11 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
   const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
   const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
   const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
-  const recording = startRecording(options, (line) => log.warn(line), worker?.desk?.recording);
+  // A worker whose desk is gone records nothing: the file is not its own.
+  const recording =
+    worker !== undefined && worker.desk === undefined
+      ? undefined
+      : startRecording(options, (line) => log.warn(line), worker?.desk?.recording);
   const inspector = await startInspector(options, () => kind.make(options).name);
   const stopped = worker === undefined ? stopSignal() : worker.ended;
   if (worker === undefined) endWithNpm();
