@@ -97,7 +97,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     let said = '';
     try {
       const { exitCode, console } = await boot(
-        deviceArgs(virtioTest()(), transport, socket, 'virtio0'),
+        patient(deviceArgs(virtioTest()(), transport, socket, 'virtio0')),
         'virtio 10',
         {
           timeout: 1_800_000,
