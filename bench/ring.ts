@@ -133,16 +133,19 @@ function packedAlone(shape: Shape): Round {
   const device = new PackedDeviceQueue(driver.device);
   const words = memory.view(descriptorArea, 16 * BATCH * step).words!;
   const first = indirect ? 4 : step > 1 ? 1 : 0;
-  let wrap = true;
-  return () => {
-    const owner = wrap ? 0x80 : 0x8000;
-    wrap = !wrap;
-    for (let n = BATCH - 1; n >= 0; n--) {
+  const laps = [0x80, 0x8000].map((owner) => {
+    for (let n = 0; n < BATCH; n++) {
       const at = 4 * step * n;
       for (let i = 1; i < step; i++) words[at + 4 * i + 3] = ((owner | 2 | (i + 1 < step ? 1 : 0)) << 16) | n;
       words[at + 2] = indirect ? 48 : 16;
       words[at + 3] = ((owner | first) << 16) | n;
     }
+    return words.slice();
+  });
+  let lap = 0;
+  return () => {
+    words.set(laps[lap]!);
+    lap = 1 - lap;
     for (let chain = device.pop(); chain !== undefined; chain = device.pop()) device.push(chain);
     device.publish();
   };

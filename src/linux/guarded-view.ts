@@ -43,6 +43,11 @@ export class GuardedView implements MemoryView {
     return this.#view.load16(offset);
   }
 
+  loadWord(offset: number): number {
+    this.#ask(offset, 4);
+    return this.#view.loadWord(offset);
+  }
+
   store16(offset: number, value: number): void {
     this.#ask(offset, 2);
     this.#view.store16(offset, value);

@@ -199,6 +199,7 @@ test('memory of more than 3 GiB is one view, in windows that nobody sees', () =>
     near.view.store16(0x1000 - 2, 0xabcd);
     assert.equal(view.load16(border - 2), 0xabcd);
     assert.equal(view.read16(border - 2), 0xabcd);
+    assert.equal(view.loadWord(border - 4) >>> 16, 0xabcd);
     view.store16(border, 0x1234);
     view.write16(border + 2, 0x5678);
     assert.equal(near.view.read32(0x1000), 0x56781234);

@@ -62,6 +62,11 @@ export class WindowedView implements MemoryView {
     return this.#windows.opened(windowAt(at))?.load16(at % WINDOW) ?? 0;
   }
 
+  loadWord(offset: number): number {
+    const at = this.#at(offset, 4);
+    return this.#windows.opened(windowAt(at))?.loadWord(at % WINDOW) ?? 0;
+  }
+
   store16(offset: number, value: number): void {
     const at = this.#at(offset, 2);
     this.#windows.opened(windowAt(at))?.store16(at % WINDOW, value);

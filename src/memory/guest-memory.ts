@@ -1,6 +1,7 @@
 import type { GuestAddress } from './address.js';
 import type { DirtyLog } from './dirty-log.js';
 import { LoggedView } from './logged-view.js';
+import { MappedView } from './mapped-view.js';
 import { MemoryError } from './memory-error.js';
 import type { MemoryView } from './memory-view.js';
 
@@ -12,10 +13,18 @@ export interface MemoryRegion {
   readonly view: MemoryView;
 }
 
-/** A region, and where it ends. */
+/**
+ * A region, where it ends, and what finds a range in it by 32-bit integers alone: with the two halves of an address, a range of `length` bytes
+ * from it on lies at `offset = (low - region.low) | 0` if `high === region.high`, `offset >= 0` and `length <= region.room - offset`, as signed
+ * numbers. Others may lie in it too.
+ */
 export interface FoundRegion extends MemoryRegion {
   /** One past the last address. */
   readonly end: number;
+  readonly low: number;
+  readonly high: number;
+  /** Bytes from the start on whose addresses have the same upper half: 2^31 - 1 at most. */
+  readonly room: number;
 }
 
 /** A region with what each access needs of it, in one shape, whoever made the region. */
@@ -26,6 +35,10 @@ class Entry implements FoundRegion {
   readonly end: number;
   /** The same of the last region that follows without a gap: itself, if there is one. */
   joinedEnd: number;
+  // Small integers from the start on, which is what the compiler then takes them for.
+  readonly low: number = 0;
+  readonly high: number = 0;
+  readonly room: number = 0;
 
   constructor(region: MemoryRegion, log: DirtyLog | undefined) {
     const { view, start } = region;
@@ -35,8 +48,18 @@ class Entry implements FoundRegion {
     this.start = region.start;
     this.end = region.start + region.view.length;
     this.joinedEnd = this.end;
+    const low = start % 2 ** 32;
+    this.low = low | 0;
+    this.high = Math.floor(start / 2 ** 32) | 0;
+    this.room = Math.min(view.length, 2 ** 32 - low, 0x7fff_ffff);
   }
 }
+
+/** A region without a byte, where there is none. */
+export const NOWHERE: FoundRegion = new Entry(
+  { start: 0 as GuestAddress, view: new MappedView(new ArrayBuffer(0)) },
+  undefined,
+);
 
 /**
  * The guest's physical memory as a set of regions that come and go. Every address that a peer names passes
@@ -50,6 +73,9 @@ export class GuestMemory {
   #last: Entry | undefined;
   #generation = 0;
   #log: DirtyLog | undefined;
+
+  /** Addresses are those of an IOMMU, which may allow reading and not writing, or the other way round. */
+  readonly translated: boolean = false;
 
   /** Grows by one with each change of the regions: views taken under an older generation are stale. */
   get generation(): number {
@@ -119,9 +145,9 @@ export class GuestMemory {
     return this.#coversAcross(address, length);
   }
 
-  /** The region that was found last, if it is still there: mostly the next range lies in it too. */
-  get recent(): FoundRegion | undefined {
-    return this.#last;
+  /** The region that was found last, or `NOWHERE`: mostly the next range lies in it too. */
+  get recent(): FoundRegion {
+    return this.#last ?? NOWHERE;
   }
 
   /** The region that the whole range lies in, if it lies in one: to read a few values there without a view of their own. */

@@ -15,6 +15,18 @@ export class JoinedView implements MemoryView {
     this.length = pieces.reduce((sum, { length }) => sum + length, 0);
   }
 
+  /**
+   * What it consists of.
+   *
+   * @throws RangeError when a value of `size` bytes that is aligned to them could lie in two of these.
+   */
+  piecesOf(size: number): readonly MemoryView[] {
+    const odd = this.#pieces.slice(0, -1).find(({ length }) => length % size !== 0);
+    if (odd !== undefined)
+      throw new RangeError(`a border of this memory view is not at a multiple of ${size}`);
+    return this.#pieces;
+  }
+
   read16(offset: number): number {
     this.copyOut(offset, this.#word, 0, 2);
     return this.#wordView.getUint16(0, true);
@@ -39,6 +51,12 @@ export class JoinedView implements MemoryView {
   load16(offset: number): number {
     const at = this.#find(offset, 2);
     return this.#pieces[at.index]!.load16(at.offset);
+  }
+
+  /** @throws RangeError likewise. */
+  loadWord(offset: number): number {
+    const at = this.#find(offset, 4);
+    return this.#pieces[at.index]!.loadWord(at.offset);
   }
 
   /** @throws RangeError likewise. */

@@ -29,6 +29,10 @@ export class LoggedView implements MemoryView {
     return this.plain.load16(offset);
   }
 
+  loadWord(offset: number): number {
+    return this.plain.loadWord(offset);
+  }
+
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
     this.plain.copyOut(offset, into, start, length);
   }

@@ -10,12 +10,19 @@ test('values are little-endian', () => {
   assert.equal(view.read16(2), 0x0403);
   assert.equal(view.load16(2), 0x0403);
   assert.equal(view.read32(4), 0x08070605);
+  assert.equal(view.loadWord(4), 0x08070605);
   const buffer = new ArrayBuffer(8);
   const written = new MappedView(buffer);
   written.write16(0, 0x0201);
   written.store16(2, 0x1_0403);
   written.write32(4, 0x08070605);
   assert.deepEqual(bytesOf(buffer), [1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+test('a word is signed, as those of `words` are', () => {
+  const view = new MappedView(Uint8Array.of(0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff).buffer);
+  assert.equal(view.loadWord(4), -2);
+  assert.equal(view.words![1], -2);
 });
 
 test('a value of 32 bits is never negative', () => {
@@ -56,6 +63,7 @@ for (const length of [8, 9, 10, 11]) {
     }
     for (const at of [...bad, length - 2, length - 3]) {
       assert.throws(() => view.read32(at), RangeError, `read32(${at})`);
+      assert.throws(() => view.loadWord(at), RangeError, `loadWord(${at})`);
       assert.throws(() => view.write32(at, 0), RangeError, `write32(${at})`);
     }
     assert.deepEqual(bytesOf(buffer), before);
@@ -66,9 +74,11 @@ test('an atomic access that is not aligned is refused: the processor could tear 
   const view = new MappedView(new ArrayBuffer(8));
   assert.throws(() => view.load16(1), RangeError);
   assert.throws(() => view.store16(1, 0), RangeError);
+  assert.throws(() => view.loadWord(2), RangeError);
   const odd = new MappedView(new ArrayBuffer(8), 1, 6);
   assert.throws(() => odd.load16(0), RangeError);
   assert.throws(() => odd.store16(0, 0), RangeError);
+  assert.throws(() => new MappedView(new ArrayBuffer(8), 2, 6).loadWord(0), RangeError);
 });
 
 for (const length of [0, 1, 63, 64, 65, 300]) {

@@ -22,6 +22,8 @@ export interface MemoryView {
   write16(offset: number, value: number): void;
   write32(offset: number, value: number): void;
   load16(offset: number): number;
+  /** Four bytes at once, signed, as `words` has them. */
+  loadWord(offset: number): number;
   store16(offset: number, value: number): void;
   /** Copies `length` bytes out, from `offset` to `into[start]`. */
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void;

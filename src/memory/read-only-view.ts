@@ -28,6 +28,10 @@ export class ReadOnlyView implements MemoryView {
     return this.#view.load16(offset);
   }
 
+  loadWord(offset: number): number {
+    return this.#view.loadWord(offset);
+  }
+
   copyOut(offset: number, into: Uint8Array, start: number, length: number): void {
     this.#view.copyOut(offset, into, start, length);
   }

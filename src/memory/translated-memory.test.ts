@@ -109,6 +109,8 @@ test('neighbours that are neighbours behind it too are one; a view over others i
     [63 | (64 << 8), 0x41403f3e, 62 | (63 << 8)],
   );
   assert.throws(() => view.load16(3), RangeError);
+  assert.equal(view.loadWord(4), 0x43424140);
+  assert.throws(() => view.loadWord(2), RangeError);
   assert.throws(() => view.read16(23), RangeError);
   view.write32(18, 0x44332211);
   view.store16(4, 0x6655);

@@ -36,6 +36,7 @@ const PIECES_MOST = 16_384;
  * known of is asked for when it is used, and `MemoryError` `UNTRANSLATED` thrown: try again later.
  */
 export class TranslatedMemory extends GuestMemory {
+  override readonly translated: boolean = true;
   readonly #ports: TranslationPorts;
   /** By ascending address; they don't overlap, and those that could be one are. */
   readonly #pieces: Piece[] = [];

@@ -10,8 +10,8 @@ export function descriptorsOf(chain: HeldChain): SeenDescriptor[] {
   const count = Math.min(chain.segments, DESCRIPTORS);
   let before = 0;
   for (let i = 0; i < count; i++) {
-    const length = chain.lengths[i]!;
-    descriptors.push({ address: chain.addresses[i]!, length, writable: before >= chain.readable });
+    const length = chain.lengthOf(i);
+    descriptors.push({ address: chain.addressOf(i), length, writable: before >= chain.readable });
     before += length;
   }
   return descriptors;

@@ -4,7 +4,7 @@ import type { DeviceQueueOptions } from '../virtqueue/device-queue-options.js';
 import { HeldChain } from '../virtqueue/held-chain.js';
 import * as packed from '../virtqueue/packed/layout.js';
 import { Place } from '../virtqueue/packed/place.js';
-import { walkPackedChain } from '../virtqueue/packed/walk.js';
+import { PackedRing, walkPackedChain } from '../virtqueue/packed/walk.js';
 import * as split from '../virtqueue/split/layout.js';
 import { walkChain } from '../virtqueue/split/walk.js';
 import { descriptorsOf } from './descriptors-of.js';
@@ -65,7 +65,7 @@ function nextPacked(queue: DeviceQueueOptions, base: number): HeldChain | undefi
   if (room <= 0) return undefined;
   const chain = new HeldChain(memory, id);
   const view = memory.view(descriptorArea, packed.descriptorAreaSize(size));
-  const ring = { memory, view, size, indirect };
+  const ring = new PackedRing(memory, view, size, indirect);
   chain.head = walkPackedChain(chain, ring, place.offset, (flags << 16) | id, room) & 0xffff;
   return chain;
 }

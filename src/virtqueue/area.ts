@@ -1,5 +1,6 @@
 import type { GuestAddress } from '../memory/address.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import { JoinedView } from '../memory/joined-view.js';
 import { isSuspension, MemoryError } from '../memory/memory-error.js';
 import type { MemoryView } from '../memory/memory-view.js';
 import { VirtqueueError } from './virtqueue-error.js';
@@ -21,8 +22,12 @@ export function areaView(
   try {
     const view = memory.view(address, length);
     if (address % alignment !== 0) throw new RangeError('address');
-    // A region can itself begin at an odd place: then no atomic access can be had of it, wherever the area lies.
-    view.load16(0);
+    // A region, or a piece of one, can itself begin at an odd place: then no atomic access can be had of it, wherever the area lies.
+    const size = alignment === 16 ? 4 : 2;
+    for (const piece of view instanceof JoinedView ? view.piecesOf(size) : [view]) {
+      if (size === 4) piece.loadWord(0);
+      else piece.load16(0);
+    }
     return view;
   } catch (error) {
     if (isSuspension(error)) throw error;

@@ -1,7 +1,6 @@
 import type { GuestAddress } from '../memory/address.js';
-import type { GuestMemory } from '../memory/guest-memory.js';
+import { type FoundRegion, type GuestMemory, NOWHERE } from '../memory/guest-memory.js';
 import { isSuspension, MemoryError } from '../memory/memory-error.js';
-import type { MemoryView } from '../memory/memory-view.js';
 import type { Chain } from './chain.js';
 
 /** Segments that a chain has room for from the start, and (below) keeps room for between two uses. */
@@ -30,12 +29,13 @@ interface LateWrite {
 export class HeldChain implements Chain {
   head: number;
   readonly #memory: GuestMemory;
-  /** Where its segments are, for `walkChain` to fill. */
-  addresses: Float64Array = new Float64Array(FEW);
-  lengths: Uint32Array = new Uint32Array(FEW);
-  /** The same places in the one region that all of it lies in. */
-  offsets: Int32Array = new Int32Array(FEW);
-  #view: MemoryView | undefined;
+  /**
+   * For who walks the ring to fill: of each segment where it begins in the one region that all of it lies in, and its bytes, unsigned. Where there
+   * is no such region, it begins at an address.
+   */
+  places: Int32Array = new Int32Array(2 * FEW);
+  #addresses: Float64Array | undefined;
+  #home: FoundRegion = NOWHERE;
   #generation = -1;
   #segments = 0;
   /** The first device-writable segment; `#segments` without one. */
@@ -101,26 +101,63 @@ export class HeldChain implements Chain {
   segmentsOf(writable: boolean): { readonly address: GuestAddress; readonly length: number }[] {
     const [from, to] = writable ? [this.#border, this.#segments] : [0, this.#border];
     return Array.from({ length: to - from }, (_, i) => ({
-      address: this.addresses[from + i] as GuestAddress,
-      length: this.lengths[from + i]!,
+      address: this.addressOf(from + i),
+      length: this.lengthOf(from + i),
     }));
   }
 
+  /** Where a segment begins. */
+  addressOf(segment: number): GuestAddress {
+    const home = this.#home;
+    const address = home.room > 0 ? home.start + this.places[2 * segment]! : this.#addresses![segment]!;
+    return address as GuestAddress;
+  }
+
+  /** Bytes of a segment. */
+  lengthOf(segment: number): number {
+    return this.places[2 * segment + 1]! >>> 0;
+  }
+
   /**
-   * Says what `addresses` and `lengths` hold. `start` comes next.
+   * Puts a segment, of at least one byte, that was not found in the region of those before it.
+   *
+   * @param home - that region.
+   * @returns the region that the next ones are looked for in: `NOWHERE` once they are in more than one, or far into a large one; `undefined` when
+   * there is no such memory.
+   */
+  putElsewhere(
+    segment: number,
+    home: FoundRegion,
+    address: GuestAddress,
+    length: number,
+  ): FoundRegion | undefined {
+    const region = this.#memory.regionOf(address, length);
+    if (region === undefined && !this.#memory.covers(address, length)) return undefined;
+    this.places[2 * segment + 1] = length;
+    if (segment === 0 && region !== undefined && address - region.start + length <= region.room) {
+      this.places[0] = address - region.start;
+      return region;
+    }
+    if (this.#addresses === undefined || this.#addresses.length <= segment) {
+      const addresses = new Float64Array(this.places.length / 2);
+      if (this.#addresses !== undefined) addresses.set(this.#addresses);
+      this.#addresses = addresses;
+    }
+    if (home.room > 0)
+      for (let i = 0; i < segment; i++) this.#addresses[i] = home.start + this.places[2 * i]!;
+    this.#addresses[segment] = address;
+    return NOWHERE;
+  }
+
+  /**
+   * Says what was put into `places`. `start` comes next.
    *
    * @param border - the first device-writable segment; `segments` without one.
    * @param readable - bytes of the segments before it, and `writable` of the others.
-   * @param view - the region's that `offsets` holds for.
+   * @param home - the region that all of it lies in, or `NOWHERE`.
    */
-  fill(
-    segments: number,
-    border: number,
-    readable: number,
-    writable: number,
-    view: MemoryView | undefined,
-  ): void {
-    this.#view = view;
+  fill(segments: number, border: number, readable: number, writable: number, home: FoundRegion): void {
+    this.#home = home;
     this.#generation = this.#memory.generation;
     this.#segments = segments;
     this.#border = border;
@@ -131,24 +168,19 @@ export class HeldChain implements Chain {
   /** Fills it with bytes from address 0 on: those that may be read, then those that may be written. */
   lay(readable: number, writable: number): void {
     const border = readable > 0 ? 1 : 0;
-    this.lengths[0] = readable;
-    this.addresses[0] = 0;
-    this.addresses[border] = readable;
-    this.lengths[border] = writable;
-    this.fill(border + (writable > 0 ? 1 : 0), border, readable, writable, undefined);
+    this.places[1] = readable;
+    this.places[2 * border + 1] = writable;
+    this.#addresses ??= new Float64Array(FEW);
+    this.#addresses[0] = 0;
+    this.#addresses[border] = readable;
+    this.fill(border + (writable > 0 ? 1 : 0), border, readable, writable, NOWHERE);
   }
 
   /** Makes room for more segments. */
   grow(): void {
-    const addresses = new Float64Array(2 * this.addresses.length);
-    addresses.set(this.addresses);
-    this.addresses = addresses;
-    const lengths = new Uint32Array(2 * this.lengths.length);
-    lengths.set(this.lengths);
-    this.lengths = lengths;
-    const offsets = new Int32Array(2 * this.offsets.length);
-    offsets.set(this.offsets);
-    this.offsets = offsets;
+    const places = new Int32Array(2 * this.places.length);
+    places.set(this.places);
+    this.places = places;
   }
 
   /** Gives it to the device. */
@@ -189,32 +221,31 @@ export class HeldChain implements Chain {
     this.#starved = false;
     this.#late = undefined;
     // A hostile driver could make each head's chain long once, one after the other: that room is not kept.
-    if (this.lengths.length > KEPT) this.#shrink();
+    if (this.places.length > 2 * KEPT) this.#shrink();
   }
 
   #shrink(): void {
-    this.addresses = new Float64Array(FEW);
-    this.lengths = new Uint32Array(FEW);
-    this.offsets = new Int32Array(FEW);
+    this.#addresses = undefined;
+    this.places = new Int32Array(2 * FEW);
   }
 
   read(into: Uint8Array, start = 0, length: number = into.length - start): number {
     const segment = this.#readSegment;
     const offset = this.#readOffset;
-    const view = this.#view;
+    const home = this.#home;
     // Mostly it lies in one piece.
     if (
-      view === undefined ||
+      home.room === 0 ||
       !this.#reachable ||
       this.#generation !== this.#memory.generation ||
       segment >= this.#border ||
-      !(length > 0 && offset + length <= this.lengths[segment]!) ||
+      !(length > 0 && offset + length <= this.lengthOf(segment)) ||
       !(start >= 0 && start + length <= into.length)
     ) {
       return this.#readOn(into, start, length);
     }
     try {
-      view.copyOut(this.offsets[segment]! + offset, into, start, length);
+      home.view.copyOut(this.places[2 * segment]! + offset, into, start, length);
     } catch (error) {
       if (this.#starving !== undefined && isSuspension(error)) this.#starve(length);
       throw error;
@@ -231,8 +262,8 @@ export class HeldChain implements Chain {
     let done = 0;
     try {
       while (done < total) {
-        const address = this.addresses[this.#readSegment]! + this.#readOffset;
-        const here = Math.min(total - done, this.lengths[this.#readSegment]! - this.#readOffset);
+        const address = this.addressOf(this.#readSegment) + this.#readOffset;
+        const here = Math.min(total - done, this.lengthOf(this.#readSegment) - this.#readOffset);
         this.#memory.read(address as GuestAddress, into, start + done, here);
         done += here;
         this.#passRead(here);
@@ -256,7 +287,7 @@ export class HeldChain implements Chain {
     const total = Math.min(length, this.#readable - this.#consumed);
     let left = total;
     while (left > 0) {
-      const here = Math.min(left, this.lengths[this.#readSegment]! - this.#readOffset);
+      const here = Math.min(left, this.lengthOf(this.#readSegment) - this.#readOffset);
       left -= here;
       this.#passRead(here);
     }
@@ -266,19 +297,19 @@ export class HeldChain implements Chain {
   write(from: Uint8Array, start = 0, length: number = from.length - start): number {
     const segment = this.#writeSegment;
     const offset = this.#writeOffset;
-    const view = this.#view;
+    const home = this.#home;
     if (
-      view === undefined ||
+      home.room === 0 ||
       !this.#reachable ||
       this.#generation !== this.#memory.generation ||
       segment >= this.#segments ||
-      !(length > 0 && offset + length <= this.lengths[segment]!) ||
+      !(length > 0 && offset + length <= this.lengthOf(segment)) ||
       !(start >= 0 && start + length <= from.length)
     ) {
       return this.#writeOn(from, start, length);
     }
     try {
-      view.copyIn(this.offsets[segment]! + offset, from, start, length);
+      home.view.copyIn(this.places[2 * segment]! + offset, from, start, length);
       this.#passWritten(length);
     } catch (error) {
       if (this.#starving === undefined || !isSuspension(error)) throw error;
@@ -298,8 +329,8 @@ export class HeldChain implements Chain {
     let done = 0;
     try {
       while (done < total) {
-        const address = this.addresses[this.#writeSegment]! + this.#writeOffset;
-        const here = Math.min(total - done, this.lengths[this.#writeSegment]! - this.#writeOffset);
+        const address = this.addressOf(this.#writeSegment) + this.#writeOffset;
+        const here = Math.min(total - done, this.lengthOf(this.#writeSegment) - this.#writeOffset);
         this.#memory.write(address as GuestAddress, from, start + done, here);
         done += here;
         this.#passWritten(here);
@@ -323,7 +354,7 @@ export class HeldChain implements Chain {
       this.#late.push({ segment: this.#writeSegment, offset: this.#writeOffset, bytes });
     }
     for (let left = length; left > 0; ) {
-      const here = Math.min(left, this.lengths[this.#writeSegment]! - this.#writeOffset);
+      const here = Math.min(left, this.lengthOf(this.#writeSegment) - this.#writeOffset);
       left -= here;
       this.#passWritten(here);
     }
@@ -331,8 +362,8 @@ export class HeldChain implements Chain {
 
   #put({ segment, offset, bytes }: LateWrite): void {
     for (let at = segment, skip = offset, done = 0; done < bytes.length; at++, skip = 0) {
-      const here = Math.min(bytes.length - done, this.lengths[at]! - skip);
-      this.#memory.write((this.addresses[at]! + skip) as GuestAddress, bytes, done, here);
+      const here = Math.min(bytes.length - done, this.lengthOf(at) - skip);
+      this.#memory.write((this.addressOf(at) + skip) as GuestAddress, bytes, done, here);
       done += here;
     }
   }
@@ -342,13 +373,13 @@ export class HeldChain implements Chain {
     for (const { bytes } of this.#late ?? []) this.#starving!.room += bytes.length;
     this.#late = undefined;
     this.#starving!.starved(this);
-    throw new MemoryError('SUSPENDED', this.addresses[0]!, length);
+    throw new MemoryError('SUSPENDED', this.addressOf(0), length);
   }
 
   #passWritten(bytes: number): void {
     this.#written += bytes;
     this.#writeOffset += bytes;
-    if (this.#writeOffset === this.lengths[this.#writeSegment]) {
+    if (this.#writeOffset === this.lengthOf(this.#writeSegment)) {
       this.#writeSegment += 1;
       this.#writeOffset = 0;
     }
@@ -357,7 +388,7 @@ export class HeldChain implements Chain {
   #passRead(bytes: number): void {
     this.#consumed += bytes;
     this.#readOffset += bytes;
-    if (this.#readOffset === this.lengths[this.#readSegment]) {
+    if (this.#readOffset === this.lengthOf(this.#readSegment)) {
       this.#readSegment += 1;
       this.#readOffset = 0;
     }

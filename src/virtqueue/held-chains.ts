@@ -4,7 +4,7 @@ import type { Chain } from './chain.js';
 import { HeldChain, type Starving } from './held-chain.js';
 import { TranslatedChain } from './translated-chain.js';
 
-/** Segments in flight at once, over all chains: what honest drivers never reach, at 12 bytes of ours for each. */
+/** Segments in flight at once, over all chains: what honest drivers never reach, at 8 bytes of ours for each. */
 export const SEGMENTS_MOST: number = 1 << 20;
 
 /** Bytes that are kept for a ring whose memory is out of reach for now; a chain with more begins anew. */
@@ -65,15 +65,13 @@ export class HeldChains {
   }
 
   /**
-   * Gives the device one that was picked, or the spare one, and filled.
+   * Gives the device one that was picked and filled.
    *
-   * @param head - which it is: nobody holds that one.
    * @returns `false` when the device would hold more segments than can be.
    */
-  give(chain: HeldChain, head: number): boolean {
+  give(chain: HeldChain): boolean {
     const segments = this.#segments + chain.segments;
     if (segments > SEGMENTS_MOST) return false;
-    if (this.#chains[head] !== chain) this.#exchange(chain, head);
     this.#segments = segments;
     this.#inFlight += 1;
     chain.start();
@@ -82,8 +80,9 @@ export class HeldChains {
     return true;
   }
 
-  /** It was taken for another. */
-  #exchange(chain: HeldChain, head: number): void {
+  /** One that was picked, or the spare one, is this one: nobody holds it. */
+  rename(chain: HeldChain, head: number): void {
+    if (this.#chains[head] === chain) return;
     const other = this.#chains[head] ?? chainOf(this.#memory, head);
     if (chain === this.#spare) this.#spare = other;
     else {

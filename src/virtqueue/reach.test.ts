@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import type { GuestAddress } from '../memory/address.js';
 import type { GuestBuffer } from '../memory/guest-allocator.js';
 import { GuestMemory } from '../memory/guest-memory.js';
+import { MappedView } from '../memory/mapped-view.js';
+import { TranslatedMemory } from '../memory/translated-memory.js';
 import { PackedDeviceQueue } from './packed/device.js';
 import { descriptorAreaSize, PVIRTQ_DESC } from './packed/layout.js';
 import { SplitDeviceQueue } from './split/device.js';
@@ -90,3 +92,25 @@ test('2.8.19: an indirect table has no flags but F_WRITE, and is named alone', (
   ]);
   assert.equal(descriptorAreaSize(4), table.length);
 });
+
+for (const [name, border] of [
+  ['between the bytes of an index', 0x2003],
+  ['between the id of a descriptor and its flags', 0x1ffe],
+] as const) {
+  test(`2.7, 2.8.10.1: a ring of pieces whose border lies ${name} is refused as one that is not aligned`, () => {
+    const bytes = new MappedView(new ArrayBuffer(0x1_0000));
+    const resolve = (target: number, length: number) =>
+      target + length <= bytes.length ? bytes.slice(target, length) : undefined;
+    const memory = new TranslatedMemory({ resolve, wanted: () => {} });
+    memory.map(0, border, 0, 3);
+    memory.map(border, 0x1000, 0x8000 + (border % 16), 3);
+    const at = (address: number) => address as GuestAddress;
+    const negotiated = { memory, size: 8, eventIdx: false, indirect: false };
+    const areas = { driverArea: at(0x2000), deviceArea: at(0x2100) };
+    const split = { ...negotiated, ...areas, descriptorArea: at(0x1000), base: 0 };
+    const packed = { ...negotiated, ...areas, descriptorArea: at(0x1ff0), base: 0x8000_8000 };
+    const refused = { code: 'AREA_ALIGNMENT' };
+    if (border === 0x2003) assert.throws(() => new SplitDeviceQueue(split), refused);
+    assert.throws(() => new PackedDeviceQueue(packed), refused);
+  });
+}

@@ -1,5 +1,5 @@
+import type { FoundRegion } from '../memory/guest-memory.js';
 import { MemoryError } from '../memory/memory-error.js';
-import type { MemoryView } from '../memory/memory-view.js';
 import { ACCESS_READ, ACCESS_WRITE, type TranslatedMemory } from '../memory/translated-memory.js';
 import { HeldChain } from './held-chain.js';
 
@@ -17,7 +17,7 @@ export class TranslatedChain extends HeldChain {
     let all = true;
     for (let i = 0; i < this.segments; i++) {
       const access = i < this.border ? ACCESS_READ : ACCESS_WRITE;
-      if (!this.#translations.has(this.addresses[i]!, this.lengths[i]!, access)) all = false;
+      if (!this.#translations.has(this.addressOf(i), this.lengthOf(i), access)) all = false;
     }
     return all;
   }
@@ -28,10 +28,10 @@ export class TranslatedChain extends HeldChain {
     border: number,
     readable: number,
     writable: number,
-    view: MemoryView | undefined,
+    home: FoundRegion,
   ): void {
-    super.fill(segments, border, readable, writable, view);
-    if (!this.reachable) throw new MemoryError('UNTRANSLATED', this.addresses[0]!, readable + writable);
+    super.fill(segments, border, readable, writable, home);
+    if (!this.reachable) throw new MemoryError('UNTRANSLATED', this.addressOf(0), readable + writable);
     this.#translations.served();
   }
 }

@@ -73,8 +73,12 @@ const TWO: Partial<Scene> = { indirect: true };
 /** And they come and go one at a time. */
 const ONE_BY_ONE: Partial<Scene> = { indirect: true, each: true };
 
-/** From the flags of a descriptor to its length. */
+/** From the flags of a descriptor to its length, and from its id. */
 const LENGTH = PVIRTQ_DESC.len - PVIRTQ_DESC.flags;
+const ID_TO_LENGTH = PVIRTQ_DESC.len - PVIRTQ_DESC.id;
+
+/** What an end looks at to see whose a descriptor is: the device reads its id and flags at once. */
+const SEEN = { driver: 'desc.flags', device: 'desc.id' } as const;
 
 const late = (
   layout: Fault['layout'],
@@ -188,7 +192,7 @@ export const FAULTS: readonly Fault[] = [
       {
         name: `the ${end} looks at the ring before it writes ${end}.flags`,
         layout: 'packed',
-        planted: { [end]: { late: { what: [`${end}.flags`], after: 'read desc.flags' } } },
+        planted: { [end]: { late: { what: [`${end}.flags`], after: `read ${SEEN[end]}` } } },
         order: 'sc',
       },
     ];
@@ -202,7 +206,7 @@ export const FAULTS: readonly Fault[] = [
   late('packed', 'device', 'desc.len', 'desc.flags', { scene: TWO }),
   late('packed', 'device', 'desc.id', 'desc.flags', { scene: { ...TWO, backwards: true } }),
   early('packed', 'driver', 'the length is read before the flags', 'desc.flags', LENGTH, ONE_BY_ONE),
-  early('packed', 'device', 'the length is read before the flags', 'desc.flags', LENGTH, {}),
+  early('packed', 'device', 'the length is read before id and flags', SEEN.device, ID_TO_LENGTH, {}),
   // The place that is waited for is there before the flag that makes it count.
   ...(['driver', 'device'] as const).map(
     (end): Fault => ({

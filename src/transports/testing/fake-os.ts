@@ -437,6 +437,10 @@ class RevocableView implements MemoryView {
     return this.#live(offset, 2)?.load16(this.#start + offset) ?? 0;
   }
 
+  loadWord(offset: number): number {
+    return this.#live(offset, 4)?.loadWord(this.#start + offset) ?? 0;
+  }
+
   store16(offset: number, value: number): void {
     this.#live(offset, 2)?.store16(this.#start + offset, value);
   }

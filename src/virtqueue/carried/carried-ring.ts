@@ -1,6 +1,5 @@
-import type { GuestAddress } from '../../memory/address.js';
-import type { MemoryView } from '../../memory/memory-view.js';
 import type { HeldChain } from '../held-chain.js';
+import type { TableAt } from '../indirect-table.js';
 import type { Crossing } from './crossing.js';
 
 /** A chain as the ring has it: named, not fetched. */
@@ -10,9 +9,6 @@ export interface Named {
   readonly place: number;
   readonly count: number;
 }
-
-/** Finds an indirect table. @throws TableWanted when it is not here yet. */
-export type TableAt = (address: GuestAddress, length: number) => MemoryView;
 
 /** The ring of a carried queue, in one layout. What it asks for comes later, and not at all once it can't be had. */
 export interface CarriedRing {

@@ -1,11 +1,12 @@
 import type { DistantMemory } from '../../memory/distant-memory.js';
 import { MappedView } from '../../memory/mapped-view.js';
 import type { MemoryView } from '../../memory/memory-view.js';
-import type { CarriedRing, Named, TableAt } from '../carried/carried-ring.js';
+import type { CarriedRing, Named } from '../carried/carried-ring.js';
 import type { Crossing } from '../carried/crossing.js';
 import { type AreaEvents, DistantAreas } from '../carried/distant-areas.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { HeldChain } from '../held-chain.js';
+import type { TableAt } from '../indirect-table.js';
 import { refuse } from '../inflight.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { isWanted, wishOf } from './events.js';
@@ -26,7 +27,7 @@ import {
   VIRTQ_DESC_F_WRITE,
 } from './layout.js';
 import { Place } from './place.js';
-import { walkPackedChain } from './walk.js';
+import { PackedRing, walkPackedChain } from './walk.js';
 
 /** Descriptors of which it is looked at once whether they are available. */
 const WINDOW = 64;
@@ -201,7 +202,7 @@ export class PackedCarriedRing implements CarriedRing {
       throw new VirtqueueError('CHAIN_NOT_AVAILABLE', '2.8.21', text);
     }
     const chain = new HeldChain(memory, 0);
-    const walked = { memory, view: this.#ring, size, indirect, tableAt };
+    const walked = new PackedRing(memory, this.#ring, size, indirect, tableAt);
     const idAndCount = walkPackedChain(chain, walked, offset, idAndFlags, room);
     chain.head = idAndCount & 0xffff;
     if (isHeld(chain.head)) {

@@ -25,7 +25,7 @@ import {
   VIRTQ_DESC_F_WRITE,
 } from './layout.js';
 import { Place } from './place.js';
-import { type PackedRing, walkPackedChain } from './walk.js';
+import { PackedRing, walkPackedChain } from './walk.js';
 
 /**
  * The device's end of a packed virtqueue (VIRTIO 1.3 §2.8). The driver may be hostile: each field that it can change is read once, checked
@@ -35,7 +35,7 @@ import { type PackedRing, walkPackedChain } from './walk.js';
  * the last `enableKicks` named, so call it after each time the ring ran empty.
  */
 export class PackedDeviceQueue implements Virtqueue {
-  readonly size: number;
+  readonly size: number = 0;
   readonly #options: DeviceQueueOptions;
   readonly #memory: GuestMemory;
   readonly #held: HeldChains;
@@ -51,6 +51,7 @@ export class PackedDeviceQueue implements Virtqueue {
   #walked!: PackedRing;
   #driverEvent!: MemoryView;
   #deviceEvent!: MemoryView;
+  /** That of the memory when the views were taken; -1 while the ring is not to be touched. */
   #generation = -1;
   /** Neither closed nor broken; and not suspended. */
   #open = true;
@@ -58,11 +59,11 @@ export class PackedDeviceQueue implements Virtqueue {
   #broken: VirtqueueError | undefined;
 
   /** The next descriptor to be taken, and what its owner flags are once it can be: that stands for the wrap counter. */
-  #next: number;
-  #available: number;
+  #next = 0;
+  #available = 0;
   /** Where the next used descriptor goes, and the owner flags of one. */
-  #used: number;
-  #usedFlags: number;
+  #used = 0;
+  #usedFlags = 0;
   /** Where the driver looks for the next used descriptor, as far as it was shown. */
   readonly #shown: Place;
   /** Descriptors that were used since. */
@@ -71,7 +72,7 @@ export class PackedDeviceQueue implements Virtqueue {
   #heldBackAt = -1;
   #heldBack = 0;
   /** Descriptors that are with the device, as the driver sees it. */
-  #taken: number;
+  #taken = 0;
   /** With IN_ORDER: what goes into one used descriptor, so far. */
   #batchHead = 0;
   #batchWritten = 0;
@@ -165,35 +166,39 @@ export class PackedDeviceQueue implements Virtqueue {
       if (this.#broken !== undefined) throw this.#broken;
       return undefined;
     }
-    const flags = this.#look();
-    if (!this.#isAvailable(flags)) return undefined;
-    const id = this.#readId();
+    const idAndFlags = this.#look();
+    if (!this.#isAvailable(idAndFlags)) return undefined;
+    const id = idAndFlags & 0xffff;
     // The last descriptor of a list has its id; mostly all have.
-    const chain = this.#held.pick(id) ?? this.#held.spare;
+    const picked = this.#held.pick(id);
+    const chain = picked ?? this.#held.spare;
     const room = this.size - this.#taken;
     if (room === 0) throw this.#overrun();
     let idAndCount: number;
     try {
-      idAndCount = walkPackedChain(chain, this.#walked, this.#next, (flags << 16) | id, room);
+      idAndCount = walkPackedChain(chain, this.#walked, this.#next, idAndFlags, room);
     } catch (error) {
       if (error instanceof VirtqueueError) this.#stop(error);
       throw error;
     }
     const head = idAndCount & 0xffff;
     const count = idAndCount >>> 16;
-    if (this.#held.isHeld(head)) throw this.#twice(head);
+    if (picked === undefined || head !== id) {
+      if (this.#held.isHeld(head)) throw this.#twice(head);
+      this.#held.rename(chain, head);
+    }
     if (this.#inOrder !== undefined) {
       if (this.#inOrder.isWaiting(head)) throw this.#twice(head);
       this.#inOrder.taken(head);
     }
-    if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+    if (!this.#held.give(chain)) throw this.#tooMany(head);
     this.#counts[head] = count;
     this.#taken += count;
     const next = this.#next + count;
     if (next < this.size) this.#next = next;
     else {
       this.#next = next - this.size;
-      this.#available ^= OWNER_FLAGS;
+      this.#available ^= OWNER;
     }
     return chain;
   }
@@ -247,8 +252,9 @@ export class PackedDeviceQueue implements Virtqueue {
       if (count !== leftCount) refuse(`a chain of ${leftCount} descriptors ends after ${count}`);
       if (this.#held.isHeld(head) || this.#inOrder?.isWaiting(head) === true)
         refuse(`buffer ${head} is in it twice`);
+      this.#held.rename(chain, head);
       this.#inOrder?.taken(head);
-      if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+      if (!this.#held.give(chain)) throw this.#tooMany(head);
       tracked.takenAgain(head);
       this.#counts[head] = count;
       this.#taken += count;
@@ -315,7 +321,7 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   suspend(): void {
-    this.#ready = false;
+    this.#stand();
     this.#held.suspend();
   }
 
@@ -338,24 +344,17 @@ export class PackedDeviceQueue implements Virtqueue {
 
   close(): void {
     this.#open = false;
-    this.#ready = false;
+    this.#stand();
     this.#held.end();
   }
 
-  /** The flags of the next descriptor: nothing else of it is read before these. */
+  /** The id and flags of the next descriptor, the flags above: nothing else of it is read before these. */
   #look(): number {
-    return this.#ring.load16(PVIRTQ_DESC_SIZE * this.#next + PVIRTQ_DESC.flags);
+    return this.#ring.loadWord(4 * (DESC_WORDS * this.#next + ID_AND_FLAGS));
   }
 
-  #isAvailable(flags: number): boolean {
-    return (flags & OWNER_FLAGS) === this.#available;
-  }
-
-  /** The id of the next descriptor. */
-  #readId(): number {
-    const words = this.#words;
-    if (words !== undefined) return words[DESC_WORDS * this.#next + ID_AND_FLAGS]! & 0xffff;
-    return this.#ring.read16(PVIRTQ_DESC_SIZE * this.#next + PVIRTQ_DESC.id);
+  #isAvailable(idAndFlags: number): boolean {
+    return ((idAndFlags >>> 16) & OWNER) === this.#available;
   }
 
   /** Both places, as `Place.bits` says them. */
@@ -370,7 +369,7 @@ export class PackedDeviceQueue implements Virtqueue {
   /** Writes a used descriptor in the place of `count`. */
   #use(head: number, written: number, count: number): void {
     const offset = this.#used;
-    const flags = written > 0 ? this.#usedFlags | VIRTQ_DESC_F_WRITE : this.#usedFlags;
+    const flags = written > 0 ? this.#usedFlags | WRITE : this.#usedFlags;
     const idAndFlags = (flags << 16) | head;
     const words = this.#words;
     if (words !== undefined) words[DESC_WORDS * offset + LENGTH] = written;
@@ -388,7 +387,7 @@ export class PackedDeviceQueue implements Virtqueue {
     if (next < this.size) this.#used = next;
     else {
       this.#used = next - this.size;
-      this.#usedFlags ^= OWNER_FLAGS;
+      this.#usedFlags ^= OWNER;
     }
     this.#unshown += count;
   }
@@ -437,11 +436,16 @@ export class PackedDeviceQueue implements Virtqueue {
 
   /** Whether the ring may be touched; takes its views anew when guest memory changed. */
   #usable(): boolean {
-    if (!this.#ready) return false;
     return this.#generation === this.#memory.generation || this.#follow();
   }
 
+  #stand(): void {
+    this.#ready = false;
+    this.#generation = -1;
+  }
+
   #follow(): boolean {
+    if (!this.#ready) return false;
     try {
       this.#takeViews();
       return true;
@@ -463,7 +467,7 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#driverEvent = areaView(memory, 'driver', driverArea, events, driver, SECTION);
     const deviceEvent = areaView(memory, 'device', deviceArea, events, device, SECTION);
     this.#deviceEvent = deviceView === undefined ? deviceEvent : deviceView(deviceEvent);
-    this.#walked = { memory, view: this.#ring, size: this.size, indirect };
+    this.#walked = new PackedRing(memory, this.#ring, this.size, indirect);
     this.#generation = memory.generation;
   }
 
@@ -485,7 +489,7 @@ export class PackedDeviceQueue implements Virtqueue {
   /** Breaks the queue: every later `pop` throws the same error. */
   #stop(error: VirtqueueError): VirtqueueError {
     this.#open = false;
-    this.#ready = false;
+    this.#stand();
     this.#broken = error;
     return error;
   }
@@ -495,6 +499,10 @@ const plain: Pick<Virtqueue, 'pop' | 'push' | 'publish'> = PackedDeviceQueue.pro
 
 /** Where the areas' alignment is. */
 const SECTION = '2.8.10.1';
+
+/** Of this module, as what is imported is looked up at each use. */
+const OWNER: number = OWNER_FLAGS;
+const WRITE: number = VIRTQ_DESC_F_WRITE;
 
 /** A descriptor by words. */
 const DESC_WORDS: number = PVIRTQ_DESC_SIZE / 4;

@@ -28,6 +28,12 @@ import { Place } from './place.js';
 /** Descriptors of the indirect table that each buffer id has; longer chains take descriptors of the ring. */
 const INDIRECT_ENTRIES = 16;
 
+// Of this module, as what is imported is looked up at each use.
+const OWNER: number = OWNER_FLAGS;
+const NEXT: number = VIRTQ_DESC_F_NEXT;
+const WRITE: number = VIRTQ_DESC_F_WRITE;
+const DESC_SIZE: number = PVIRTQ_DESC_SIZE;
+
 /**
  * The driver's end of a packed virtqueue (VIRTIO 1.3 §2.8). The device may be hostile: what it can change is never relied on, so chains and
  * free buffer ids are kept in arrays of our own.
@@ -35,7 +41,7 @@ const INDIRECT_ENTRIES = 16;
  * @typeParam Token - what the caller wants back when a chain was used.
  */
 export class PackedDriverQueue<Token> implements DriverQueue<Token> {
-  readonly size: number;
+  readonly size: number = 0;
   readonly descriptorArea: GuestAddress;
   readonly driverArea: GuestAddress;
   readonly deviceArea: GuestAddress;
@@ -51,7 +57,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   /** An indirect table for each buffer id, one after the other, or `undefined`. */
   readonly #indirect: MemoryView | undefined;
   readonly #indirectWords: Int32Array | undefined;
-  readonly #indirectAddress: number;
+  readonly #indirectAddress: number = 0;
 
   readonly #sent: SentChains<Token>;
   readonly #wish: EventWish;
@@ -60,11 +66,11 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   #firstId = 0;
   /** By buffer id: how many descriptors of the ring its chain takes. */
   readonly #counts: Uint16Array;
-  #free: number;
+  #free = 0;
 
   /** Where the next descriptor is made available, and the owner flags of one: those stand for the wrap counter. */
-  #next: number;
-  #available: number;
+  #next = 0;
+  #available = 0;
   /** Where the device was shown all before. */
   readonly #shown: Place;
   /** Descriptors that were added since. */
@@ -73,8 +79,8 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   #heldBackAt = -1;
   #heldBackFlags = 0;
   /** Where the next used descriptor will be, and its owner flags. */
-  #used: number;
-  #usedFlags: number;
+  #used = 0;
+  #usedFlags = 0;
   #detached = false;
   #broken: VirtqueueError | undefined;
 
@@ -160,7 +166,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
       this.#place(table, PVIRTQ_DESC_SIZE * count, id, VIRTQ_DESC_F_INDIRECT);
     } else {
       this.#placeAll(readable, 0, id, writable.length > 0);
-      this.#placeAll(writable, VIRTQ_DESC_F_WRITE, id, false);
+      this.#placeAll(writable, WRITE, id, false);
     }
     this.#counts[id] = needed;
     this.#free -= needed;
@@ -196,7 +202,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     if (used < this.size) this.#used = used;
     else {
       this.#used = used - this.size;
-      this.#usedFlags ^= OWNER_FLAGS;
+      this.#usedFlags ^= OWNER;
     }
     this.#free += count;
     this.#nextId[id] = this.#firstId;
@@ -229,31 +235,34 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   }
 
   #placeAll(buffers: readonly GuestBuffer[], flags: number, id: number, more: boolean): void {
+    const last = more ? -1 : buffers.length - 1;
     for (let i = 0; i < buffers.length; i++) {
       const { address, length } = buffers[i]!;
-      const continues = more || i + 1 < buffers.length;
-      this.#place(address, length, id, continues ? flags | VIRTQ_DESC_F_NEXT : flags);
+      this.#place(address, length, id, i === last ? flags : flags | NEXT);
     }
   }
 
   /** Writes the next descriptor. */
   #place(address: number, length: number, id: number, flags: number): void {
     const offset = this.#next;
-    if (this.#heldBackAt < 0) {
-      // The device looks here first, so it sees nothing of the others before this one has its flags (§2.8.17).
-      this.#heldBackAt = PVIRTQ_DESC_SIZE * offset;
-      this.#heldBackFlags = flags | this.#available;
-      writeElement(this.#ring, this.#words, offset, address, length);
-      this.#ring.write16(this.#heldBackAt + PVIRTQ_DESC.id, id);
-    } else {
-      writeDescriptor(this.#ring, this.#words, offset, address, length, id, flags | this.#available);
-    }
+    const whole = flags | this.#available;
+    if (this.#heldBackAt < 0) this.#holdBack(offset, address, length, id, whole);
+    else writeDescriptor(this.#ring, this.#words, offset, address, length, id, whole);
     this.#unshown += 1;
-    if (offset + 1 < this.size) this.#next = offset + 1;
+    const next = offset + 1;
+    if (next < this.size) this.#next = next;
     else {
       this.#next = 0;
-      this.#available ^= OWNER_FLAGS;
+      this.#available ^= OWNER;
     }
+  }
+
+  /** Writes a descriptor without its flags: the device looks there first, so it sees nothing of the others before those (§2.8.17). */
+  #holdBack(offset: number, address: number, length: number, id: number, flags: number): void {
+    this.#heldBackAt = DESC_SIZE * offset;
+    this.#heldBackFlags = flags;
+    writeElement(this.#ring, this.#words, offset, address, length);
+    this.#ring.write16(this.#heldBackAt + PVIRTQ_DESC.id, id);
   }
 
   /** Whether the device used something: it is the next of `#sent` then. */
@@ -263,7 +272,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
     const offset = this.#used;
     const id = idOf(this.#ring, this.#words, offset);
     // Without F_WRITE the length means nothing (§2.8.4).
-    const written = (flags & VIRTQ_DESC_F_WRITE) === 0 ? 0 : lengthOf(this.#ring, this.#words, offset);
+    const written = (flags & WRITE) === 0 ? 0 : lengthOf(this.#ring, this.#words, offset);
     try {
       this.#sent.name(id, written);
     } catch (error) {
@@ -278,7 +287,7 @@ export class PackedDriverQueue<Token> implements DriverQueue<Token> {
   }
 
   #isUsed(flags: number): boolean {
-    return (flags & OWNER_FLAGS) === this.#usedFlags;
+    return (flags & OWNER) === this.#usedFlags;
   }
 
   /** Leaves the ring as one that has been gone round: each descriptor as the device used it last. */

@@ -22,7 +22,7 @@ import {
 } from './inflight-layout.js';
 import { availableFlags, OWNER_FLAGS, PVIRTQ_DESC, PVIRTQ_DESC_SIZE } from './layout.js';
 import { Place } from './place.js';
-import type { PackedRing } from './walk.js';
+import { PackedRing } from './walk.js';
 
 /** What a packed ring's region is for. */
 export interface PackedInflightOptions {
@@ -311,7 +311,7 @@ export class PackedInflight {
       refuse(`${entries - known - total} of its entries are neither free nor in flight`);
     this.#leftEntries = left.map(({ index }) => index);
     this.#leftCounts = counts;
-    this.#left = { memory, view: new MappedView(copies.buffer), size, indirect };
+    this.#left = new PackedRing(memory, new MappedView(copies.buffer), size, indirect);
     this.#giveBack(ring, size, total);
   }
 

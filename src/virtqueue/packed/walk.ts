@@ -1,8 +1,8 @@
-import { type GuestAddress, joinAddress } from '../../memory/address.js';
-import type { GuestMemory } from '../../memory/guest-memory.js';
+import { joinAddress } from '../../memory/address.js';
+import type { FoundRegion, GuestMemory } from '../../memory/guest-memory.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import type { HeldChain } from '../held-chain.js';
-import { INDIRECT_MOST, rangeText, tableCopy } from '../indirect-table.js';
+import { findTable, INDIRECT_MOST, rangeText, type TableAt, table } from '../indirect-table.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import {
   OWNER_FLAGS,
@@ -18,18 +18,38 @@ const CHAIN_BYTES_MOST = 0xffff_ffff;
 
 /** A descriptor by words: two of the address, the length, id and flags. */
 const DESC_WORDS: number = PVIRTQ_DESC_SIZE / 4;
-const one = new Int32Array(3);
+const ID_AND_FLAGS: number = PVIRTQ_DESC.id / 4;
+const one = new Int32Array(ID_AND_FLAGS);
+
+/** The table that a chain is in: the words that hold it, where it begins there, and its length in words. */
+const entered: { words: Int32Array; place: number; length: number } = { words: one, place: 0, length: 0 };
+
+// The flags as they are above an id. They are of this module because what is imported is looked up at each use.
+const OWNER: number = OWNER_FLAGS << 16;
+const NEXT: number = VIRTQ_DESC_F_NEXT << 16;
+const WRITE: number = VIRTQ_DESC_F_WRITE << 16;
+const INDIRECT: number = VIRTQ_DESC_F_INDIRECT << 16;
 
 /** The ring that a chain is in. */
-export interface PackedRing {
+export class PackedRing {
   readonly memory: GuestMemory;
   /** Its descriptors. */
   readonly view: MemoryView;
-  readonly size: number;
+  readonly words: Int32Array | undefined;
+  readonly size: number = 0;
   /** VIRTIO_F_INDIRECT_DESC was negotiated. */
   readonly indirect: boolean;
-  /** Finds an indirect table that memory is known to cover; looks into the memory unless told. */
-  readonly tableAt?: (address: GuestAddress, length: number) => MemoryView;
+  /** Finds indirect tables; memory is looked into unless told. */
+  readonly tableAt: TableAt | undefined;
+
+  constructor(memory: GuestMemory, view: MemoryView, size: number, indirect: boolean, tableAt?: TableAt) {
+    this.memory = memory;
+    this.view = view;
+    this.words = view.words;
+    this.size = size;
+    this.indirect = indirect;
+    this.tableAt = tableAt;
+  }
 }
 
 /**
@@ -48,168 +68,221 @@ export function walkPackedChain(
   idAndFlags: number,
   room: number,
 ): number {
-  const { memory, size } = ring;
-  let { view } = ring;
-  let { words } = view;
+  let { words } = ring;
   /** Of the descriptor, in words; where the ring ends, or the table. */
   let place = DESC_WORDS * first;
-  let end = DESC_WORDS * size;
+  let end = DESC_WORDS * ring.size;
+  let now = idAndFlags | 0;
+  let owner = now & OWNER;
+  /** Where it would have begun if the ring had not ended meanwhile; where the next one would be that the driver can't have. */
+  let start = place;
+  let last = place + DESC_WORDS * room;
+  if (last >= end) last -= end;
   let inTable = false;
-  let now = idAndFlags >>> 16;
-  let id = idAndFlags & 0xffff;
-  let owner = now & OWNER_FLAGS;
-  let count = 1;
-  let { addresses, lengths, offsets } = chain;
-  /** The region that all of it lies in, and whether that is so, within reach of `offsets`. */
-  let home = memory.recent;
-  let homeStart = home === undefined ? 0 : home.start;
-  let homeEnd = home === undefined ? 0 : home.end;
-  let together = true;
-  let segments = 0;
+  if ((now & INDIRECT) !== 0) {
+    enterTable(ring, first, now);
+    words = entered.words;
+    place = entered.place;
+    end = place + entered.length;
+    now = words[place + ID_AND_FLAGS]!;
+    inTable = true;
+  } else if (words === undefined) {
+    words = copyOfList(ring, first, now, room);
+    place = 0;
+    start = 0;
+    last = -1;
+    end = -1;
+  }
+  let home = ring.memory.recent;
+  let { places } = chain;
+  /** Twice the segments so far. */
+  let slot = 0;
+  let total = 0;
+  /** The first device-writable segment, twice, once there is one, and the bytes before it. */
+  let border = -1;
   let readable = 0;
-  let writable = 0;
-  /** The first device-writable segment. */
-  let border = 0;
-  let writing = false;
   for (;;) {
-    const from = words ?? copyOfOne(view, 4 * place);
-    const at = words === undefined ? 0 : place;
-    const address = joinAddress(from[at]!, from[at + 1]!);
-    const length = from[at + 2]! >>> 0;
-    if ((now & VIRTQ_DESC_F_INDIRECT) !== 0 && !inTable) {
-      // F_WRITE means nothing here (§2.8.7).
-      if (!ring.indirect) {
-        fail('INDIRECT_NOT_NEGOTIATED', '2.8.19', `descriptor ${place / DESC_WORDS} is indirect`);
+    const low = words[place]!;
+    const high = words[place + 1]!;
+    const length = words[place + 2]!;
+    if ((now & WRITE) !== 0) {
+      if (border < 0) {
+        border = slot;
+        readable = total;
       }
-      if (count > 1 || (now & VIRTQ_DESC_F_NEXT) !== 0) {
-        fail('INDIRECT_NEXT', '2.8.19', `descriptor ${place / DESC_WORDS} is indirect and in a list`);
-      }
-      checkTable(memory, first, size, address, length);
-      const { tableAt } = ring;
-      const region = tableAt === undefined ? memory.regionOf(address, length) : undefined;
-      if (region !== undefined && ((address - region.start) & 3) === 0) {
-        view = region.view;
-        words = view.words;
-        place = (address - region.start) / 4;
-        // What has words is small enough for an integer, which an index had better be.
-        if (words !== undefined) place |= 0;
-      } else {
-        view = tableAt?.(address, length) ?? tableCopy(memory, address, length);
-        words = view.words;
-        place = 0;
-      }
-      inTable = true;
-      end = place + (length >>> 2);
-      now = idAndFlagsAt(view, words, place) >>> 16;
-      continue;
+    } else if (border >= 0) outOfOrder(first);
+    if (slot === places.length) {
+      chain.grow();
+      ({ places } = chain);
     }
-
-    if (length > 0 && !(address >= homeStart && address + length <= homeEnd)) {
-      const region = memory.regionOf(address, length);
-      if (region === undefined && !memory.covers(address, length)) {
-        const text = `an element of the list at ${first}: ${rangeText(address, length)}`;
-        fail('BUFFER_UNMAPPED', '2.8.4', text);
-      }
-      if (region === undefined || segments > 0) together = false;
-      else {
-        home = region;
-        homeStart = region.start;
-        homeEnd = region.end;
-      }
-    }
-    if (readable + writable + length > CHAIN_BYTES_MOST) {
-      fail('CHAIN_BYTES', '2.8.4', `the list at ${first} has 2^32 bytes or more`);
-    }
-    if ((now & VIRTQ_DESC_F_WRITE) !== 0) {
-      writing = true;
-      writable += length;
-    } else {
-      if (writing) {
-        const text = `an element of the list at ${first} is device-readable after a device-writable one`;
-        fail('READABLE_AFTER_WRITABLE', '2.8.17', text);
-      }
-      readable += length;
-    }
-    // A descriptor without bytes is odd but harmless.
-    if (length > 0) {
-      if (segments === lengths.length) {
-        chain.grow();
-        ({ addresses, lengths, offsets } = chain);
-      }
-      const offset = address - homeStart;
-      if (offset > 0x7fff_ffff) together = false;
-      offsets[segments] = offset;
-      addresses[segments] = address;
-      lengths[segments] = length;
-      segments += 1;
-      if (!writing) border = segments;
+    const offset = (low - home.low) | 0;
+    if (length > 0 && high === home.high && offset >= 0 && length <= home.room - offset) {
+      places[slot] = offset;
+      places[slot + 1] = length;
+      total += length;
+      slot += 2;
+    } else if (length !== 0) {
+      // A descriptor without bytes is odd but harmless.
+      home = putElsewhere(chain, slot / 2, home, low, high, length, first);
+      total += length >>> 0;
+      slot += 2;
     }
 
     place += DESC_WORDS;
     if (inTable) {
       // Every flag but F_WRITE is reserved there, and so is the id: they mean nothing (§2.8.7).
       if (place === end) break;
-      now = idAndFlagsAt(view, words, place) >>> 16;
+      now = words[place + ID_AND_FLAGS]!;
       continue;
     }
-    if ((now & VIRTQ_DESC_F_NEXT) === 0) break;
-    if (count === room) {
-      const text = `the list at ${first} goes on after ${count} descriptors, of ${size} with ${size - room} in use`;
-      fail('CHAIN_LENGTH', '2.8.17', text);
-    }
-    count += 1;
+    if ((now & NEXT) === 0) break;
     if (place === end) {
-      place = 0;
       // The wrap counter is another there, and so are the flags that say that it is available.
-      owner ^= OWNER_FLAGS;
+      place = 0;
+      start -= end;
+      owner ^= OWNER;
     }
-    const both = idAndFlagsAt(view, words, place);
-    id = both & 0xffff;
-    now = both >>> 16;
-    if ((now & OWNER_FLAGS) !== owner) {
-      const text = `descriptor ${place / DESC_WORDS} of the list at ${first} is not available`;
-      fail('CHAIN_NOT_AVAILABLE', '2.8.17', text);
-    }
+    if (place === last) tooLong(ring, first, room);
+    now = words[place + ID_AND_FLAGS]!;
+    if ((now & (OWNER | INDIRECT)) !== owner) notInList(ring, first, place, now, owner);
   }
-  if (id >= size) {
-    fail('BUFFER_ID', '2.8.21.1', `buffer id ${id} at ${first} is not below the queue size ${size}`);
+  const count = inTable ? 1 : (place - start) / DESC_WORDS;
+  if (total > CHAIN_BYTES_MOST) {
+    fail('CHAIN_BYTES', '2.8.4', `the list at ${first} has 2^32 bytes or more`);
   }
-  chain.fill(segments, border, readable, writable, together ? home?.view : undefined);
+  const id = (inTable ? idAndFlags : now) & 0xffff;
+  if (id >= ring.size) {
+    fail('BUFFER_ID', '2.8.21.1', `buffer id ${id} at ${first} is not below the queue size ${ring.size}`);
+  }
+  if (border < 0) {
+    border = slot;
+    readable = total;
+  }
+  chain.fill(slot >> 1, border >> 1, readable, total - readable, home);
   return id | (count << 16);
 }
 
-function checkTable(
-  memory: GuestMemory,
-  index: number,
-  size: number,
-  address: GuestAddress,
-  length: number,
-): void {
+/** Finds the table of an indirect descriptor. */
+function enterTable(ring: PackedRing, index: number, idAndFlags: number): void {
+  // F_WRITE means nothing here (§2.8.7).
+  if (!ring.indirect || (idAndFlags & NEXT) !== 0) notIndirect(ring, index);
+  const place = ring.words === undefined ? 0 : DESC_WORDS * index;
+  const words = ring.words ?? copyOfOne(ring.view, PVIRTQ_DESC_SIZE * index);
+  const low = words[place]!;
+  const high = words[place + 1]!;
+  const length = words[place + 2]!;
+  checkLength(index, ring.size, length >>> 0);
+  const { memory, tableAt } = ring;
+  if (!findTable(memory, memory.recent, low, high, length, tableAt)) {
+    const where = rangeText(joinAddress(low, high), length);
+    fail('INDIRECT_UNMAPPED', '2.8.7', `indirect table of descriptor ${index}: ${where}`);
+  }
+  entered.length = length >>> 2;
+  const { view } = table;
+  if (view.words === undefined) {
+    entered.words = copyOfWords(view, table.offset, entered.length);
+    entered.place = 0;
+  } else {
+    entered.words = view.words;
+    // What has words is small enough for an integer, which an index had better be.
+    entered.place = (table.offset / 4) | 0;
+  }
+}
+
+function checkLength(index: number, size: number, length: number): void {
   if (length === 0 || (length & (PVIRTQ_DESC_SIZE - 1)) !== 0) {
     fail('INDIRECT_LENGTH', '2.8.7', `descriptor ${index} has an indirect table of ${length} bytes`);
   }
-  const most = Math.max(size, INDIRECT_MOST);
+  const most = size > INDIRECT_MOST ? size : INDIRECT_MOST;
   if (length > PVIRTQ_DESC_SIZE * most) {
     const text = `descriptor ${index} has an indirect table of ${length / PVIRTQ_DESC_SIZE} descriptors, more than ${most}`;
     fail('INDIRECT_LENGTH', '2.8.19', text);
   }
-  if (!memory.covers(address, length)) {
-    const text = `indirect table of descriptor ${index}: ${rangeText(address, length)}`;
-    fail('INDIRECT_UNMAPPED', '2.8.7', text);
-  }
 }
 
-/** Both at once: the id below, the flags above. */
-function idAndFlagsAt(view: MemoryView, words: Int32Array | undefined, place: number): number {
-  return words === undefined ? view.read32(4 * place + PVIRTQ_DESC.id) : words[place + 3]!;
+/** An element that is not in the region of those before it. */
+function putElsewhere(
+  chain: HeldChain,
+  segment: number,
+  home: FoundRegion,
+  low: number,
+  high: number,
+  length: number,
+  first: number,
+): FoundRegion {
+  const address = joinAddress(low, high);
+  const region = chain.putElsewhere(segment, home, address, length >>> 0);
+  if (region !== undefined) return region;
+  const text = `an element of the list at ${first}: ${rangeText(address, length >>> 0)}`;
+  return fail('BUFFER_UNMAPPED', '2.8.4', text);
+}
+
+function outOfOrder(first: number): never {
+  const text = `an element of the list at ${first} is device-readable after a device-writable one`;
+  fail('READABLE_AFTER_WRITABLE', '2.8.17', text);
+}
+
+function tooLong({ size }: PackedRing, first: number, room: number): never {
+  const text = `the list at ${first} goes on after ${room} descriptors, of ${size} with ${size - room} in use`;
+  fail('CHAIN_LENGTH', '2.8.17', text);
+}
+
+/** What follows in a list is not available, or indirect. */
+function notInList(ring: PackedRing, first: number, place: number, idAndFlags: number, owner: number): never {
+  const index = place / DESC_WORDS;
+  if ((idAndFlags & OWNER) === owner) notIndirect(ring, index);
+  fail('CHAIN_NOT_AVAILABLE', '2.8.17', `descriptor ${index} of the list at ${first} is not available`);
+}
+
+function notIndirect({ indirect }: PackedRing, index: number): never {
+  if (!indirect) fail('INDIRECT_NOT_NEGOTIATED', '2.8.19', `descriptor ${index} is indirect`);
+  fail('INDIRECT_NEXT', '2.8.19', `descriptor ${index} is indirect and in a list`);
 }
 
 /** The address and length of a descriptor that is not there as words. */
-function copyOfOne(table: MemoryView, at: number): Int32Array {
-  one[0] = table.read32(at + PVIRTQ_DESC.addr);
-  one[1] = table.read32(at + PVIRTQ_DESC.addr + 4);
-  one[2] = table.read32(at + PVIRTQ_DESC.len);
+function copyOfOne(view: MemoryView, at: number): Int32Array {
+  for (let i = 0; i < ID_AND_FLAGS; i++) one[i] = view.read32(at + 4 * i);
   return one;
+}
+
+/** For descriptors that are not there as words. */
+let copy: Int32Array = new Int32Array(64);
+
+/** Each word read once. */
+function copyOfWords(view: MemoryView, at: number, count: number): Int32Array {
+  makeRoom(count);
+  for (let i = 0; i < count; i++) copy[i] = view.read32(at + 4 * i);
+  return copy;
+}
+
+/** A list of descriptors, as one that does not wrap: each is available before anything else is read of it. */
+function copyOfList(ring: PackedRing, first: number, idAndFlags: number, room: number): Int32Array {
+  const { view, size } = ring;
+  let index = first;
+  let now = idAndFlags;
+  let owner = now & OWNER;
+  for (let count = 1; ; count++) {
+    const at = DESC_WORDS * (count - 1);
+    makeRoom(at + DESC_WORDS);
+    copy.set(copyOfOne(view, PVIRTQ_DESC_SIZE * index), at);
+    copy[at + ID_AND_FLAGS] = (now & ~OWNER) | (idAndFlags & OWNER);
+    if ((now & NEXT) === 0) return copy;
+    if (count === room) tooLong(ring, first, room);
+    index += 1;
+    if (index === size) {
+      index = 0;
+      owner ^= OWNER;
+    }
+    now = view.read32(PVIRTQ_DESC_SIZE * index + PVIRTQ_DESC.id) | 0;
+    if ((now & (OWNER | INDIRECT)) !== owner) notInList(ring, first, DESC_WORDS * index, now, owner);
+  }
+}
+
+function makeRoom(words: number): void {
+  if (copy.length >= words) return;
+  const more = new Int32Array(2 * words);
+  more.set(copy);
+  copy = more;
 }
 
 function fail(code: string, section: string, text: string): never {

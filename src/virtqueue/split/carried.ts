@@ -1,12 +1,13 @@
 import type { DistantMemory } from '../../memory/distant-memory.js';
 import { MappedView } from '../../memory/mapped-view.js';
 import type { MemoryView } from '../../memory/memory-view.js';
-import type { CarriedRing, Named, TableAt } from '../carried/carried-ring.js';
+import type { CarriedRing, Named } from '../carried/carried-ring.js';
 import type { Crossing } from '../carried/crossing.js';
 import { type AreaEvents, DistantAreas } from '../carried/distant-areas.js';
 import type { DeviceQueueOptions } from '../device-queue-options.js';
 import { passesEvent } from '../event-index.js';
 import { HeldChain } from '../held-chain.js';
+import type { TableAt } from '../indirect-table.js';
 import { refuse } from '../inflight.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { SplitInflight } from './inflight.js';

@@ -175,7 +175,7 @@ export class SplitDeviceQueue implements Virtqueue {
       if (this.#inOrder.isWaiting(head)) throw this.#refusal(head);
       this.#inOrder.taken(head);
     }
-    if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+    if (!this.#held.give(chain)) throw this.#tooMany(head);
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
     return chain;
   }
@@ -294,7 +294,7 @@ export class SplitDeviceQueue implements Virtqueue {
       throw error;
     }
     this.#inOrder?.taken(head);
-    if (!this.#held.give(chain, head)) throw this.#tooMany(head);
+    if (!this.#held.give(chain)) throw this.#tooMany(head);
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
     return chain;
   }

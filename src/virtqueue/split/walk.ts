@@ -1,8 +1,8 @@
-import { type GuestAddress, joinAddress } from '../../memory/address.js';
-import type { GuestMemory } from '../../memory/guest-memory.js';
+import { joinAddress } from '../../memory/address.js';
+import type { FoundRegion, GuestMemory } from '../../memory/guest-memory.js';
 import type { MemoryView } from '../../memory/memory-view.js';
 import type { HeldChain } from '../held-chain.js';
-import { INDIRECT_MOST, rangeText, tableCopy } from '../indirect-table.js';
+import { findTable, table as found, INDIRECT_MOST, rangeText, type TableAt } from '../indirect-table.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import {
   VIRTQ_DESC,
@@ -19,6 +19,11 @@ const CHAIN_BYTES_MOST = 0xffff_ffff;
 const DESC_WORDS: number = VIRTQ_DESC_SIZE / 4;
 const one = new Int32Array(DESC_WORDS);
 
+// Of this module, as what is imported is looked up at each use.
+const NEXT: number = VIRTQ_DESC_F_NEXT;
+const WRITE: number = VIRTQ_DESC_F_WRITE;
+const INDIRECT: number = VIRTQ_DESC_F_INDIRECT;
+
 /**
  * Follows the descriptors of a chain from its head on, each read once, and fills `chain` with them (VIRTIO 1.3 §2.7.5).
  *
@@ -34,7 +39,7 @@ export function walkChain(
   table: MemoryView,
   size: number,
   mayBeIndirect: boolean,
-  tableAt?: (address: GuestAddress, length: number) => MemoryView,
+  tableAt?: TableAt,
 ): void {
   const { head } = chain;
   let view = table;
@@ -45,18 +50,14 @@ export function walkChain(
   let indirect = false;
   let index = head;
   let left = size;
-  let { addresses, lengths, offsets } = chain;
-  /** The region that all of it lies in, and whether that is so, within reach of `offsets`. */
   let home = memory.recent;
-  let homeStart = home === undefined ? 0 : home.start;
-  let homeEnd = home === undefined ? 0 : home.end;
-  let together = true;
-  let segments = 0;
+  let { places } = chain;
+  /** Twice the segments so far. */
+  let slot = 0;
+  let total = 0;
+  /** The first device-writable segment, twice, once there is one, and the bytes before it. */
+  let border = -1;
   let readable = 0;
-  let writable = 0;
-  /** The first device-writable segment. */
-  let border = 0;
-  let writing = false;
   for (;;) {
     // As many steps as the table has descriptors, and one is seen twice.
     if (left === 0) fail('CHAIN_LOOP', '2.7.5.2', `chain ${head} loops in its table of ${entries}`);
@@ -64,35 +65,27 @@ export function walkChain(
     const place = start + DESC_WORDS * index;
     const from = words ?? copyOfOne(view, 4 * place);
     const at = words === undefined ? 0 : place;
-    const address = joinAddress(from[at]!, from[at + 1]!);
-    const length = from[at + 2]! >>> 0;
+    const low = from[at]!;
+    const high = from[at + 1]!;
+    const length = from[at + 2]!;
     // Both at once: flags below, next above.
     const flagsAndNext = from[at + 3]!;
 
-    if ((flagsAndNext & VIRTQ_DESC_F_INDIRECT) !== 0) {
+    if ((flagsAndNext & INDIRECT) !== 0) {
       // §2.7.5.3.2: after any number of direct descriptors, and F_WRITE means nothing here.
-      if (!mayBeIndirect) {
-        fail('INDIRECT_NOT_NEGOTIATED', '2.7.5.3.1', `chain ${head} has an indirect descriptor`);
+      if (!mayBeIndirect || indirect || (flagsAndNext & NEXT) !== 0) {
+        notIndirect(head, mayBeIndirect, indirect);
       }
-      if (indirect) {
-        fail('INDIRECT_NESTED', '2.7.5.3.1', `chain ${head} has an indirect descriptor in an indirect table`);
+      checkLength(head, size, length >>> 0);
+      if (!findTable(memory, home, low, high, length, tableAt)) {
+        const where = rangeText(joinAddress(low, high), length);
+        fail('INDIRECT_UNMAPPED', '2.7.5.3', `indirect table of chain ${head}: ${where}`);
       }
-      if ((flagsAndNext & VIRTQ_DESC_F_NEXT) !== 0) {
-        fail('INDIRECT_NEXT', '2.7.5.3.1', `chain ${head} continues after an indirect descriptor`);
-      }
-      checkTable(memory, head, size, address, length);
-      const region = tableAt === undefined ? memory.regionOf(address, length) : undefined;
-      if (region !== undefined && ((address - region.start) & 3) === 0) {
-        view = region.view;
-        words = view.words;
-        start = (address - region.start) / 4;
-        // What has words is small enough for an integer, which an index had better be.
-        if (words !== undefined) start |= 0;
-      } else {
-        view = tableAt?.(address, length) ?? tableCopy(memory, address, length);
-        words = view.words;
-        start = 0;
-      }
+      ({ view } = found);
+      ({ words } = view);
+      start = found.offset / 4;
+      // What has words is small enough for an integer, which an index had better be.
+      if (words !== undefined) start |= 0;
       indirect = true;
       entries = length / VIRTQ_DESC_SIZE;
       left = entries;
@@ -100,78 +93,83 @@ export function walkChain(
       continue;
     }
 
-    if (length > 0 && !(address >= homeStart && address + length <= homeEnd)) {
-      const region = memory.regionOf(address, length);
-      if (region === undefined && !memory.covers(address, length)) {
-        fail(
-          'BUFFER_UNMAPPED',
-          '2.7.5',
-          `descriptor ${index} of chain ${head}: ${rangeText(address, length)}`,
-        );
+    if ((flagsAndNext & WRITE) !== 0) {
+      if (border < 0) {
+        border = slot;
+        readable = total;
       }
-      if (region === undefined || segments > 0) together = false;
-      else {
-        home = region;
-        homeStart = region.start;
-        homeEnd = region.end;
-      }
+    } else if (border >= 0) outOfOrder(head, index);
+    if (slot === places.length) {
+      chain.grow();
+      ({ places } = chain);
     }
-    if (readable + writable + length > CHAIN_BYTES_MOST) {
-      fail('CHAIN_BYTES', '2.7.5.2', `chain ${head} has 2^32 bytes or more`);
-    }
-    if ((flagsAndNext & VIRTQ_DESC_F_WRITE) !== 0) {
-      writing = true;
-      writable += length;
-    } else {
-      if (writing) {
-        const text = `descriptor ${index} of chain ${head} is device-readable after a device-writable one`;
-        fail('READABLE_AFTER_WRITABLE', '2.7.4.2', text);
-      }
-      readable += length;
-    }
-    // A descriptor without bytes is odd but harmless.
-    if (length > 0) {
-      if (segments === lengths.length) {
-        chain.grow();
-        ({ addresses, lengths, offsets } = chain);
-      }
-      const offset = address - homeStart;
-      if (offset > 0x7fff_ffff) together = false;
-      offsets[segments] = offset;
-      addresses[segments] = address;
-      lengths[segments] = length;
-      segments += 1;
-      if (!writing) border = segments;
+    const offset = (low - home.low) | 0;
+    if (length > 0 && high === home.high && offset >= 0 && length <= home.room - offset) {
+      places[slot] = offset;
+      places[slot + 1] = length;
+      total += length;
+      slot += 2;
+    } else if (length !== 0) {
+      // A descriptor without bytes is odd but harmless.
+      home = putElsewhere(chain, slot / 2, home, low, high, length, index);
+      total += length >>> 0;
+      slot += 2;
     }
 
-    if ((flagsAndNext & VIRTQ_DESC_F_NEXT) === 0) {
-      chain.fill(segments, border, readable, writable, together ? home?.view : undefined);
-      return;
-    }
+    if ((flagsAndNext & NEXT) === 0) break;
     index = flagsAndNext >>> 16;
     if (index >= entries) {
       fail('NEXT_INDEX', '2.7.5', `chain ${head} continues at descriptor ${index} in a table of ${entries}`);
     }
   }
+  if (total > CHAIN_BYTES_MOST) fail('CHAIN_BYTES', '2.7.5.2', `chain ${head} has 2^32 bytes or more`);
+  if (border < 0) {
+    border = slot;
+    readable = total;
+  }
+  chain.fill(slot >> 1, border >> 1, readable, total - readable, home);
 }
 
-function checkTable(
-  memory: GuestMemory,
-  head: number,
-  size: number,
-  address: GuestAddress,
+/** An element that is not in the region of those before it. */
+function putElsewhere(
+  chain: HeldChain,
+  segment: number,
+  home: FoundRegion,
+  low: number,
+  high: number,
   length: number,
-): void {
+  index: number,
+): FoundRegion {
+  const address = joinAddress(low, high);
+  const region = chain.putElsewhere(segment, home, address, length >>> 0);
+  if (region !== undefined) return region;
+  const text = `descriptor ${index} of chain ${chain.head}: ${rangeText(address, length >>> 0)}`;
+  return fail('BUFFER_UNMAPPED', '2.7.5', text);
+}
+
+function outOfOrder(head: number, index: number): never {
+  const text = `descriptor ${index} of chain ${head} is device-readable after a device-writable one`;
+  fail('READABLE_AFTER_WRITABLE', '2.7.4.2', text);
+}
+
+function notIndirect(head: number, mayBeIndirect: boolean, indirect: boolean): never {
+  if (!mayBeIndirect) {
+    fail('INDIRECT_NOT_NEGOTIATED', '2.7.5.3.1', `chain ${head} has an indirect descriptor`);
+  }
+  if (indirect) {
+    fail('INDIRECT_NESTED', '2.7.5.3.1', `chain ${head} has an indirect descriptor in an indirect table`);
+  }
+  fail('INDIRECT_NEXT', '2.7.5.3.1', `chain ${head} continues after an indirect descriptor`);
+}
+
+function checkLength(head: number, size: number, length: number): void {
   if (length === 0 || (length & (VIRTQ_DESC_SIZE - 1)) !== 0) {
     fail('INDIRECT_LENGTH', '2.7.5.3', `chain ${head} has an indirect table of ${length} bytes`);
   }
-  const most = Math.max(size, INDIRECT_MOST);
+  const most = size > INDIRECT_MOST ? size : INDIRECT_MOST;
   if (length > VIRTQ_DESC_SIZE * most) {
     const text = `chain ${head} has an indirect table of ${length / VIRTQ_DESC_SIZE} descriptors, more than ${most}`;
     fail('INDIRECT_LENGTH', '2.7.5.3.1', text);
-  }
-  if (!memory.covers(address, length)) {
-    fail('INDIRECT_UNMAPPED', '2.7.5.3', `indirect table of chain ${head}: ${rangeText(address, length)}`);
   }
 }
 

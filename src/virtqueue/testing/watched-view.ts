@@ -67,6 +67,10 @@ export class WatchedView implements MemoryView {
     return this.#tellWord('load', offset, 2, () => this.#view.load16(offset));
   }
 
+  loadWord(offset: number): number {
+    return this.#tellWord('load', offset, 4, () => this.#view.loadWord(offset));
+  }
+
   store16(offset: number, value: number): void {
     this.#tellWord('store', offset, 2, () => this.#view.store16(offset, value));
   }

@@ -39,6 +39,10 @@ export class RemoteView implements MemoryView {
     return this.#refuse(offset, 2);
   }
 
+  loadWord(offset: number): never {
+    return this.#refuse(offset, 4);
+  }
+
   store16(offset: number): never {
     return this.#refuse(offset, 2);
   }
