@@ -72,6 +72,7 @@ static void vmisc_call_expired(struct vmisc_timer *timer, u64 expirations,
 }
 
 static const struct vmisc_owner_ops vmisc_call_ops = {
+	.stays = true,
 	.expired = vmisc_call_expired,
 };
 
@@ -107,14 +108,14 @@ static void vmisc_call_work(struct work_struct *work)
 	list_del_init(&call->node);
 	call->called = true;
 	vm->running = call;
-	vm->runner = current;
+	WRITE_ONCE(vm->runner, current);
 	spin_unlock_irq(&vm->lock);
 
 	call->func(call->context);
 
 	spin_lock_irq(&vm->lock);
 	vm->running = NULL;
-	vm->runner = NULL;
+	WRITE_ONCE(vm->runner, NULL);
 	call->timer.busy = !list_empty(&call->node);
 	if (!call->timer.interval_ns)
 		call->timer.closed = true;
@@ -237,13 +238,16 @@ static int vmisc_take_ask(struct vmisc *vm, gfp_t gfp)
 
 	call->func = ask->func;
 	call->context = ask->context;
-	err = vmisc_timer_set(&call->timer, (u64)ask->delay_ms * NSEC_PER_MSEC,
-			      0, ask->at);
+	/* One that was taken before the device went waits for the next one */
+	err = vm->waiting ? 0 : vm->error;
+	if (!err)
+		err = vmisc_timer_set(&call->timer,
+				      (u64)ask->delay_ms * NSEC_PER_MSEC, 0,
+				      ask->at);
 	if (err == -ENOMEM) {
 		ret = err;
 		goto out_unlock;
 	}
-	/* With -ENODEV, there may be no device left to speak of */
 	if (err && err != -ENODEV)
 		dev_warn_ratelimited(&vm->vdev->dev,
 				     "a timer of %u ms can't be set: %d\n",
@@ -369,6 +373,26 @@ void vmisc_api_drop_calls(struct vmisc *vm)
 }
 
 /**
+ * vmisc_api_pending() - see whether there are callbacks to be called
+ * @vm: device data, stopped
+ *
+ * Context: Process context. Nobody but callbacks sets timers any more. Takes and
+ * releases vm->lock.
+ * Return: true if there is a timer with one, or one is running, which may set
+ * one.
+ */
+bool vmisc_api_pending(struct vmisc *vm)
+{
+	bool pending;
+
+	spin_lock_irq(&vm->lock);
+	pending = !list_empty(&vm->all) || vm->running || vmisc_first_ask(vm);
+	spin_unlock_irq(&vm->lock);
+
+	return pending;
+}
+
+/**
  * vmisc_api_exit() - the opposite of vmisc_api_init()
  * @vm: device data; nobody finds it any more, and it has no timers
  *
@@ -392,16 +416,7 @@ void vmisc_api_exit(struct vmisc *vm)
  */
 struct virtio_device *virtio_misc_get_device(unsigned int index)
 {
-	struct vmisc *vm = vmisc_get_index(index);
-	struct virtio_device *vdev;
-
-	if (!vm)
-		return NULL;
-
-	vdev = vm->vdev;
-	vmisc_put(vm);
-
-	return vdev;
+	return vmisc_get_index(index);
 }
 EXPORT_SYMBOL_GPL(virtio_misc_get_device);
 
@@ -433,7 +448,7 @@ EXPORT_SYMBOL_GPL(virtio_misc_put_device);
  * preemption or interrupts disabled, with any lock held, raw ones included, on
  * PREEMPT_RT, too.
  * Return: 0 when the timer is on its way to the device, -ENODEV when there is
- * no driver bound to @vdev, -ENOMEM when more than a thousand are on their way
+ * no driver bound to @vdev, unless a callback calls this, -ENOMEM when more than a thousand are on their way
  * already, or -EIO when the device is broken.
  */
 int virtio_misc_set_timer(struct virtio_device *vdev, u32 delay_ms,
@@ -449,6 +464,9 @@ int virtio_misc_set_timer(struct virtio_device *vdev, u32 delay_ms,
 
 	vm = vmisc_find(vdev);
 	err = vm ? READ_ONCE(vm->error) : -ENODEV;
+	/* A callback that sets its timer again must not miss the next device */
+	if (vm && READ_ONCE(vm->waiting) && READ_ONCE(vm->runner) == current)
+		err = 0;
 	if (err)
 		goto out_unlock;
 

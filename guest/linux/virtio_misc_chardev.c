@@ -28,6 +28,7 @@ static DEFINE_IDA(vmisc_ida);
  * @num_timers: how many
  * @expired: timers with expiries that were not read, in order
  * @wait: woken when there is one, or the device is gone
+ * @gone: the device was taken away; if another takes its place, that is not ours
  */
 struct vmisc_file {
 	struct vmisc *vm;
@@ -37,6 +38,7 @@ struct vmisc_file {
 	unsigned int num_timers;
 	struct list_head expired;
 	wait_queue_head_t wait;
+	bool gone;
 };
 
 /**
@@ -137,6 +139,29 @@ void vmisc_chardev_wake(struct vmisc *vm)
 		wake_up_interruptible_poll(&file->wait, EPOLLERR | EPOLLHUP);
 }
 
+/**
+ * vmisc_chardev_gone() - the device is taken away from all files
+ * @vm: device data, stopped; its character device was removed
+ *
+ * Context: Process context. Takes and releases vm->lock.
+ */
+void vmisc_chardev_gone(struct vmisc *vm)
+{
+	struct vmisc_file *file;
+
+	spin_lock_irq(&vm->lock);
+	list_for_each_entry(file, &vm->files, node)
+		WRITE_ONCE(file->gone, true);
+	vmisc_chardev_wake(vm);
+	spin_unlock_irq(&vm->lock);
+}
+
+/* Why there will be nothing more to read, or 0 */
+static int vmisc_file_error(struct vmisc_file *file)
+{
+	return READ_ONCE(file->gone) ? -ENODEV : READ_ONCE(file->vm->error);
+}
+
 static int vmisc_open(struct inode *inode, struct file *filp)
 {
 	struct vmisc *vm = container_of(filp->private_data, struct vmisc, misc);
@@ -210,7 +235,8 @@ vmisc_peek_event(struct vmisc_file *file, struct virtio_misc_timer_event *event,
 	ft = list_first_entry_or_null(&file->expired, struct vmisc_file_timer,
 				      expired_node);
 	if (!ft) {
-		ft = ERR_PTR(vm->error ? vm->error : -EAGAIN);
+		err = vmisc_file_error(file);
+		ft = ERR_PTR(err ? err : -EAGAIN);
 	} else if (!ft->expirations) {
 		err = ft->error;
 		if (first)
@@ -305,7 +331,7 @@ static ssize_t vmisc_read(struct file *filp, char __user *buf, size_t count,
 		if (err == -EAGAIN && !done && !(filp->f_flags & O_NONBLOCK)) {
 			err = wait_event_freezable(file->wait,
 						   !list_empty(&file->expired) ||
-						   READ_ONCE(file->vm->error));
+						   vmisc_file_error(file));
 			if (err)
 				return err;
 			continue;
@@ -330,7 +356,7 @@ static __poll_t vmisc_poll(struct file *filp, poll_table *wait)
 	spin_lock_irq(&vm->lock);
 	if (!list_empty(&file->expired))
 		mask |= EPOLLIN | EPOLLRDNORM;
-	if (vm->error)
+	if (vmisc_file_error(file))
 		mask |= EPOLLERR | EPOLLHUP;
 	spin_unlock_irq(&vm->lock);
 
@@ -367,10 +393,13 @@ static int vmisc_add_timer(struct vmisc_file *file,
 	ft->cookie = arg->cookie;
 
 	spin_lock_irq(&vm->lock);
-	if (file->num_timers >= vm->max_timers) {
+	err = vmisc_file_error(file);
+	if (!err && file->num_timers >= vm->max_timers)
+		err = -ENOSPC;
+	if (err) {
 		spin_unlock_irq(&vm->lock);
 		vmisc_timer_put(&ft->timer);
-		return -ENOSPC;
+		return err;
 	}
 	file->num_timers++;
 	list_add_tail(&ft->node, &file->timers);
@@ -418,8 +447,8 @@ static int vmisc_cancel_timer(struct vmisc_file *file, u32 id)
 	    to_file_timer(timer)->file == file) {
 		vmisc_file_drop(to_file_timer(timer));
 		err = 0;
-	} else if (vm->error) {
-		err = vm->error;
+	} else if (vmisc_file_error(file)) {
+		err = vmisc_file_error(file);
 	}
 	spin_unlock_irq(&vm->lock);
 
@@ -503,6 +532,7 @@ int vmisc_chardev_add(struct vmisc *vm)
 	if (vm->index < 0)
 		return vm->index;
 
+	memset(&vm->misc, 0, sizeof(vm->misc));
 	snprintf(vm->name, sizeof(vm->name), "virtio-timer%d", vm->index);
 	vm->misc.minor = MISC_DYNAMIC_MINOR;
 	vm->misc.name = vm->name;

@@ -25,7 +25,10 @@
 /* Resets in a row that bring nothing, after which a device is given up */
 #define VMISC_MAX_RESETS	8
 
-/* Bound devices; they leave the list, and then all readers of it, before us */
+/*
+ * Bound devices, and those that are gone and left timers behind; they leave the
+ * list, and then all readers of it, before us
+ */
 static LIST_HEAD(vmisc_devices);
 static DEFINE_SPINLOCK(vmisc_devices_lock);
 
@@ -60,9 +63,25 @@ void vmisc_put(struct vmisc *vm)
 	kref_put(&vm->ref, vmisc_free);
 }
 
+/* Whether it is, or was before, this virtio device. RCU read lock held. */
+static bool vmisc_has_been(struct vmisc *vm, struct virtio_device *vdev)
+{
+	struct vmisc_past *past;
+
+	if (READ_ONCE(vm->vdev) == vdev)
+		return true;
+
+	list_for_each_entry_rcu(past, &vm->past, node)
+		if (past->vdev == vdev)
+			return true;
+
+	return false;
+}
+
 /**
  * vmisc_find() - find the device data of a virtio device
- * @vdev: virtio device, of any kind, with any driver
+ * @vdev: virtio device, of any kind, with any driver; one that was unplugged
+ *	  stands for the one that took its place
  *
  * Context: Any context but NMI. RCU read lock held.
  * Return: device data, good until the RCU read lock is released, or NULL if we
@@ -73,7 +92,7 @@ struct vmisc *vmisc_find(struct virtio_device *vdev)
 	struct vmisc *vm;
 
 	list_for_each_entry_rcu(vm, &vmisc_devices, node)
-		if (vm->vdev == vdev)
+		if (vmisc_has_been(vm, vdev))
 			return vm;
 
 	return NULL;
@@ -100,31 +119,34 @@ struct vmisc *vmisc_get(struct virtio_device *vdev)
 }
 
 /**
- * vmisc_get_index() - find device data by the number of the character device
+ * vmisc_get_index() - find a virtio device by the number of its character device
  * @index: N of /dev/virtio-timerN
  *
- * The virtio device gets a reference, too: without it, it might go before the
- * caller had its own.
- *
  * Context: Any context but NMI.
- * Return: device data with a reference, or NULL.
+ * Return: virtio device with a reference, or NULL.
  */
-struct vmisc *vmisc_get_index(unsigned int index)
+struct virtio_device *vmisc_get_index(unsigned int index)
 {
-	struct vmisc *vm, *found = NULL;
+	struct virtio_device *vdev = NULL;
+	struct vmisc *vm;
 
 	rcu_read_lock();
 	list_for_each_entry_rcu(vm, &vmisc_devices, node) {
-		if (vm->index == index) {
-			kref_get(&vm->ref);
-			get_device(&vm->vdev->dev);
-			found = vm;
+		if (!READ_ONCE(vm->parked) && vm->index == index) {
+			vdev = READ_ONCE(vm->vdev);
+			get_device(&vdev->dev);
 			break;
 		}
 	}
 	rcu_read_unlock();
 
-	return found;
+	return vdev;
+}
+
+/* The virtio device itself can't be asked while it has no driver */
+static bool vmisc_has_feature(const struct vmisc *vm, unsigned int bit)
+{
+	return vm->features & BIT(bit);
 }
 
 /**
@@ -250,7 +272,6 @@ static void vmisc_queue_set(struct vmisc_timer *timer, u64 delay_ns,
 static size_t vmisc_fill_set(struct vmisc_timer *timer)
 {
 	u64 waited = ktime_to_ns(ktime_sub(ktime_get(), timer->asked_at));
-	struct virtio_device *vdev = timer->vm->vdev;
 	struct vmisc_dma *dma = timer->dma;
 	u64 delay_ns = timer->delay_ns;
 	u64 delay_ms;
@@ -262,7 +283,7 @@ static size_t vmisc_fill_set(struct vmisc_timer *timer)
 	whole_ms = delay_ms * NSEC_PER_MSEC == delay_ns &&
 		   delay_ms <= U32_MAX && !timer->interval_ns;
 
-	if (whole_ms || !virtio_has_feature(vdev, VIRTIO_MISC_F_NSEC)) {
+	if (whole_ms || !vmisc_has_feature(timer->vm, VIRTIO_MISC_F_NSEC)) {
 		dma->set.type = cpu_to_le32(VIRTIO_MISC_SET_TIMER);
 		dma->set.delay_ms = cpu_to_le32(min_t(u64, delay_ms, U32_MAX));
 		dma->set.request_id = cpu_to_le32(timer->id);
@@ -341,7 +362,7 @@ void vmisc_timer_settle(struct vmisc_timer *timer)
 		rb_erase_cached(&timer->order_node, &vm->by_deadline);
 		list_del(&timer->link.node);
 		vmisc_timer_put(timer);
-	} else if (virtio_has_feature(vm->vdev, VIRTIO_MISC_F_CANCEL) &&
+	} else if (vmisc_has_feature(vm, VIRTIO_MISC_F_CANCEL) &&
 		   !timer->uncancellable) {
 		vmisc_queue_cancel(timer);
 	}
@@ -641,30 +662,25 @@ void vmisc_send(struct vmisc *vm)
  *
  * Does not wait for the device's answer.
  *
- * Context: Any context. vm->lock held.
+ * Context: Any context. vm->lock held. There is a device, or will be one.
  * Return: 0 or negative errno.
  */
 int vmisc_timer_set(struct vmisc_timer *timer, u64 delay_ns, u64 interval_ns,
 		    ktime_t asked_at)
 {
 	struct vmisc *vm = timer->vm;
-	struct virtio_device *vdev = vm->vdev;
 	int err;
 
 	if (delay_ns > KTIME_MAX || interval_ns > KTIME_MAX ||
 	    (interval_ns && interval_ns < VIRTIO_MISC_MIN_INTERVAL_NS))
 		return -EINVAL;
 
-	/* Once the driver is unbound, @vdev may be gone */
-	if (vm->error)
-		return vm->error;
-
 	/* A periodic timer that can't be cancelled would never end */
-	if (interval_ns && !(virtio_has_feature(vdev, VIRTIO_MISC_F_PERIODIC) &&
-			     virtio_has_feature(vdev, VIRTIO_MISC_F_CANCEL) &&
-			     virtio_has_feature(vdev, VIRTIO_MISC_F_NSEC)))
+	if (interval_ns && !(vmisc_has_feature(vm, VIRTIO_MISC_F_PERIODIC) &&
+			     vmisc_has_feature(vm, VIRTIO_MISC_F_CANCEL) &&
+			     vmisc_has_feature(vm, VIRTIO_MISC_F_NSEC)))
 		return -EOPNOTSUPP;
-	if (!virtio_has_feature(vdev, VIRTIO_MISC_F_NSEC) &&
+	if (!vmisc_has_feature(vm, VIRTIO_MISC_F_NSEC) &&
 	    delay_ns > (u64)U32_MAX * NSEC_PER_MSEC)
 		return -EINVAL;
 
@@ -712,7 +728,11 @@ int vmisc_timer_set_and_wait(struct vmisc_timer *timer, u64 delay_ns,
 	spin_lock_irq(&vm->lock);
 	timer->waiter = &waiter;
 	list_add_tail(&waiter.node, &vm->waiters);
-	err = vmisc_timer_set(timer, delay_ns, interval_ns, ktime_get());
+	/* Once the driver is unbound, the virtio device may be gone */
+	err = vm->error;
+	if (!err)
+		err = vmisc_timer_set(timer, delay_ns, interval_ns,
+				      ktime_get());
 	spin_unlock_irq(&vm->lock);
 
 	if (!err)
@@ -1053,12 +1073,13 @@ static void vmisc_stop(struct vmisc *vm)
 }
 
 /**
- * vmisc_drop_timers() - give up all timers, at the end
+ * vmisc_drop_timers() - give up timers, at the end
  * @vm: device data, stopped
+ * @all: those that would wait for another device, too
  *
- * Context: Process context. Nobody sets timers any more.
+ * Context: Process context. Nobody sets such timers any more.
  */
-static void vmisc_drop_timers(struct vmisc *vm)
+static void vmisc_drop_timers(struct vmisc *vm, bool all)
 {
 	struct vmisc_timer *timer;
 	unsigned int steps = 0;
@@ -1067,8 +1088,10 @@ static void vmisc_drop_timers(struct vmisc *vm)
 	spin_lock_irq(&vm->lock);
 	while ((timer = xa_find(&vm->timers, &id, ULONG_MAX, XA_PRESENT))) {
 		id++;
-		timer->gone = true;
-		vmisc_timer_close(timer);
+		if (all || !timer->ops->stays) {
+			timer->gone = true;
+			vmisc_timer_close(timer);
+		}
 		vmisc_breathe(vm, &steps);
 	}
 	spin_unlock_irq(&vm->lock);
@@ -1179,11 +1202,246 @@ static void vmisc_end(struct vmisc *vm)
 	vmisc_stop(vm);
 }
 
+static const unsigned int vmisc_feature_table[] = {
+	VIRTIO_MISC_F_CANCEL,
+	VIRTIO_MISC_F_PERIODIC,
+	VIRTIO_MISC_F_NSEC,
+};
+
+static u32 vmisc_features(struct virtio_device *vdev)
+{
+	u32 features = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(vmisc_feature_table); i++)
+		if (virtio_has_feature(vdev, vmisc_feature_table[i]))
+			features |= BIT(vmisc_feature_table[i]);
+
+	return features;
+}
+
+static u32 vmisc_read_max_timers(struct virtio_device *vdev)
+{
+	u32 max_timers;
+
+	virtio_cread_le(vdev, struct virtio_misc_config, max_timers,
+			&max_timers);
+
+	return clamp_t(u32, max_timers, 1, VMISC_MAX_FILE_TIMERS);
+}
+
+/* Nobody finds them any more */
+static void vmisc_free_past(struct list_head *list)
+{
+	struct vmisc_past *past, *next;
+
+	list_for_each_entry_safe(past, next, list, node) {
+		put_device(&past->vdev->dev);
+		kfree(past);
+	}
+}
+
+/**
+ * vmisc_dispose() - let device data go, with all timers
+ * @vm: device data, stopped
+ *
+ * Context: Process context.
+ */
+static void vmisc_dispose(struct vmisc *vm)
+{
+	spin_lock_irq(&vm->lock);
+	WRITE_ONCE(vm->waiting, false);
+	spin_unlock_irq(&vm->lock);
+
+	vmisc_api_drop_calls(vm);
+	vmisc_drop_timers(vm, true);
+
+	/*
+	 * Now that no callback runs: until here, whoever cancels has to wait for
+	 * those that do.
+	 */
+	spin_lock_irq(&vmisc_devices_lock);
+	list_del_rcu(&vm->node);
+	spin_unlock_irq(&vmisc_devices_lock);
+	synchronize_rcu();
+
+	vmisc_api_exit(vm);
+	vmisc_free_past(&vm->past);
+	put_device(&vm->vdev->dev);
+	vmisc_put(vm);
+}
+
+/**
+ * vmisc_park() - keep the timers with callbacks for the next device
+ * @vm: device data, stopped
+ *
+ * Context: Process context.
+ * Return: false if there are none.
+ */
+static bool vmisc_park(struct vmisc *vm)
+{
+	/* Who sees no error yet may be about to ask for a timer */
+	synchronize_rcu();
+	if (!vmisc_api_pending(vm))
+		return false;
+
+	spin_lock_irq(&vmisc_devices_lock);
+	WRITE_ONCE(vm->parked, true);
+	spin_unlock_irq(&vmisc_devices_lock);
+
+	return true;
+}
+
+/*
+ * Whether a device can take the place of one that is gone. One that was only
+ * unbound may be bound again, and is waited for.
+ */
+static bool vmisc_can_follow(struct vmisc *vm, struct virtio_device *vdev)
+{
+	if (vdev == vm->vdev)
+		return true;
+
+	return !device_is_registered(&vm->vdev->dev) &&
+	       !(vm->features & ~vmisc_features(vdev));
+}
+
+/**
+ * vmisc_unpark() - find timers that a new device can take over
+ * @vdev: virtio device
+ *
+ * Context: Process context.
+ * Return: device data, not parked any more, or NULL.
+ */
+static struct vmisc *vmisc_unpark(struct virtio_device *vdev)
+{
+	struct vmisc *vm, *found = NULL;
+
+	spin_lock_irq(&vmisc_devices_lock);
+	list_for_each_entry(vm, &vmisc_devices, node) {
+		if (vm->parked && vmisc_can_follow(vm, vdev)) {
+			WRITE_ONCE(vm->parked, false);
+			found = vm;
+			break;
+		}
+	}
+	spin_unlock_irq(&vmisc_devices_lock);
+
+	return found;
+}
+
+/**
+ * vmisc_forget_past() - let go of virtio devices that nobody else knows
+ * @vm: device data
+ *
+ * Context: Process context.
+ */
+static void vmisc_forget_past(struct vmisc *vm)
+{
+	struct vmisc_past *past, *next;
+	LIST_HEAD(forgotten);
+
+	list_for_each_entry_safe(past, next, &vm->past, node) {
+		/* They are gone: who has no reference gets none */
+		if (kref_read(&past->vdev->dev.kobj.kref) > 1)
+			continue;
+		list_del_rcu(&past->node);
+		synchronize_rcu();
+		list_add(&past->node, &forgotten);
+	}
+	vmisc_free_past(&forgotten);
+}
+
+/* The driver is bound, or was before and left its data */
+static int vmisc_go(struct vmisc *vm)
+{
+	int err;
+
+	err = vmisc_start(vm);
+	if (err)
+		return err;
+
+	err = vmisc_chardev_add(vm);
+	if (err)
+		vmisc_end(vm);
+
+	return err;
+}
+
+/**
+ * vmisc_follow() - take the place of a device that is gone
+ * @vm: its device data
+ * @vdev: virtio device
+ *
+ * Its timers go on with the time that is left, as after a reset, and who knows
+ * it finds the new device.
+ *
+ * Context: Process context.
+ * Return: 0 or negative errno; then it is parked again.
+ */
+static int vmisc_follow(struct vmisc *vm, struct virtio_device *vdev)
+{
+	u32 max_timers = vmisc_read_max_timers(vdev);
+	struct virtio_device *old = vm->vdev;
+	struct vmisc_past *past = NULL;
+	int err;
+
+	if (old != vdev) {
+		past = kzalloc(sizeof(*past), GFP_KERNEL);
+		if (!past) {
+			err = -ENOMEM;
+			goto err_park;
+		}
+		past->vdev = old;
+		list_add_rcu(&past->node, &vm->past);
+		get_device(&vdev->dev);
+		WRITE_ONCE(vm->vdev, vdev);
+	}
+	vdev->priv = vm;
+	spin_lock_irq(&vm->lock);
+	vm->features = vmisc_features(vdev);
+	vm->max_timers = max_timers;
+	vm->resets = 0;
+	spin_unlock_irq(&vm->lock);
+
+	err = vmisc_go(vm);
+	if (err)
+		goto err_undo;
+
+	spin_lock_irq(&vm->lock);
+	vm->removing = false;
+	WRITE_ONCE(vm->waiting, false);
+	/* For what it said before we would hear */
+	vmisc_check_later(vm);
+	spin_unlock_irq(&vm->lock);
+	vmisc_forget_past(vm);
+
+	return 0;
+
+err_undo:
+	vdev->priv = NULL;
+	if (past) {
+		WRITE_ONCE(vm->vdev, old);
+		list_del_rcu(&past->node);
+		synchronize_rcu();
+		put_device(&vdev->dev);
+		kfree(past);
+	}
+err_park:
+	spin_lock_irq(&vmisc_devices_lock);
+	WRITE_ONCE(vm->parked, true);
+	spin_unlock_irq(&vmisc_devices_lock);
+
+	return err;
+}
+
 static int vmisc_probe(struct virtio_device *vdev)
 {
 	struct vmisc *vm;
-	u32 max_timers;
 	int err;
+
+	vm = vmisc_unpark(vdev);
+	if (vm)
+		return vmisc_follow(vm, vdev);
 
 	vm = kzalloc(sizeof(*vm), GFP_KERNEL);
 	if (!vm)
@@ -1191,6 +1449,7 @@ static int vmisc_probe(struct virtio_device *vdev)
 
 	kref_init(&vm->ref);
 	vm->vdev = vdev;
+	INIT_LIST_HEAD(&vm->past);
 	spin_lock_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->backlog);
 	xa_init_flags(&vm->timers, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_IRQ);
@@ -1200,10 +1459,8 @@ static int vmisc_probe(struct virtio_device *vdev)
 	INIT_LIST_HEAD(&vm->files);
 	INIT_DELAYED_WORK(&vm->reset_work, vmisc_reset_work);
 	vdev->priv = vm;
-
-	virtio_cread_le(vdev, struct virtio_misc_config, max_timers,
-			&max_timers);
-	vm->max_timers = clamp_t(u32, max_timers, 1, VMISC_MAX_FILE_TIMERS);
+	vm->features = vmisc_features(vdev);
+	vm->max_timers = vmisc_read_max_timers(vdev);
 
 	err = vmisc_alloc_notes(vm);
 	if (err)
@@ -1213,24 +1470,19 @@ static int vmisc_probe(struct virtio_device *vdev)
 	if (err)
 		goto err_put;
 
-	err = vmisc_start(vm);
+	err = vmisc_go(vm);
 	if (err)
 		goto err_api_exit;
 
-	err = vmisc_chardev_add(vm);
-	if (err)
-		goto err_stop;
-
+	get_device(&vdev->dev);
 	spin_lock_irq(&vmisc_devices_lock);
 	list_add_tail_rcu(&vm->node, &vmisc_devices);
 	spin_unlock_irq(&vmisc_devices_lock);
 
 	return 0;
 
-err_stop:
-	vmisc_end(vm);
-	vmisc_drop_timers(vm);
 err_api_exit:
+	vmisc_drop_timers(vm, true);
 	vmisc_api_exit(vm);
 err_put:
 	vdev->priv = NULL;
@@ -1245,22 +1497,16 @@ static void vmisc_remove(struct virtio_device *vdev)
 
 	vmisc_chardev_del(vm);
 
+	spin_lock_irq(&vm->lock);
+	WRITE_ONCE(vm->waiting, true);
+	spin_unlock_irq(&vm->lock);
 	vmisc_end(vm);
-	vmisc_api_drop_calls(vm);
-	vmisc_drop_timers(vm);
+	vmisc_chardev_gone(vm);
+	vmisc_drop_timers(vm, false);
 
-	/*
-	 * Now that no callback runs: until here, whoever cancels has to wait for
-	 * those that do.
-	 */
-	spin_lock_irq(&vmisc_devices_lock);
-	list_del_rcu(&vm->node);
-	spin_unlock_irq(&vmisc_devices_lock);
-	synchronize_rcu();
-
-	vmisc_api_exit(vm);
 	vdev->priv = NULL;
-	vmisc_put(vm);
+	if (!vmisc_park(vm))
+		vmisc_dispose(vm);
 }
 
 #ifdef CONFIG_PM_SLEEP
@@ -1293,15 +1539,9 @@ static const struct virtio_device_id vmisc_ids[] = {
 };
 MODULE_DEVICE_TABLE(virtio, vmisc_ids);
 
-static const unsigned int vmisc_features[] = {
-	VIRTIO_MISC_F_CANCEL,
-	VIRTIO_MISC_F_PERIODIC,
-	VIRTIO_MISC_F_NSEC,
-};
-
 static struct virtio_driver vmisc_driver = {
-	.feature_table = vmisc_features,
-	.feature_table_size = ARRAY_SIZE(vmisc_features),
+	.feature_table = vmisc_feature_table,
+	.feature_table_size = ARRAY_SIZE(vmisc_feature_table),
 	.driver.name = KBUILD_MODNAME,
 	.driver.owner = THIS_MODULE,
 	.id_table = vmisc_ids,
@@ -1333,7 +1573,12 @@ module_init(vmisc_init);
 
 static void __exit vmisc_exit(void)
 {
+	struct vmisc *vm, *next;
+
 	unregister_virtio_driver(&vmisc_driver);
+	/* Those that no device came for; whose callbacks these are is gone */
+	list_for_each_entry_safe(vm, next, &vmisc_devices, node)
+		vmisc_dispose(vm);
 	debugfs_remove(vmisc_debugfs);
 }
 module_exit(vmisc_exit);

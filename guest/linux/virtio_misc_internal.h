@@ -55,15 +55,30 @@ struct vmisc_link {
 };
 
 /**
+ * struct vmisc_past - a virtio device that another has taken the place of
+ * @node: entry in vm->past, which is read under RCU
+ * @vdev: virtio device, with a reference: nobody else has its address
+ */
+struct vmisc_past {
+	struct list_head node;
+	struct virtio_device *vdev;
+};
+
+/**
  * struct vmisc - one virtio-misc device
- * @ref: held by the bound driver, by each open file, and during each call
- * @node: entry in the list of bound devices, which is read under RCU
- * @vdev: virtio device; good while the driver is bound
+ * @ref: held by the bound driver or while parked, by each open file, and during
+ *	 each call
+ * @node: entry in the list of all, which is read under RCU
+ * @vdev: virtio device, with a reference
+ * @past: those that it was before, by which it is found, too
+ * @parked: there is no device, but timers that wait for the next one
  * @lock: protects all below up to @files, and all timers; taken in virtqueue
  *	  callbacks
  * @error: why no timer can be set now, 0 or negative errno
  * @up: the virtqueues may be added to
- * @removing: the driver is being unbound
+ * @removing: the driver is being unbound, or was
+ * @waiting: timers that were asked for are kept for the next device
+ * @features: those of VIRTIO_MISC_F_* that were negotiated, as bits
  * @epoch: changes with each reset: what was set before, the device has forgotten
  * @resets: resets since the device last did what it was asked for
  * @reset_at: jiffies of the last of them
@@ -101,10 +116,14 @@ struct vmisc {
 	struct kref ref;
 	struct list_head node;
 	struct virtio_device *vdev;
+	struct list_head past;
+	bool parked;
 	spinlock_t lock; /* see above */
 	int error;
 	bool up;
 	bool removing;
+	bool waiting;
+	u32 features;
 	u32 epoch;
 	unsigned int resets;
 	unsigned long reset_at;
@@ -174,6 +193,7 @@ enum vmisc_request_state {
 
 /**
  * struct vmisc_owner_ops - what the owner of a timer is told
+ * @stays: the timer waits for the next device when this one goes
  * @expired: the device notified of expiries. Not called once the timer is
  *	     closed.
  * @lost: the timer was set, and the device that was reset since does not take
@@ -182,6 +202,7 @@ enum vmisc_request_state {
  * All are called with vm->lock held, in any context.
  */
 struct vmisc_owner_ops {
+	bool stays;
 	void (*expired)(struct vmisc_timer *timer, u64 expirations,
 			ktime_t now);
 	void (*lost)(struct vmisc_timer *timer, int err);
@@ -257,7 +278,7 @@ struct vmisc_timer {
 
 struct vmisc *vmisc_find(struct virtio_device *vdev);
 struct vmisc *vmisc_get(struct virtio_device *vdev);
-struct vmisc *vmisc_get_index(unsigned int index);
+struct virtio_device *vmisc_get_index(unsigned int index);
 void vmisc_put(struct vmisc *vm);
 
 int vmisc_timer_init(struct vmisc_timer *timer, struct vmisc *vm,
@@ -274,10 +295,12 @@ void vmisc_breathe(struct vmisc *vm, unsigned int *steps);
 
 int vmisc_api_init(struct vmisc *vm);
 void vmisc_api_drop_calls(struct vmisc *vm);
+bool vmisc_api_pending(struct vmisc *vm);
 void vmisc_api_exit(struct vmisc *vm);
 
 int vmisc_chardev_add(struct vmisc *vm);
 void vmisc_chardev_del(struct vmisc *vm);
 void vmisc_chardev_wake(struct vmisc *vm);
+void vmisc_chardev_gone(struct vmisc *vm);
 
 #endif /* _VIRTIO_MISC_INTERNAL_H */

@@ -61,7 +61,7 @@ export class QueueModel {
   readonly #counts: Counts = none();
   /** The same at the last point. */
   #before: Counts = none();
-  #beforeTime: number;
+  #beforeTime: number | undefined;
   /** Bytes of chains that were told of. */
   #read = 0;
   #written = 0;
@@ -82,8 +82,7 @@ export class QueueModel {
   /** Something of `state` changed since it was asked for. */
   dirty = true;
 
-  /** @param since - when the connection came. */
-  constructor(connection: number, queue: number, device: SeenDevice, since: number, sink: Sink, kept: Kept) {
+  constructor(connection: number, queue: number, device: SeenDevice, sink: Sink, kept: Kept) {
     const spec = device.queues[queue]!;
     this.connection = connection;
     this.queue = queue;
@@ -91,7 +90,6 @@ export class QueueModel {
     this.shape = shapesOf(device.id, spec.name, spec.shape);
     this.names = fieldNames(this.shape.request);
     this.timeline = new Timeline(kept.items, kept.bytes);
-    this.#beforeTime = since;
     this.#sink = sink;
     this.#kept = kept;
   }
@@ -223,7 +221,7 @@ export class QueueModel {
   /** What happened since the last point; nothing for a queue that has no ring and had none. */
   point(time: number, waiting: number): PlotPoint | undefined {
     const before = this.#before;
-    const since = this.#beforeTime;
+    const since = this.#beforeTime ?? time;
     const counts = { ...this.#counts };
     this.#before = counts;
     this.#beforeTime = time;

@@ -188,7 +188,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
       const busy = move % 2 === 0;
       renew();
       await serveAll(move + 1);
-      const arrival: Arrival = await guest.move(`unix:${at(`${move + 1}`, 'migration')}`, async (from) => {
+      const arrival: Arrival = await guest.leave(at(`${move + 1}`, 'migration'), async (from) => {
         // Into pages that were copied, all of which nobody but the device writes to.
         await order('fill');
         if (!busy) return void (await order('take'));

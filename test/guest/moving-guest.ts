@@ -43,6 +43,10 @@ export class MovingGuest {
   readonly #options: MovingOptions;
   readonly #heard = new Set<() => void>();
   readonly #booted = new AbortController();
+  #isUp: () => void = () => {};
+  readonly #up = new Promise<void>((resolve) => {
+    this.#isUp = resolve;
+  });
   #end: Promise<unknown> = Promise.resolve();
   #failure: Error | undefined;
   #command: readonly string[] = [];
@@ -87,6 +91,7 @@ export class MovingGuest {
       onSpawn: (pid) => {
         this.#pid = pid;
       },
+      onReady: this.#isUp,
       onSaid: (text) => {
         // We end it when the guest has left it.
         if (!this.#booted.signal.aborted) this.said += text;
@@ -107,21 +112,33 @@ export class MovingGuest {
     }
   }
 
-  /** Waits until the first QEMU, which is not started by its own command, takes orders. */
-  async started(): Promise<void> {
+  /** Waits until it has booted, and its QEMU takes orders. */
+  async ready(): Promise<void> {
     if (this.#monitor !== undefined) return;
+    await Promise.race([this.#up, this.#end]);
+    if (this.#failure !== undefined) throw this.#failure;
     const words = readFileSync(`/proc/${this.#pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
     this.#command = words.map((word) => word.replace('socket,id=control,fd=3', 'null,id=control'));
     this.#monitor = await Qmp.connect(this.#qmpPath(0), this.#options.signal);
   }
 
+  /** Moves it to another QEMU, which is told at this socket. */
+  async move(path: string): Promise<Migration> {
+    const arrival = await this.leave(path);
+    const all = await arrival.completed(this.#options.signal);
+    await arrival.go();
+    return all;
+  }
+
   /**
    * Moves it to another QEMU, where it stands still: `go` has it go on.
    *
+   * @param path - the socket for it.
    * @param during - the first pass over all memory was done, and the next ones take their time until this is through.
    */
-  async move(uri: string, during: (from: Qmp) => Promise<void>): Promise<Arrival> {
-    await this.started();
+  async leave(path: string, during?: (from: Qmp) => Promise<void>): Promise<Arrival> {
+    await this.ready();
+    const uri = `unix:${path}`;
     const { devices, signal } = this.#options;
     const from = this.monitor;
     const [old, next] = [devices(this.#n), devices(this.#n + 1)];
@@ -136,15 +153,19 @@ export class MovingGuest {
     createInterface({ input: qemu.stdout! }).on('line', this.#hear);
     this.#n += 1;
     const to = await Qmp.connect(this.#qmpPath(this.#n), signal);
-    // All memory is copied once, quickly. After that it is too slow to end: what is written from then on is copied if it is heard of.
-    await limit(from, 256, 0);
-    await from.ask('migrate', { uri });
-    await progressed(from, 2, signal);
-    await limit(from, 16, 0);
-    await during(from);
+    if (during === undefined) {
+      await from.ask('migrate', { uri });
+    } else {
+      // All memory is copied once, quickly. After that it is too slow to end: what is written from then on is copied if it is heard of.
+      await limit(from, 256, 0);
+      await from.ask('migrate', { uri });
+      await progressed(from, 2, signal);
+      await limit(from, 16, 0);
+      await during(from);
+    }
     await limit(from, 1024, 2000);
     return new Arrival(from, to, [this.#pid, qemu.pid!], async () => {
-      await this.#leave();
+      await this.#abandon();
       this.#monitor = to;
       this.#pid = qemu.pid!;
       await to.ask('cont');
@@ -160,7 +181,7 @@ export class MovingGuest {
   }
 
   /** Ends the QEMU that it was in. */
-  async #leave(): Promise<void> {
+  async #abandon(): Promise<void> {
     this.#monitor!.close();
     this.#booted.abort();
     await this.#end;

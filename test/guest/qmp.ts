@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -6,13 +6,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 /** What QEMU is asked and told over its monitor. */
 export class Qmp {
   readonly #socket: Socket;
+  readonly #events = new EventEmitter();
   readonly #answers: ((answer: { return?: unknown; error?: { desc: string } }) => void)[] = [];
 
   private constructor(socket: Socket) {
     this.#socket = socket;
     createInterface({ input: socket }).on('line', (line) => {
-      const message = JSON.parse(line) as { return?: unknown; error?: { desc: string } };
+      const message = JSON.parse(line) as { return?: unknown; error?: { desc: string }; event?: string };
       if ('return' in message || 'error' in message) this.#answers.shift()?.(message);
+      else if (message.event !== undefined) this.#events.emit(message.event);
     });
     socket.on('error', () => {});
     socket.on('close', () => {
@@ -45,6 +47,11 @@ export class Qmp {
     });
     if (answer.error !== undefined) throw new Error(`${command}: ${answer.error.desc}`);
     return answer.return;
+  }
+
+  /** Settles when this event comes. */
+  async event(name: string, signal: AbortSignal): Promise<void> {
+    await once(this.#events, name, { signal });
   }
 
   close(): void {

@@ -14,9 +14,16 @@
  *
  * The context belongs to whoever set the timer; the driver hands it to the
  * callback and does nothing else with it. No callback runs after the timer was
- * cancelled, or after the driver was unbound from the device. Nobody is told
- * of the latter: who allocates contexts keeps track of them, and frees those
- * that are left once virtio_misc_cancel_callback() has returned.
+ * cancelled: who allocates contexts keeps track of them, and frees those that
+ * are left once virtio_misc_cancel_callback() has returned.
+ *
+ * When the device is unplugged, or the driver is unbound from it, timers wait
+ * for the next virtio-misc device that is plugged in, or until it is bound
+ * again, and go on there: what became due meanwhile expires then. So a guest is
+ * moved that has to leave its device behind. The virtio device that was
+ * unplugged, to which the caller has a reference, stands for the new one in all
+ * functions. If no device comes, none of the callbacks is called any more; they
+ * have to be cancelled all the same before their code goes away.
  *
  * While the system is suspended no time passes for timers, as for those of the
  * kernel; then they go on. So they do when the device had to be reset. Only if
