@@ -31,7 +31,15 @@ const FREE = 90;
 
 const limit = fileLimit();
 if (limit < ENOUGH || limit - openFiles() < FREE) tooFew();
-else await (await import('./program.js')).runProgram();
+else await run();
+
+/** Node opens at once all files that a module needs: those that need the most one after the other, so that few files need be allowed. */
+async function run(): Promise<void> {
+  await import('../serve.js');
+  await import('./serve.js');
+  await import('./vm.js');
+  await (await import('./program.js')).runProgram();
+}
 
 function tooFew(): void {
   const more = limit < ENOUGH ? ENOUGH : 2 * limit;
