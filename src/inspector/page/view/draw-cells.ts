@@ -13,9 +13,8 @@ export interface Grid {
 
 /** Narrower ones have no text. */
 const TEXT_WIDTH = 17;
-const GUTTER = 5;
 /** What all areas together may be high, CSS pixels, if cells do not get too low. */
-const ROOM = 200;
+const ROOM = 222;
 
 /** As large as they fit into this width, in rows that a reader can count in. */
 export function gridOf(entries: number, wide: number, areas: number): Grid {
@@ -24,8 +23,10 @@ export function gridOf(entries: number, wide: number, areas: number): Grid {
   let columns = 1;
   while (columns < entries && columns < most && wide / (columns * 2) >= narrowest) columns *= 2;
   const rows = areas * Math.ceil(entries / columns);
-  const height = Math.max(12, Math.min(26, Math.floor(ROOM / rows) - 2 * GUTTER));
-  return { columns, width: Math.min(46, wide / columns), height, gap: 2 * GUTTER };
+  const pitch = Math.floor(ROOM / rows);
+  const gap = Math.max(6, Math.min(10, Math.round(pitch * 0.35)));
+  const height = Math.max(11, Math.min(26, pitch - gap));
+  return { columns, width: Math.min(46, wide / columns), height, gap };
 }
 
 /** The height of all. */
@@ -55,7 +56,7 @@ export function drawCells(
   const places = new Map<number, { x: number; y: number }>();
   area.cells.forEach((cell, i) => {
     const x = (i % grid.columns) * grid.width;
-    const y = Math.floor(i / grid.columns) * (grid.height + grid.gap) + GUTTER;
+    const y = Math.floor(i / grid.columns) * (grid.height + grid.gap) + grid.gap / 2;
     places.set(cell.slot, { x, y });
     drawCell(context, grid, cell, x, y, colours);
     if (chain !== undefined && cell.chain === chain) outline(context, grid, x, y, colours.accent, 1.75);
@@ -122,17 +123,19 @@ function drawCell(
 
 function drawMarker(
   context: CanvasRenderingContext2D,
-  { width, height }: Grid,
+  { width, height, gap }: Grid,
   { kind }: Marker,
   x: number,
   y: number,
   colours: Palette,
 ): void {
   const middle = x + width / 2;
+  // Where rows are close, their points reach into the cell.
+  const into = Math.max(0, 4.5 - gap / 2);
   context.fillStyle = kind === 'event' ? colours['ink-2'] : colours.ink;
   context.beginPath();
-  if (kind === 'driver') triangle(context, middle, y - 5, middle, y - 0.5, 4);
-  else if (kind === 'device') triangle(context, middle, y + height + 5, middle, y + height + 0.5, 4);
+  if (kind === 'driver') triangle(context, middle, y - gap / 2, middle, y + into, 4);
+  else if (kind === 'device') triangle(context, middle, y + height + gap / 2, middle, y + height - into, 4);
   else {
     const left = x + width - 1;
     context.moveTo(left, y - 4.5);

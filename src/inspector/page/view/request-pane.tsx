@@ -70,7 +70,8 @@ function NextRequest({ hold, next }: { readonly hold: Hold; readonly next: HeldN
         </h3>
         <p class="said">{next.text}</p>
         <p class="facts">
-          head {next.head} · the device has not seen it · {hold.reason}
+          {next.head < 0 ? '' : `head ${next.head} · `}the device has not seen it
+          {next.broken === undefined ? ` · ${hold.reason}` : ''}
         </p>
       </header>
       {next.broken === undefined ? (
@@ -104,7 +105,12 @@ function Part({ name, about, bytes: view }: { name: string; about: string; bytes
   );
 }
 
-function Descriptors({ descriptors }: { readonly descriptors: ChainDetail['descriptors'] }): JSX.Element {
+function Descriptors({
+  descriptors,
+}: {
+  readonly descriptors: ChainDetail['descriptors'];
+}): JSX.Element | null {
+  if (descriptors.length === 0) return null;
   return (
     <section class="part">
       <h4>

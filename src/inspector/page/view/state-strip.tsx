@@ -41,7 +41,7 @@ export function StateStrip(): JSX.Element | null {
             ? 'no request waits'
             : `${countText(hold.waiting)} ${hold.waiting === 1 ? 'request waits' : 'requests wait'}`}
         </span>
-        {hold.next === undefined ? (
+        {hold.next === undefined || hold.next.broken !== undefined ? (
           <span class="next">{hold.unseen ?? ''}</span>
         ) : (
           <button type="button" class="next" title="Look at it" onClick={() => session.look(undefined)}>
