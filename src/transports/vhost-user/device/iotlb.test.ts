@@ -206,6 +206,45 @@ test('vu-iommu: an update may come after the answer to what was asked, which is 
   bench.finish();
 });
 
+test('vu-iommu: what is taken back between an update and the answer is asked for once more, however often', () => {
+  const bench = new IommuBench();
+  const ring = bench.running();
+  bench.send(ring, 7);
+  // Misses are answered one at a time: that of where it writes comes after.
+  for (let times = 0; times < 12; times++) {
+    bench.map(READ, 4096);
+    assert.equal(bench.tell(IOTLB_TYPE.INVALIDATE, READ, 4096), 0n);
+    bench.answer(true);
+    assert.deepEqual(bench.b.warnings, []);
+  }
+  bench.map(READ, 4096);
+  bench.map(WRITE, 4096);
+  while (bench.misses.length > 0) bench.answer(true);
+  assert.deepEqual(bench.b.warnings, []);
+  assert.deepEqual(ring.answers(), [7]);
+  bench.finish();
+});
+
+test('vu-iommu: what was refused when nobody wanted it any more is asked for again', () => {
+  const bench = new IommuBench();
+  const { b } = bench;
+  const ring = bench.running();
+  bench.send(ring, 7);
+  assert.equal(bench.misses.length, 1);
+  b.ask(REQUEST.GET_VRING_BASE, encodeVringState({ index: 0, num: 0 }));
+  assert.equal(bench.answer(false).iova, READ);
+  assert.deepEqual(b.warnings, []);
+  bench.start(ring);
+  b.os.run();
+  assert.equal(bench.misses.length, 1);
+  bench.map(READ, 4096);
+  bench.map(WRITE, 4096);
+  while (bench.misses.length > 0) bench.answer(true);
+  assert.deepEqual(ring.answers(), [7]);
+  assert.deepEqual(b.warnings, []);
+  bench.finish();
+});
+
 test('vu-iommu: an address that the front-end refuses, or knows nothing of, breaks its queue alone, until a reset', () => {
   for (const says of [false, true]) {
     const bench = new IommuBench();

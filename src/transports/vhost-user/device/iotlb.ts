@@ -24,9 +24,13 @@ const PAGE_SIZE = 4096;
 export class Iotlb {
   readonly memory: TranslatedMemory;
   readonly #ports: IotlbPorts;
-  /** Pages and accesses that the front-end was asked for, and those that it said no to, by `keyOf`. */
+  /** Pages and accesses that the front-end was asked for, by `keyOf`. */
   readonly #asked = new Set<number>();
-  readonly #refused = new Set<number>();
+  /** Those of which it said that it told, and nothing was there: how often something had been taken back by then. */
+  readonly #promised = new Map<number, number>();
+  #takenBack = 0;
+  /** What it said no to just now, while the queues look whether they want that still: what nobody wants any more may be there another time. */
+  #refused: number | undefined;
 
   constructor(table: MemoryTable, ports: IotlbPorts) {
     this.#ports = ports;
@@ -44,12 +48,12 @@ export class Iotlb {
    */
   apply(message: IotlbMessage): boolean {
     const { type, iova, size, userAddress, access } = message;
-    this.#refused.clear();
     switch (type) {
       case IOTLB_TYPE.UPDATE:
         return this.#update(iova, size, userAddress, access);
       case IOTLB_TYPE.INVALIDATE:
         if (size === 0 && iova !== 0) throw new Refusal('no bytes are invalidated');
+        this.#takenBack += 1;
         // A size of 2^64 is written as 0; what is above 2^53 is never known.
         if (Number.isNaN(iova)) return false;
         return this.memory.unmap(iova, size > 0 ? size : Number.POSITIVE_INFINITY);
@@ -61,11 +65,6 @@ export class Iotlb {
   /** The regions changed, or who hears of writes to them. @returns as `apply`. */
   followRegions(): boolean {
     return this.memory.resolveAgain();
-  }
-
-  /** What the front-end said no to is asked for anew: its driver was reset. */
-  forgive(): void {
-    this.#refused.clear();
   }
 
   #update(iova: number, size: number, userAddress: number, access: number): boolean {
@@ -83,21 +82,25 @@ export class Iotlb {
 
   #wanted(address: number, access: number): void {
     const key = keyOf(address, access);
-    if (this.#refused.has(key)) throw unmapped(address, access);
+    if (this.#refused === key) throw unmapped(address, access);
     if (this.#asked.has(key) || this.#asked.size >= ASKED_MOST) return;
-    if (!this.#ask(address, access, key, false)) throw unmapped(address, access);
+    if (!this.#ask(address, access, key)) throw unmapped(address, access);
   }
 
-  #ask(address: number, access: number, key: number, again: boolean): boolean {
+  #ask(address: number, access: number, key: number): boolean {
     this.#asked.add(key);
     const miss = { type: IOTLB_TYPE.MISS, iova: address, size: 0, userAddress: 0, access };
     const sent = this.#ports.ask(encodeIotlb(miss), (ok) => {
       this.#asked.delete(key);
       const known = this.memory.knows(address, 1, access);
-      // The update came on another socket, maybe after this: it is there for certain when a second question is answered.
-      if (!known && ok && !again && this.#ask(address, access, key, true)) return;
-      if (!known) this.#refused.add(key);
+      // The update came on another socket, maybe after this, or what it said was taken back since. Whoever wants it still asks once more: the
+      // update is there for certain when a second question is answered, and only its being taken back again excuses that it is not.
+      const again = !known && ok && this.#promised.get(key) !== this.#takenBack;
+      if (again && this.#promised.size < ASKED_MOST) this.#promised.set(key, this.#takenBack);
+      else this.#promised.delete(key);
+      this.#refused = known || again ? undefined : key;
       this.#ports.settled();
+      this.#refused = undefined;
     });
     if (!sent) this.#asked.delete(key);
     return sent;

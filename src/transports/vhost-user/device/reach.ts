@@ -77,10 +77,9 @@ export class Reach {
     if (this.#lost.delete(index)) this.#runner.tryQueue(index);
   }
 
-  /** All queues are gone, and what was refused may be asked for again. */
+  /** All queues are gone. */
   reset(): void {
     for (const index of [...this.#lost]) this.forget(index);
-    this.#iotlb?.forgive();
   }
 
   /** Something that rings or requests may lie in is out of reach: they are left alone until it is known what is. */
