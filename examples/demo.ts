@@ -19,6 +19,7 @@ import {
   virtioMisc,
   virtioTest,
 } from '../src/index.js';
+import { inspected } from './inspected.js';
 
 const linux = process.platform === 'linux';
 const cli = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
@@ -35,19 +36,38 @@ interface Served {
 /** What was expected, and was so. */
 const held = new Set<string>();
 
-try {
-  title(
-    linux
-      ? 'Devices in a process of their own; drivers in this one; a socket and shared memory between them.'
-      : `Over loopback, device and driver in one process: ${process.platform} has no vhost-user and vfio-user here.`,
-  );
-  await echo();
-  await events();
-  await timers();
-  title('All as designed. What was looked at:');
-  for (const what of held) console.log(`  ${styleText('green', '✔')} ${what}`);
-} finally {
+const inspect = process.argv.indexOf('--inspect');
+if (inspect >= 0) await look(Number(process.argv[inspect + 1] ?? 0));
+else await showAll();
+
+/** With the inspector's page, until Ctrl-C. */
+async function look(port: number): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535)) {
+    console.error('demo: write a port from 0 to 65535 behind --inspect, or none');
+    process.exitCode = 1;
+    return;
+  }
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  await inspected(port, stop.signal);
+}
+
+async function showAll(): Promise<void> {
+  try {
+    title(
+      linux
+        ? 'Devices in a process of their own; drivers in this one; a socket and shared memory between them.'
+        : `Over loopback, device and driver in one process: ${process.platform} has no vhost-user and vfio-user here.`,
+    );
+    await echo();
+    await events();
+    await timers();
+    title('All as designed. What was looked at:');
+    for (const what of held) console.log(`  ${styleText('green', '✔')} ${what}`);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 async function echo(): Promise<void> {

@@ -4,6 +4,7 @@ import {
   defineDevice,
   le16,
   le32,
+  type MemoryView,
   struct,
   structQueue,
   u8,
@@ -65,7 +66,9 @@ export function keyboard({
 }: KeyboardOptions = {}): () => VirtioDevice {
   const movements = [...sentence, '\n'].flatMap(movementsOf);
   return defineDevice(() => {
-    let next = 0;
+    /** Which movement is next, in memory that outlives the process (le32): a key that went down must come up. */
+    let next: MemoryView;
+    let edited = false;
     /** Events that the driver had no buffer for yet. */
     let waiting: Uint8Array[] = [];
     const deliver = ({ queues: [eventq] }: DeviceHost): void => {
@@ -74,6 +77,10 @@ export function keyboard({
         if (chain === undefined) return;
         chain.write(waiting.shift()!);
         eventq!.push(chain);
+        if (waiting.length > 0) continue;
+        // Not before the driver has it: who dies in between makes it twice, which is no other movement.
+        eventq!.flush();
+        next.write32(0, (next.read32(0) + 1) % movements.length);
       }
     };
     return {
@@ -97,22 +104,26 @@ export function keyboard({
         config.u = answer;
       },
       activate(device) {
+        next = device.durable('movement', 4).view;
+        // That all keys are let go is in the place of the last one.
+        if (edited || next.read32(0) >= movements.length) next.write32(0, edited ? movements.length - 1 : 0);
         const alarm = device.clock.alarm(() => {
           // Nobody who does not listen is talked to: the keys rest until the driver has taken what there is.
-          if (waiting.length === 0) waiting = movements[next++ % movements.length]!.map(Event.encode, Event);
+          if (waiting.length === 0) waiting = movements[next.read32(0)]!.map(Event.encode, Event);
           deliver(device);
           alarm.set(device.clock.now() + every * 1e6);
         });
         alarm.set(device.clock.now() + every * 1e6);
       },
       reset() {
-        next = 0;
+        edited = false;
         waiting = [];
       },
       save: () => waiting,
       restore(state) {
         // Which keys are down only the code before this one knew.
         waiting = [...(state as Uint8Array[]), ...LET_GO];
+        edited = true;
       },
     };
   });

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { MACHINES, type Machine } from '../vm/boot-options.js';
+import { qemuHas } from '../vm/qemu.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
@@ -11,7 +12,7 @@ import {
 } from './device-options.js';
 import { TIME_HELP } from './duration.js';
 import { memoryOption, SIZE_HELP } from './memory-size.js';
-import { deviceArgs, memoryArgs, shellQuote } from './qemu-args.js';
+import { deviceArgs, memoryArgs, PATIENCE, PATIENT, shellQuote } from './qemu-args.js';
 import { UsageError } from './usage-error.js';
 
 interface Options extends DeviceOptions {
@@ -49,9 +50,12 @@ export function qemuArgsCommand(): Command {
         'say where the device is served: --vhost-user SOCKET or --vfio-user SOCKET, one of them',
       );
     }
+    // QEMU gives a device up that does not answer for 5 s; not every one can be told.
+    const patience =
+      vfioUser !== undefined && (await qemuHas('vfio-user-pci', PATIENCE)) ? PATIENT : undefined;
     const args =
       vhostUser === undefined
-        ? deviceArgs(device, 'vfio-user', resolve(vfioUser!), 'virtio0', machine)
+        ? deviceArgs(device, 'vfio-user', resolve(vfioUser!), 'virtio0', machine, patience)
         : deviceArgs(device, 'vhost-user', resolve(vhostUser), 'virtio0', machine);
     console.log(
       ['qemu-system-x86_64', ...memoryArgs(`${options.memory}M`, machine), ...args].map(shellQuote).join(' '),

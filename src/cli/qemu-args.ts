@@ -4,6 +4,11 @@ import { UsageError } from './usage-error.js';
 
 export type TransportName = 'vhost-user' | 'vfio-user';
 
+/** Of vfio-user-pci: how long it waits for an answer before it takes the device for lost, ms. 5000 unless told. */
+export const PATIENCE = 'x-msg-timeout';
+/** A process that is started anew (`serve --keeper`), or stands at a breakpoint, is back within that. */
+export const PATIENT = 60_000;
+
 const NO_PCI = 'machine microvm has virtio-mmio alone, and there is no vfio-user over that';
 
 /** Why a stock QEMU can't take this device over vhost-user; `undefined` when it can. */
@@ -45,6 +50,7 @@ export function memoryArgs(size: string, machine?: Machine): string[] {
  * QEMU's arguments for one served device.
  *
  * @param name - tells several apart in one command line.
+ * @param patience - ms that a QEMU which has the property is to wait for an answer.
  * @throws UsageError when a stock QEMU can't take it over this transport.
  */
 export function deviceArgs(
@@ -53,11 +59,17 @@ export function deviceArgs(
   socket: string,
   name: string,
   machine?: Machine,
+  patience?: number,
 ): string[] {
   if (machine === 'microvm' && transport === 'vfio-user')
     throw new UsageError(`${NO_PCI}: take vhost-user, or another machine`);
   if (transport === 'vfio-user') {
-    return ['-device', JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path: socket } })];
+    const properties = {
+      driver: 'vfio-user-pci',
+      socket: { type: 'unix', path: socket },
+      ...(patience !== undefined && { [PATIENCE]: patience }),
+    };
+    return ['-device', JSON.stringify(properties)];
   }
   const obstacle = vhostUserObstacle(device);
   if (obstacle !== undefined)

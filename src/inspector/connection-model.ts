@@ -224,7 +224,7 @@ export class ConnectionModel {
 
   #makeQueues(): QueueModel[] {
     return this.#device.queues.map(
-      (_, queue) => new QueueModel(this.connection, queue, this.#device, this.#sink, this.#kept),
+      (_, queue) => new QueueModel(this.connection, queue, this.#device, this.since, this.#sink, this.#kept),
     );
   }
 

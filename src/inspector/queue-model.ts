@@ -61,7 +61,7 @@ export class QueueModel {
   readonly #counts: Counts = none();
   /** The same at the last point. */
   #before: Counts = none();
-  #beforeTime: number | undefined;
+  #beforeTime: number;
   /** Bytes of chains that were told of. */
   #read = 0;
   #written = 0;
@@ -82,7 +82,8 @@ export class QueueModel {
   /** Something of `state` changed since it was asked for. */
   dirty = true;
 
-  constructor(connection: number, queue: number, device: SeenDevice, sink: Sink, kept: Kept) {
+  /** @param since - when the connection came. */
+  constructor(connection: number, queue: number, device: SeenDevice, since: number, sink: Sink, kept: Kept) {
     const spec = device.queues[queue]!;
     this.connection = connection;
     this.queue = queue;
@@ -90,6 +91,7 @@ export class QueueModel {
     this.shape = shapesOf(device.id, spec.name, spec.shape);
     this.names = fieldNames(this.shape.request);
     this.timeline = new Timeline(kept.items, kept.bytes);
+    this.#beforeTime = since;
     this.#sink = sink;
     this.#kept = kept;
   }
@@ -221,7 +223,7 @@ export class QueueModel {
   /** What happened since the last point; nothing for a queue that has no ring and had none. */
   point(time: number, waiting: number): PlotPoint | undefined {
     const before = this.#before;
-    const since = this.#beforeTime ?? time;
+    const since = this.#beforeTime;
     const counts = { ...this.#counts };
     this.#before = counts;
     this.#beforeTime = time;

@@ -97,6 +97,20 @@ export async function findQemu({
   return { ...provisioned, origin: 'cache' };
 }
 
+/**
+ * Whether the QEMU at hand has a property of a device: the one that `findQemu` finds, if it need not be fetched. `false` where there is none, or it does
+ * not run.
+ */
+export async function qemuHas(device: string, property: string): Promise<boolean> {
+  const named = process.env.VIRTIO_MISC_QEMU || findProgram(QEMU_PROGRAM);
+  const prefix = named ? undefined : await provisionedQemu(Cache.ofUser()).catch(() => undefined);
+  const command = named ? [named] : prefix && qemuCommand(prefix);
+  if (command === undefined) return false;
+  const [program, ...args] = command as [string, ...string[]];
+  const help = await run(program, [...args, '-device', `${device},help`]).catch(() => '');
+  return help.split('\n').some((line) => line.trim().startsWith(`${property}=`));
+}
+
 /** What does not change is asked once: a warm start does without two more runs of QEMU. */
 async function checkOnce(prefix: string, command: readonly string[]): Promise<Omit<Qemu, 'origin'> | string> {
   const note = path.join(prefix, 'checked-version');

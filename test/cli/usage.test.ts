@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { MAIN, virtioMisc } from '../virtio-misc.js';
 
@@ -87,6 +90,8 @@ for (const command of [
   'vm',
   'qemu-args',
   'ctl',
+  'save',
+  'upgrade',
   'show',
   'replay',
   'wireshark',
@@ -119,8 +124,32 @@ test('qemu-args --machine microvm puts the device on virtio-mmio', async () => {
   assert.match(lines[0]!, / -device vhost-user-test-device,chardev=virtio0,virtio-id=45,/);
 });
 
+/** What qemu-args prints where QEMU is a program that says this. */
+async function qemuArgs(says: string, ...args: string[]): Promise<string[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
+  const qemu = join(folder, 'qemu');
+  writeFileSync(qemu, `#!/bin/sh\necho '${says}'\n`, { mode: 0o755 });
+  try {
+    const line = execFileSync(process.execPath, [MAIN, 'qemu-args', ...args], {
+      env: { ...process.env, VIRTIO_MISC_QEMU: qemu },
+    });
+    return line.toString().trimEnd().split('\n');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test('qemu-args has QEMU wait longer for a vfio-user device, where it can be told to', async () => {
+  const patient = '  x-msg-timeout=<uint32> -  (default: 5000)';
+  const args = ['misc', '--vfio-user', '/tmp/x.sock'];
+  const told = `'{"driver":"vfio-user-pci","socket":{"type":"unix","path":"/tmp/x.sock"},"x-msg-timeout":60000}'`;
+  assert.ok((await qemuArgs(patient, ...args))[0]!.endsWith(told));
+  assert.doesNotMatch((await qemuArgs('  x-other=<uint32>', ...args))[0]!, /x-msg-timeout/);
+  assert.doesNotMatch((await qemuArgs(patient, 'test', '--vhost-user', '/tmp/x'))[0]!, /x-msg-timeout/);
+});
+
 test('qemu-args prints a line that a shell can take', async () => {
-  const { lines } = await virtioMisc('qemu-args', 'misc', '--vfio-user', '/tmp/a b.sock');
+  const lines = await qemuArgs('', 'misc', '--vfio-user', '/tmp/a b.sock');
   assert.equal(lines.length, 1);
   assert.match(lines[0]!, /memory-backend-memfd,id=mem,size=256M,share=on/);
   assert.match(

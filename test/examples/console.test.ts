@@ -79,6 +79,37 @@ describe('the console example', () => {
     assert.deepEqual(terminal.texts(), ['from before']);
   });
 
+  test('what waits is not lost when the process dies, and nothing comes twice that the driver has', () => {
+    const terminal = new Terminal();
+    terminal.send(Buffer.from('abcdef'));
+    terminal.postRooms(4);
+    terminal.restart(device());
+    terminal.postRooms(1);
+    terminal.restart(device());
+    terminal.send(Buffer.from('g'));
+    terminal.postRooms(100);
+    assert.deepEqual(terminal.texts(), ['abcd', 'e', 'fg']);
+    assert.deepEqual(terminal.warnings, []);
+  });
+
+  test('what waits goes round in its memory, and is saved for another machine', () => {
+    const terminal = new Terminal();
+    for (let i = 0; i < 40; i++) {
+      terminal.send(Buffer.alloc(5000, `${i % 10}`));
+      if (i >= 10) terminal.postRooms(5000);
+    }
+    const state = terminal.runner.save();
+    const there = new Terminal();
+    there.reset();
+    there.runner.restore(state);
+    there.start();
+    there.postRooms(100_000);
+    terminal.postRooms(100_000);
+    const all = Array.from({ length: 40 }, (_, i) => `${i % 10}`.repeat(5000));
+    assert.equal(terminal.texts().join(''), all.join(''));
+    assert.equal(there.texts().join(''), all.slice(30).join(''));
+  });
+
   test('2.4: a reset forgets what waits', () => {
     const make = device();
     const first = new DeviceBench(make);

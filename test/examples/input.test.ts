@@ -108,6 +108,17 @@ describe('the input example', () => {
     assert.equal(bench.warnings.length, 1);
   });
 
+  test('when the process dies, it goes on with the movement that the driver does not have all of', () => {
+    const bench = new DeviceBench(keyboard({ sentence: 'Ab', every: 10 })());
+    post(bench, 5);
+    bench.advance(30e6);
+    assert.deepEqual(events(bench), AB.slice(0, 5));
+    bench.restart(keyboard({ sentence: 'Ab', every: 10 })());
+    post(bench, 4);
+    bench.advance(20e6);
+    assert.deepEqual(events(bench), AB.slice(4, 8));
+  });
+
   test('edited code lets go of all keys, and types on', () => {
     const bench = new DeviceBench(keyboard({ sentence: 'Ab', every: 10 })());
     post(bench, 60);

@@ -5,7 +5,7 @@ import type { Order } from './buffers.js';
 import type { Scene, Shape } from './ends.js';
 import { FAULTS } from './plants.js';
 import { type Code, play } from './play.js';
-import { serveByPolling, serveByRunner } from './runner.js';
+import { serveByHeld, serveByPolling, serveByRunner } from './runner.js';
 
 /*
  * Both ends of a small ring, and every order in which their accesses to it can happen: no wake-up is lost, nothing is read before it is
@@ -114,6 +114,28 @@ for (const [who, device] of [
     }
   });
 }
+
+describe(`${ORDERS.tso}, a person holds the ring and lets it go`, () => {
+  for (const layout of ['split', 'packed'] as const) {
+    for (const eventIdx of [false, true]) {
+      const scene: Scene = { layout, size: 2, eventIdx, suppress: true, requests: ['out', 'in', 'out'] };
+      const two: Scene = { ...scene, requests: ['pair', 'pair'] };
+      for (const how of ['released', 'stepped', 'stopped'] as const) {
+        for (const poll of [false, true]) {
+          const device = serveByHeld(how, poll);
+          const tried = how === 'stepped' && !poll ? scene : two;
+          test(`${SECTIONS[layout]}: ${how}${poll ? ', polled' : ''}: ${nameOf(tried)}`, () => {
+            holds(tried, 'tso', { device });
+          });
+        }
+        test(`${SECTIONS[layout]}: ${how}, and the device is not told to look: it goes wrong: ${nameOf(scene)}`, () => {
+          const { fault } = play(scene, 'sc', {}, { device: serveByHeld(how, false, false) });
+          assert.match(fault?.text ?? '', /lost wake-up/);
+        });
+      }
+    }
+  }
+});
 
 describe(`${ORDERS.tso}, the driver has a BufferQueue, the device is run by DeviceRunner`, () => {
   for (const layout of ['split', 'packed'] as const) {

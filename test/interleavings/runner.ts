@@ -1,7 +1,9 @@
 import { GuestMemory } from '../../src/memory/guest-memory.js';
+import { WatchedRing } from '../../src/observe/watched-ring.js';
 import { ConfigSpace } from '../../src/virtio/config-space.js';
 import type { DeviceQueue, VirtioDevice } from '../../src/virtio/device.js';
 import { DeviceRunner } from '../../src/virtio/device-runner.js';
+import type { Monitor } from '../../src/virtio/monitor.js';
 import { Spin } from '../../src/virtio/poller.js';
 import { PackedDeviceQueue } from '../../src/virtqueue/packed/device.js';
 import { SplitDeviceQueue } from '../../src/virtqueue/split/device.js';
@@ -18,7 +20,26 @@ export function serveByPolling(scene: Scene, run: Run): void {
   serveBy(scene, run, true);
 }
 
-function serveBy(scene: Scene, run: Run, poll: boolean): void {
+/** What a person does to a ring that is looked at. */
+export type Meddling =
+  /** It is held from the start, and let go when the device has nothing to do. */
+  | 'released'
+  /** It is held from the start, and gets one chain each time. */
+  | 'stepped'
+  /** It is held before its second chain, in the middle of what the device does, and let go later. */
+  | 'stopped';
+
+/** The same, with a person who holds the ring and lets it go. @param wakes - whether the device is told to look then. */
+export function serveByHeld(how: Meddling, poll: boolean, wakes = true): (scene: Scene, run: Run) => void {
+  return (scene, run) => serveBy(scene, run, poll, { how, wakes });
+}
+
+function serveBy(
+  scene: Scene,
+  run: Run,
+  poll: boolean,
+  held?: { readonly how: Meddling; readonly wakes: boolean },
+): void {
   const memory = new GuestMemory();
   memory.add({ start: START, view: run.view });
   const options = deviceOptions(scene, memory);
@@ -29,6 +50,18 @@ function serveBy(scene: Scene, run: Run, poll: boolean): void {
   let looks = 0;
   let taken = 0;
   let failure: string | undefined;
+  let watched: WatchedRing | undefined;
+  const monitor: Monitor = {
+    ring(_, ring, place, wake) {
+      watched = new WatchedRing(ring, place, scene.layout === 'packed', {
+        ...UNHEARD,
+        wake: held?.wakes === true ? wake : () => {},
+      });
+      if (held?.how !== 'stopped') watched.hold();
+      else watched.stopAt = () => taken === 1;
+      return watched;
+    },
+  };
   const device: VirtioDevice = {
     id: 1,
     name: 'device',
@@ -53,15 +86,19 @@ function serveBy(scene: Scene, run: Run, poll: boolean): void {
     warn: (line) => {
       failure ??= line;
     },
+    monitor: held === undefined ? undefined : monitor,
     poll: poll
       ? (polled) => new Spin(polled, 1, { now: () => looks, started: (spin) => spinning.push(spin) })
       : undefined,
   });
-  runner.startQueue(0, queue);
+  runner.startQueue(0, queue, options);
   run.begin();
   runner.activate();
+  /** Chains that were taken when the person acted last. */
+  let acted = -1;
+  let kicked = true;
   while (taken < scene.requests.length) {
-    runner.kick(0);
+    if (kicked) runner.kick(0);
     do {
       for (let next = later.shift(); next !== undefined; next = later.shift()) next();
       looks += 1;
@@ -69,6 +106,27 @@ function serveBy(scene: Scene, run: Run, poll: boolean): void {
       if (spinning[0]?.resting === true) spinning.length = 0;
     } while (later.length + spinning.length > 0 && taken < scene.requests.length);
     if (failure !== undefined) throw new Error(failure);
-    if (taken < scene.requests.length) run.wait();
+    if (taken === scene.requests.length) break;
+    // The next step is made when the last one was.
+    kicked = watched?.held !== true || acted === taken;
+    if (kicked) {
+      run.wait();
+      continue;
+    }
+    acted = taken;
+    if (held!.how === 'stepped') watched!.step(1);
+    else watched!.release();
   }
 }
+
+const UNHEARD = {
+  connection: 1,
+  queue: 0,
+  now: () => 0,
+  bytes: 0,
+  everything: false,
+  available: (): void => {},
+  taken: (): void => {},
+  used: (): void => {},
+  suppressed: (): void => {},
+};

@@ -13,7 +13,7 @@ import { runCommand } from '../run-command.js';
 import type { SourceView } from '../source-view.js';
 import { bodyText, pieces, TooLarge } from './body.js';
 import { Gatekeeper } from './gatekeeper.js';
-import { Pages } from './pages.js';
+import { GRACE, Pages } from './pages.js';
 import { staticFile } from './static-files.js';
 
 /** Bytes of a command, and of a recording. */
@@ -46,6 +46,8 @@ export interface InspectorOptions {
   readonly host: string;
   /** 0 for one that is free. */
   readonly port: number;
+  /** How long what is held waits for a page to come back, ms. */
+  readonly grace?: number;
   /** Where the page's files are, where that is not in this package. */
   readonly folder?: URL;
 }
@@ -74,7 +76,7 @@ export class InspectorServer {
   private constructor(options: InspectorOptions) {
     this.#options = options;
     this.#gate = new Gatekeeper(options.host);
-    this.#pages = new Pages(options.live);
+    this.#pages = new Pages(options.live, options.grace ?? GRACE);
     this.#server = createServer({ requestTimeout: 120_000, headersTimeout: 10_000 }, (request, response) => {
       void this.#answer(request, response);
     });

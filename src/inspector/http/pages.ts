@@ -10,7 +10,7 @@ export const PAGES = 8;
 const FRAME = 50;
 const ALONE = 250;
 /** How long a held guest waits for a page that went to come back, ms. */
-const GRACE = 10_000;
+export const GRACE = 10_000;
 
 /** All that pages know of a title and of other sources. */
 export interface About {
@@ -21,6 +21,7 @@ export interface About {
 /** The pages that are open, and the pace at which they hear. */
 export class Pages {
   readonly #live: Live | undefined;
+  readonly #graceTime: number;
   readonly #open = new Map<number, Page>();
   #clients = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -28,8 +29,9 @@ export class Pages {
   /** By source: what was said last of what is held, and of breakpoints. */
   readonly #said = new Map<SourceView, { holds: string; breakpoints: string }>();
 
-  constructor(live: Live | undefined) {
+  constructor(live: Live | undefined, grace: number) {
     this.#live = live;
+    this.#graceTime = grace;
     if (live !== undefined) live.debugger.asleep = true;
     this.#pace();
   }
@@ -83,7 +85,7 @@ export class Pages {
     this.#grace = setTimeout(() => {
       this.#grace = undefined;
       if (this.#live !== undefined) this.#live.debugger.asleep = true;
-    }, GRACE);
+    }, this.#graceTime);
     this.#grace.unref();
     this.#pace();
   }
