@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { openPage } from './echo/open-page.js';
 import { alternate } from './harness/alternate.js';
 import { type Bench, type BenchContext, BenchError, type Cell, type Table } from './harness/bench.js';
 import { figure, ratio } from './harness/figure.js';
@@ -31,6 +32,8 @@ interface Contender {
   readonly command: readonly string[];
   /** The text of each request is another one: what a text costs that was not the same in the request before. */
   readonly fresh?: boolean;
+  /** It has a page of the inspector, which is open and read. */
+  readonly page?: boolean;
 }
 
 /** Where both ends run, and what the front-end does when nothing is there for it. */
@@ -56,7 +59,7 @@ export const echo: Bench = async (context) => {
   return tables;
 };
 
-function settings({ cpus, record }: BenchContext, backend: string): Setting[] {
+function settings({ cpus, record, inspect }: BenchContext, backend: string): Setting[] {
   const serve = (device: string, ...more: string[]): string[] => [
     process.execPath,
     COMMAND_LINE,
@@ -94,6 +97,21 @@ function settings({ cpus, record }: BenchContext, backend: string): Setting[] {
     const title = 'recorded, a CPU for each end';
     return [{ title, backend: first, frontend: second ?? first, waits: 'sleep', contenders }];
   }
+  if (inspect) {
+    const contenders: Contender[] = [
+      { name: 'by hand', command: serve(BY_HAND) },
+      { name: 'by hand, --inspect, nobody looks', command: serve(BY_HAND, '--inspect', '0') },
+      { name: 'by hand, --inspect, a page is open', command: serve(BY_HAND, '--inspect', '0'), page: true },
+      { name: 'structQueue', command: serve('test') },
+      {
+        name: 'structQueue and its lines, --inspect, a page is open',
+        command: serve('test', '--inspect', '0'),
+        page: true,
+      },
+    ];
+    const title = 'looked at, a CPU for each end';
+    return [{ title, backend: first, frontend: second ?? first, waits: 'sleep', contenders }];
+  }
   const one: Setting = {
     title: first === undefined ? 'CPUs as they come' : 'one CPU for both ends',
     backend: first,
@@ -119,10 +137,10 @@ function settings({ cpus, record }: BenchContext, backend: string): Setting[] {
 
 async function measure(context: BenchContext, frontend: string, setting: Setting): Promise<Table> {
   const { title, contenders, waits } = setting;
-  const served = contenders.map(({ name, command, fresh }, index) => {
+  const served = contenders.map(({ name, command, fresh, page }, index) => {
     const socket = join(context.folder, `echo-${index}.sock`);
     const process = context.start([...command, socket], { cpu: setting.backend });
-    return { name, socket, more: fresh === true ? ['fresh'] : [], process };
+    return { name, socket, more: fresh === true ? ['fresh'] : [], process, page };
   });
   const load = async (
     { name, socket, more }: { name: string; socket: string; more: readonly string[] },
@@ -136,6 +154,7 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
   };
   const rows: Cell[][] = [];
   try {
+    for (const { process, page } of served) if (page === true) await openPage(process);
     // What is compiled while it runs is compiled now.
     for (const contender of served) await load(contender, 32, FIRST);
     for (const outstanding of context.quick ? [1, 128] : OUTSTANDING) {

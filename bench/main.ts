@@ -5,13 +5,14 @@ import { formatTable } from './harness/format-table.js';
 import { machine } from './harness/machine.js';
 import { Workshop } from './harness/workshop.js';
 
-const HELP = `npm run bench -- [--json] [--quick] [--rounds N] [--record] [NAME...]
+const HELP = `npm run bench -- [--json] [--quick] [--rounds N] [--record] [--inspect] [NAME...]
 
 Measures this package beside yardsticks in C. Benches, all unless named: ${Object.keys(BENCHES).join(', ')}
 
   --json      the tables as JSON
   --rounds N  measure each contender N times, 3 unless told
   --record    echo: what recording costs beside that, instead of all else
+  --inspect   echo: the same with the inspector's page open
   --quick     only to see that they work: the figures say nothing`;
 
 /** @throws BenchError for what can't be, or can't be run. */
@@ -28,10 +29,11 @@ async function main(): Promise<void> {
   if (values.rounds !== undefined && !/^[1-9]\d{0,2}$/.test(values.rounds)) {
     throw new BenchError(`--rounds is a whole number from 1 to 999, not '${values.rounds}'`);
   }
-  const { quick = false, json = false, record = false } = values;
+  const { quick = false, json = false, record = false, inspect = false } = values;
   const workshop = new Workshop({
     quick,
     record,
+    inspect,
     rounds: Number(values.rounds ?? (quick ? 1 : 3)),
     progress: (line) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`);
@@ -59,7 +61,14 @@ async function main(): Promise<void> {
 }
 
 function readArguments(): {
-  values: { json?: boolean; quick?: boolean; rounds?: string; record?: boolean; help?: boolean };
+  values: {
+    json?: boolean;
+    quick?: boolean;
+    rounds?: string;
+    record?: boolean;
+    inspect?: boolean;
+    help?: boolean;
+  };
   positionals: string[];
 } {
   try {
@@ -70,6 +79,7 @@ function readArguments(): {
         quick: { type: 'boolean' },
         rounds: { type: 'string' },
         record: { type: 'boolean' },
+        inspect: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

@@ -24,6 +24,8 @@ export interface Started {
   readonly pid: number;
   /** Resolves with all it wrote to stdout when it ended well; rejects, with what it wrote to stderr, when it did not. */
   readonly output: Promise<string>;
+  /** What it wrote to stderr so far, the end of it. */
+  said(): string;
   /** Ends it, and resolves when it is gone. */
   stop(): Promise<void>;
 }
@@ -36,6 +38,8 @@ export interface BenchContext {
   readonly rounds: number;
   /** Whether to measure, too, what it costs that all that passes is recorded. */
   readonly record: boolean;
+  /** Whether to measure, too, what it costs that a page of the inspector is open. */
+  readonly inspect: boolean;
   /** The one or two CPUs to use. Empty where processes can't be pinned. */
   readonly cpus: readonly number[];
   /** A folder for sockets and images, gone afterwards. */

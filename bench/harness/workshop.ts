@@ -14,6 +14,7 @@ export interface WorkshopOptions {
   readonly quick: boolean;
   readonly rounds: number;
   readonly record?: boolean;
+  readonly inspect?: boolean;
   progress(line: string): void;
 }
 
@@ -22,16 +23,18 @@ export class Workshop implements BenchContext {
   readonly quick: boolean;
   readonly rounds: number;
   readonly record: boolean;
+  readonly inspect: boolean;
   readonly progress: (line: string) => void;
   readonly cpus: readonly number[];
   readonly folder: string = mkdtempSync(join(tmpdir(), 'virtio-misc-bench-'));
   readonly #yardsticks = new Map<string, Promise<string>>();
   readonly #running = new Set<Started>();
 
-  constructor({ quick, rounds, record = false, progress }: WorkshopOptions) {
+  constructor({ quick, rounds, record = false, inspect = false, progress }: WorkshopOptions) {
     this.quick = quick;
     this.rounds = rounds;
     this.record = record;
+    this.inspect = inspect;
     this.progress = progress;
     this.cpus = spawnSync('taskset', ['--version']).status === 0 ? allowedCpus().slice(0, 2) : [];
   }
@@ -77,6 +80,7 @@ export class Workshop implements BenchContext {
     const started: Started = {
       pid: child.pid ?? -1,
       output,
+      said: () => errors,
       stop: async () => {
         stopped = true;
         child.kill();

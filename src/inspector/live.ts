@@ -87,17 +87,22 @@ export class Live implements SourceView {
     };
   }
 
-  /** Some 20 times a second while somebody looks. */
-  tick(): void {
+  /**
+   * Takes counts, and has a few more chains told of.
+   *
+   * @param looked - somebody sees them: some 20 times a second then.
+   */
+  tick(looked: boolean): void {
     const now = this.#now();
     let left = TOGETHER;
     for (const watched of this.#watched.values()) {
       const { model, watch } = watched;
-      model.missedLines(watch.showLines(LINES), now);
+      model.missedLines(watch.showLines(looked ? LINES : 0), now);
       for (const queue of model.queues) {
         const passed = this.#count(watched, queue);
         const ring = watched.rings.get(queue.queue)?.ring;
         if (ring === undefined) continue;
+        if (!looked) continue;
         const chains = Math.min(passed > ALL ? FEW : ALL, Math.max(left, 4));
         left -= Math.min(chains, passed);
         const missed = ring.show(chains);

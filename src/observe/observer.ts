@@ -6,8 +6,7 @@ import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { InspectEvent, SeenDescriptor, SeenDevice } from './event.js';
 import type { DeviceWatch, RingWatch } from './ring-watch.js';
-import type { WatchedChain } from './watched-chain.js';
-import { WatchedRing } from './watched-ring.js';
+import { type ToldChain, WatchedRing } from './watched-ring.js';
 
 /** Hears of everything, at once, from inside of what happens: it must neither wait nor throw, nor change anything. */
 export type Hear = (event: InspectEvent) => void;
@@ -207,12 +206,7 @@ export class Observer implements Monitor, DeviceWatch {
     });
   }
 
-  #taken(
-    queue: number,
-    chain: WatchedChain,
-    bytes: Uint8Array,
-    descriptors: readonly SeenDescriptor[],
-  ): void {
+  #taken(queue: number, chain: ToldChain, bytes: Uint8Array, descriptors: readonly SeenDescriptor[]): void {
     this.#tell({
       type: 'taken',
       time: chain.taken,
@@ -228,7 +222,7 @@ export class Observer implements Monitor, DeviceWatch {
     });
   }
 
-  #used(queue: number, chain: WatchedChain): void {
+  #used(queue: number, chain: ToldChain): void {
     this.#tell({
       type: 'used',
       time: this.#now(),

@@ -12,6 +12,27 @@ import { lookAtRing, type RingLook } from './ring-look.js';
 import type { HeldHead, RingCounts, RingWatch, StopAt, Unseen } from './ring-watch.js';
 import { WatchedChain } from './watched-chain.js';
 
+/** A chain that is told of. */
+export interface ToldChain {
+  readonly number: number;
+  readonly head: number;
+  readonly readable: number;
+  readonly writable: number;
+  readonly consumed: number;
+  readonly written: number;
+  /** When it was taken, ns. */
+  readonly taken: number;
+  /** The first of the bytes that were written into it. */
+  readonly answer: Uint8Array;
+}
+
+/** One that the device has, as it is: who hears of few chains is told without anything between the device and these. */
+interface Mark {
+  readonly chain: Chain;
+  readonly number: number;
+  readonly taken: number;
+}
+
 /** Who hears of what happens on a ring. */
 export interface RingEvents {
   readonly connection: number;
@@ -23,8 +44,8 @@ export interface RingEvents {
   /** Whether somebody hears of each chain, unasked. */
   readonly everything: boolean;
   available(count: number, asked: boolean): void;
-  taken(chain: WatchedChain, bytes: Uint8Array, descriptors: readonly SeenDescriptor[]): void;
-  used(chain: WatchedChain): void;
+  taken(chain: ToldChain, bytes: Uint8Array, descriptors: readonly SeenDescriptor[]): void;
+  used(chain: ToldChain): void;
   /** Something was shown to the driver, which wants no interrupt for it. */
   suppressed(): void;
   /** The device is to look: there may be something for it, and no kick comes. */
@@ -50,7 +71,10 @@ export class WatchedRing implements Virtqueue, RingWatch {
   /** None where the ring can't be looked at: then chains are available when they are taken. */
   readonly #availability: Availability | undefined;
   readonly #gate = new Gate();
+  /** For who hears of each chain, by head. */
   readonly #chains: (WatchedChain | undefined)[] = [];
+  /** For who hears of few. */
+  readonly #marks = new Map<number, Mark>();
   readonly #counts = { taken: 0, used: 0, kicks: 0, interrupts: 0, suppressed: 0, unkicked: 0 };
   readonly #waits = (): boolean => this.#ring.waiting;
   /** There is more to do with the next chain than to count it. */
@@ -129,7 +153,8 @@ export class WatchedRing implements Virtqueue, RingWatch {
       this.#pushWatched(chain);
       return;
     }
-    this.#ring.push(chain);
+    if (this.#marks.size > 0) this.#pushMarked(chain);
+    else this.#ring.push(chain);
     this.#counts.used += 1;
   }
 
@@ -240,7 +265,8 @@ export class WatchedRing implements Virtqueue, RingWatch {
     const all = Math.min(this.#ring.inFlight, most);
     for (let head = 0; head < this.size && heads.length < all; head++) {
       const watched = this.#chains[head];
-      if (watched?.active === true) heads.push({ head, chain: watched.number, taken: watched.taken });
+      const told = watched?.active === true ? watched : this.#marks.get(head);
+      if (told !== undefined) heads.push({ head, chain: told.number, taken: told.taken });
       else if (this.#ring.isHeld?.(head) === true) heads.push({ head });
     }
     return heads.sort((a, b) => (a.taken ?? 0) - (b.taken ?? 0));
@@ -319,7 +345,7 @@ export class WatchedRing implements Virtqueue, RingWatch {
     }
     if (this.#ahead > 0) this.#ahead -= 1;
     else this.#events.available(1, this.#asked);
-    return this.#begin(inner);
+    return this.#events.everything ? this.#begin(inner) : this.#mark(inner);
   }
 
   #take(): Chain | undefined {
@@ -347,6 +373,35 @@ export class WatchedRing implements Virtqueue, RingWatch {
     return chain;
   }
 
+  /** Tells of it, and leaves it as it is. */
+  #mark(chain: Chain): Chain {
+    const { head, readable, writable } = chain;
+    const { bytes } = this.#events;
+    const read = bytes > 0 && readable > 0 ? this.#readAhead(chain, bytes) : NOTHING;
+    const number = this.#counts.taken;
+    const taken = this.#events.now();
+    this.#marks.set(head, { chain, number, taken });
+    const told = { number, head, readable, writable, consumed: 0, written: 0, taken, answer: NOTHING };
+    this.#events.taken(told, read, chain instanceof HeldChain ? descriptorsOf(chain) : []);
+    return chain;
+  }
+
+  /** Maybe one that was told of. */
+  #pushMarked(chain: Chain): void {
+    const mark = this.#marks.get(chain.head);
+    if (mark?.chain !== chain) {
+      this.#ring.push(chain);
+      return;
+    }
+    const { number, taken } = mark;
+    const { head, readable, writable, consumed, written } = chain;
+    const answer = this.#readBack(chain);
+    this.#ring.push(chain);
+    this.#marks.delete(head);
+    this.#tail = true;
+    this.#events.used({ number, head, readable, writable, consumed, written, taken, answer });
+  }
+
   #pushWatched(chain: WatchedChain): void {
     // Its ring may have given out this head since, by itself.
     if (!chain.active) throw new TypeError(`chain ${chain.head} is not in flight on this queue`);
@@ -367,6 +422,17 @@ export class WatchedRing implements Virtqueue, RingWatch {
     this.#counts.suppressed += 1;
     if (this.#telling || this.#tail) this.#events.suppressed();
     this.#tail = false;
+  }
+
+  /** What the device wrote, as it lies in memory. */
+  #readBack(chain: Chain): Uint8Array {
+    const { bytes } = this.#events;
+    if (bytes === 0 || chain.written === 0 || !(chain instanceof HeldChain)) return NOTHING;
+    try {
+      return chain.writtenBytes(bytes);
+    } catch {
+      return NOTHING;
+    }
   }
 
   /** What the device will read, once for both. Where that can't be done, the device finds out by itself. */

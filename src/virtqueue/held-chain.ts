@@ -106,6 +106,23 @@ export class HeldChain implements Chain {
     }));
   }
 
+  /**
+   * Reads back the first of the bytes that were written.
+   *
+   * @param most - of them.
+   * @throws MemoryError when they are out of reach.
+   */
+  writtenBytes(most: number): Uint8Array {
+    const bytes = new Uint8Array(Math.min(this.#written, most));
+    let done = 0;
+    for (let segment = this.#border; done < bytes.length; segment++) {
+      const here = Math.min(bytes.length - done, this.lengthOf(segment));
+      this.#memory.read(this.addressOf(segment), bytes, done, here);
+      done += here;
+    }
+    return bytes;
+  }
+
   /** Where a segment begins. */
   addressOf(segment: number): GuestAddress {
     const home = this.#home;

@@ -57,6 +57,7 @@ export class Pages {
     this.#open.set(client, page);
     response.on('close', () => this.#left(client));
     response.on('error', () => this.#left(client));
+    this.#live?.tick(true);
     page.begin(JSON.stringify(this.#hello(client, view, about)));
     this.#pace();
   }
@@ -97,7 +98,7 @@ export class Pages {
   }
 
   #tick(): void {
-    this.#live?.tick();
+    this.#live?.tick(this.#open.size > 0);
     const views = new Set([...this.#open.values()].map(({ view }) => view));
     if (this.#live !== undefined && !views.has(this.#live)) this.#live.model.discard();
     const now = performance.now();
