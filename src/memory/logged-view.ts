@@ -57,6 +57,10 @@ export class LoggedView implements MemoryView {
     if (length > 0) this.#log.wrote(this.#start + offset, length);
   }
 
+  touch(): void {
+    this.#log.wrote(this.#start, this.length);
+  }
+
   slice(offset: number, length: number): LoggedView {
     return new LoggedView(this.plain.slice(offset, length), this.#start + offset, this.#log);
   }

@@ -36,6 +36,8 @@ export interface MemoryView {
   setBits?(offset: number, bits: number): void;
   /** Reads a byte and makes it 0, as one step. */
   takeByte?(offset: number): number;
+  /** Tells whoever hears of what is written here that all of it was. Absent where nobody does. */
+  touch?(): void;
   /** The part of this view from `offset`, `length` bytes long. */
   slice(offset: number, length: number): MemoryView;
 }

@@ -104,6 +104,7 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#takeViews();
     const { inflight } = options;
     this.#tracked = inflight && new PackedInflight(inflight, { ...options, ring: this.#ring });
+    this.#tellOfOld();
     const base = this.#tracked?.resumed === true ? this.#tracked.base : options.base;
     if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff_ffff)) {
       throw new VirtqueueError('QUEUE_BASE', '2.8.1', `${base} is no pair of places in a ring`);
@@ -469,6 +470,14 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#deviceEvent = deviceView === undefined ? deviceEvent : deviceView(deviceEvent);
     this.#walked = new PackedRing(memory, this.#ring, this.size, indirect);
     this.#generation = memory.generation;
+    this.#tellOfOld();
+  }
+
+  /** An earlier device may have died between what it wrote to the ring and the mark for it, in a log of what is written. */
+  #tellOfOld(): void {
+    if (this.#tracked?.resumed !== true) return;
+    this.#ring.touch?.();
+    this.#deviceEvent.touch?.();
   }
 
   #overrun(): VirtqueueError {

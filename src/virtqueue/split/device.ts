@@ -118,6 +118,7 @@ export class SplitDeviceQueue implements Virtqueue {
       throw new VirtqueueError('USED_INDEX', '2.7.8', text);
     }
     if (this.#tracked === undefined) return;
+    this.#tellOfOld();
     checkLeft(this.#tracked.pending, this.#avail, start);
     this.#track(this.#tracked);
   }
@@ -394,6 +395,12 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#availWords = this.#avail.words;
     this.#usedWords = this.#used.words;
     this.#generation = this.#memory.generation;
+    this.#tellOfOld();
+  }
+
+  /** An earlier device may have died between what it wrote to the ring and the mark for it, in a log of what is written. */
+  #tellOfOld(): void {
+    if (this.#tracked?.resumed === true) this.#used.touch?.();
   }
 
   #moreAvailable(): boolean {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DeviceHost, DeviceQueue } from '../../../virtio/device.js';
 import type { DurableMemory } from '../../../virtio/durable.js';
+import { ALL_RING_FEATURES, VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
 import type { Keep, KeptItem } from '../../keep.js';
 import { encodeMessage } from '../codec.js';
 import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST, VHOST_F_LOG_ALL, VHOST_VRING_F_LOG } from '../messages.js';
@@ -62,6 +63,39 @@ test('a session whose process died goes on with the log of dirty pages, and with
   assert.equal(b.os.openFds, 0);
   assert.equal(b.os.openMappings, 0);
 });
+
+for (const layout of ['split', 'packed'] as const) {
+  test(`a process that died may have written to a ${layout} ring and not marked it: the next one marks all that devices write there`, () => {
+    const b = new Bench(new ProbeDevice(1), ALL_RING_FEATURES, true, { mortal: true });
+    b.negotiate(F_PROTOCOL_FEATURES | (layout === 'packed' ? VIRTIO_F_RING_PACKED : 0n) | VHOST_F_LOG_ALL);
+    b.say(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(PROTOCOL_F.LOG_SHMFD));
+    const size = (GUEST_START + MEMORY_SIZE) / LOG_PAGE / 8;
+    const { fd, mapping: log } = b.os.createMemory('log', size);
+    b.say(REQUEST.SET_LOG_BASE, encodeLog({ size, offset: 0 }), { fds: [fd] });
+    const ring = layout === 'packed' ? b.packedRing(0, 1024) : b.ring(0, 1024);
+    ring.start(layout === 'packed' ? { base: 0x8000_8000 } : {});
+    b.say(
+      REQUEST.SET_VRING_ADDR,
+      ring.addressesWith({ flags: VHOST_VRING_F_LOG, log: ring.queue.deviceArea }),
+    );
+    ring.enable();
+    ring.request(7);
+    assert.deepEqual(ring.answers(), [7]);
+    // Somebody has copied these.
+    for (let at = 0; at < size; at++) log.view.takeByte!(at);
+    b.restart(new ProbeDevice(1));
+    const first = layout === 'packed' ? ring.queue.descriptorArea : ring.queue.deviceArea;
+    const length = layout === 'packed' ? 16 * 1024 : 6 + 8 * 1024;
+    const marks = Array.from({ length: size }, (_, at) => log.view.takeByte!(at));
+    for (let page = Math.floor(first / LOG_PAGE); page * LOG_PAGE < first + length; page++) {
+      assert.ok((marks[page >> 3]! & (1 << (page & 7))) !== 0, `page ${page}`);
+    }
+    b.session.close();
+    b.os.closeFd(fd);
+    log.release();
+    b.close();
+  });
+}
 
 /** Counts its requests in durable memory, and answers with how many there were. */
 class Counting extends ProbeDevice {

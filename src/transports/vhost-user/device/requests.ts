@@ -414,8 +414,7 @@ export class FrontendRequests {
       throw new Refusal('a log takes LOG_SHMFD: one at an address of the front-end can not be reached');
     }
     checkDescriptors(message, 1);
-    this.#device.logging.set(log, message.fds.pop()!);
-    this.#device.memoryChanged();
+    this.#device.setLog(log, message.fds.pop()!);
   }
 
   /** @throws Refusal when it was not negotiated. */

@@ -14,7 +14,7 @@ import type { Environment } from '../../session.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
 import type { IotlbMessage } from '../iotlb-message.js';
 import { F_PROTOCOL_FEATURES, VHOST_F_LOG_ALL } from '../messages.js';
-import type { InflightDescription, VringAddress } from '../payloads.js';
+import type { InflightDescription, LogDescription, VringAddress } from '../payloads.js';
 import { Drain } from './drain.js';
 import { inflightRecord } from './inflight-record.js';
 import { InflightRegions } from './inflight-regions.js';
@@ -180,6 +180,14 @@ export class VhostDevice {
   /** The memory table changed, or who hears of writes to it. */
   memoryChanged(): void {
     this.#reach.memoryChanged();
+  }
+
+  /** SET_LOG_BASE. @param fd - taken over in any case. @throws as `DirtyLogging.set` does. */
+  setLog(log: LogDescription, fd: number): void {
+    this.logging.set(log, fd);
+    this.memoryChanged();
+    // They tell it what an earlier device may not have told.
+    for (const ring of this.#rings) if (ring.serving) this.#runner.kick(ring.index);
   }
 
   /** SET_VRING_NUM. */
