@@ -92,7 +92,8 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const at = join(folder, 'die-at');
     const keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
     // Each register access is a message of vfio-user's: to die in every one of them takes a quarter of an hour.
-    const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 2 : 13);
+    // The first says that it serves.
+    const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 3 : 13);
     writeFileSync(at, `sendmsg ${each} each`);
     let said = '';
     try {

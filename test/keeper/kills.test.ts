@@ -95,7 +95,8 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const at = join(folder, 'die-at');
     keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
     // There are many more of them where the driver's registers are reached by messages.
-    const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 2 : 9);
+    // The first says that it serves.
+    const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 3 : 9);
     writeFileSync(at, `sendmsg ${each} each`);
     const driver = await open(transport);
     await requests(driver, 4);
