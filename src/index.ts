@@ -13,6 +13,7 @@ export { MiscError, type MiscErrorCode } from './devices/misc/misc-error.js';
 export { type TestOptions, virtioTest } from './devices/test/device.js';
 export { TestDriver } from './devices/test/driver.js';
 export type { TestConfig, TestRequest, TestResponse } from './devices/test/wire.js';
+export type { FileServeOptions, FileServer } from './file-server.js';
 export { type InspectOptions, inspect } from './inspect.js';
 export { type Inspector, type InspectorOptions, openInspector } from './inspector-page.js';
 export type { GuestAddress } from './memory/address.js';

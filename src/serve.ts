@@ -1,6 +1,7 @@
 import { toStderr, toStdout } from './bounded-stream.js';
 import { type Connection, Connections, type ServedConnection } from './connections.js';
 import { FailureLines } from './device-file/failure-lines.js';
+import type { FileServeOptions, FileServer } from './file-server.js';
 import { KeptDevice, keptDevice } from './kept-device.js';
 import { type LineLimiter, ONCE } from './lines/line-limiter.js';
 import { processLimiter } from './lines/process-limiter.js';
@@ -169,6 +170,14 @@ export interface KeptServer extends Server {
 }
 
 /**
+ * Serves the device that a file exports, in processes that may die at any moment, without their front-ends noticing; this process keeps what must not
+ * die. What it is called with is what a worker is started with: what it prints goes to stdout, what is wrong to stderr.
+ *
+ * @param file - its path, or file: URL.
+ * @throws TypeError for a device that is no file, and options that are for devices of this process; Error when the file's device can't be served.
+ */
+export async function serve(file: string | URL, options: FileServeOptions): Promise<FileServer>;
+/**
  * Serves a device on unix sockets. Each front-end gets a device of its own from `make`; a socket has one front-end at a time,
  * and the next one waits its turn.
  *
@@ -176,7 +185,21 @@ export interface KeptServer extends Server {
  * @throws TypeError when no socket is named, a device is given where one is made, or a ring feature is none; OsError when one is in use, or can't be made;
  * StateError when the device can't go on from what is to be restored.
  */
-export async function serve(make: MakeDevice, options: ServeOptions): Promise<Server> {
+export async function serve(make: MakeDevice, options: ServeOptions): Promise<Server>;
+export async function serve(
+  make: MakeDevice | string | URL,
+  options: ServeOptions | FileServeOptions,
+): Promise<Server | FileServer> {
+  if ('keeper' in (options ?? {}) && (options as { keeper?: unknown }).keeper !== undefined)
+    return (await import('./serve-file.js')).serveFile(make, options as FileServeOptions);
+  return serveMade(make, options as ServeOptions);
+}
+
+async function serveMade(make: unknown, options: ServeOptions): Promise<Server> {
+  if (typeof make === 'string' || make instanceof URL)
+    throw new TypeError(
+      "serve takes a device's file with { keeper: true }: import it, and give what it exports",
+    );
   checkMakes(make, 'serve');
   checkOptions(options, 'serve', OPTIONS);
   options.signal?.throwIfAborted();

@@ -1,6 +1,9 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { Option } from 'commander';
 import { codeFrame } from '../device-file/code-frame.js';
 import type { DeviceFile } from '../device-file/device-file.js';
+import { FileWatcher } from '../device-file/file-watcher.js';
+import { hashOf } from '../device-file/module-source.js';
 import { TypeCheck, type TypeReport } from '../device-file/type-check.js';
 import type { Server } from '../serve.js';
 import { type ReloadResult, reloadOnSave } from './live-reload.js';
@@ -61,6 +64,32 @@ export function attendFile(
     stopReloading?.();
     check.close();
     stopStrays();
+  };
+}
+
+/**
+ * Checks the types of a device's file that other processes load, now and after each save.
+ *
+ * @returns ends that.
+ */
+export function attendTypes(path: string, log: Logger, watch: boolean): () => void {
+  const lines = log.child({ file: path });
+  let wrong = false;
+  const check = new TypeCheck(path, (reports) => {
+    if (reports.length > 0) logReports(reports, lines);
+    else if (wrong) lines.info('its types are right again');
+    wrong = reports.length > 0;
+  });
+  const files = new Map<string, string | undefined>();
+  const start = (): void => {
+    files.set(path, existsSync(path) ? hashOf(readFileSync(path)) : undefined);
+    check.start();
+  };
+  start();
+  const watcher = watch ? new FileWatcher(files, start) : undefined;
+  return () => {
+    watcher?.close();
+    check.close();
   };
 }
 

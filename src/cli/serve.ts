@@ -7,7 +7,7 @@ import type { VirtioDevice } from '../virtio/device.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import type { RingFeatures } from '../virtio/ring-features.js';
 import { StateError } from '../virtio/saved-state.js';
-import { attendFile, typeCheckOption } from './attend-file.js';
+import { attendFile, attendTypes, typeCheckOption } from './attend-file.js';
 import { capabilities } from './capabilities.js';
 import { ControlDesk } from './control-desk.js';
 import { controlOption, openControls } from './control-places.js';
@@ -160,7 +160,7 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
     return;
   }
   if (kind === undefined) {
-    await keep(sockets, options, log);
+    await keep(name, sockets, options, log);
     return;
   }
   const { name: deviceName } = kind.make(options);
@@ -269,6 +269,7 @@ async function refuseUpgrade(): Promise<never> {
 
 /** Serves it in processes that may die. */
 async function keep(
+  name: string,
   sockets: Pick<ServeOptions, 'vhostUser' | 'vfioUser'>,
   options: Options,
   log: Logger,
@@ -283,9 +284,13 @@ async function keep(
     process.exitCode = desk;
     return;
   }
+  // Once, and not in each process.
+  const leaveTypes =
+    options.typeCheck && /\.m?ts$/.test(name) ? attendTypes(resolve(name), log, options.watch) : undefined;
   try {
     await serveKeeper({ ...sockets, stuckAfter, desk }, log);
   } finally {
+    leaveTypes?.();
     await desk?.close();
   }
 }

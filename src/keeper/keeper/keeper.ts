@@ -28,8 +28,10 @@ export interface KeeperOptions {
   readonly stuckAfter?: number | undefined;
   info(line: string, about: KeeperContext): void;
   warn(line: string, about: KeeperContext): void;
-  /** A front-end left, or was let go. */
-  left?(connection: number): void;
+  /** A front-end came. */
+  came?(about: Required<KeeperContext>): void;
+  /** It left, or was let go for that reason. */
+  left?(about: Required<KeeperContext>, reason: string | undefined): void;
 }
 
 /** A worker that lived so long is not one that dies again and again, ms. */
@@ -239,6 +241,7 @@ class Place {
     this.#connection = connection;
     const about = { connection: connection.number, socket: this.name, transport: this.#transport };
     options.info('front-end connected', about);
+    options.came?.(about);
     this.#backoff = new Backoff();
     let error: string | undefined;
     let next: WorkerProcess | undefined;
@@ -265,7 +268,7 @@ class Place {
       await this.#backoff.wait();
     }
     connection.close();
-    options.left?.(connection.number);
+    options.left?.(about, error);
     this.#connection = undefined;
     if (error === undefined) options.info('front-end left', about);
     else options.warn(`front-end dropped: ${error}`, about);
