@@ -14,8 +14,9 @@ export async function keeperServing(
   args: readonly string[] = ['test', '--quiet'],
   env: SpawnOptions['env'] = {},
   transport: 'vhost-user' | 'vfio-user' = 'vhost-user',
+  main: string = MAIN,
 ): Promise<ChildProcess> {
-  const words = [MAIN, 'serve', ...args, '--keeper', `--${transport}`, socket, '--log', 'json'];
+  const words = [main, 'serve', ...args, '--keeper', `--${transport}`, socket, '--log', 'json'];
   const child = spawn(process.execPath, words, {
     stdio: ['ignore', 'ignore', openSync(log, 'w')],
     env: { ...process.env, ...env },

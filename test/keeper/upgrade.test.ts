@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { runErrand } from '../../src/cli/run-errand.js';
 import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { MiscDriver } from '../../src/devices/misc/driver.js';
@@ -267,11 +268,56 @@ test('save with a keeper: its worker is asked; what is saved is gone on from by 
   const other = join(folder, 'other.sock');
   keeper = await keeperServing(other, log, ['misc', '--quiet', '--max-timers', '1', '--restore', state]);
   const next = await MiscDriver.open(await connectVhostUser(other));
-  await assert.rejects(
-    next.setTimer(1, () => {}, undefined),
-    /a timer with this id exists/,
-  );
+  const more = (): Promise<unknown> => next.setTimer(3_600_000, () => {}, undefined);
+  // The one that there may be is there.
+  await assert.rejects(more(), /a timer with this id exists/);
   process.kill(servingPid(keeper.pid!, 'memfd:virtio-misc')!, 'SIGKILL');
-  await next.setTimer(3_600_000, () => {}, undefined);
+  await assert.rejects(more(), /no room for another timer/);
   await next.close();
+  const later = await MiscDriver.open(await connectVhostUser(other));
+  await later.setTimer(3_600_000, () => {}, undefined);
+  await later.close();
 });
+
+test('upgraded from one installed version to another: the path of the program is looked up anew', async () => {
+  const installed = join(folder, 'installed');
+  const main = join(installed, 'dist/src/cli/main.js');
+  for (const version of ['1.0.0', '2.0.0']) install(version);
+  symlinkSync('1.0.0', installed);
+  keeper = await keeperServing(socket, log, ['test', '--quiet'], {}, 'vhost-user', main);
+  const driver = await TestDriver.open(await connectVhostUser(socket));
+  const ret = async (): Promise<number> =>
+    (await driver.request({ type: 1, arg1: 1, arg2: 2, arg3: 3, arg4: '' })).ret;
+  assert.equal(await ret(), 101);
+  rmSync(installed);
+  symlinkSync('2.0.0', installed);
+  assert.match(await upgrade(), /^upgraded: nobody served/);
+  assert.equal(await ret(), 201);
+  // One that speaks another format with its keeper, which is of the first one still.
+  edit(join(folder, '1.0.0/dist/src/keeper/frames.js'), 'FORMAT = 1;', 'FORMAT = 2;');
+  rmSync(installed);
+  symlinkSync('1.0.0', installed);
+  await assert.rejects(
+    upgrade(),
+    /not upgraded, .*speaks format 2 with its keeper, and this keeper 1: restart the service to have it/,
+  );
+  assert.equal(await ret(), 201);
+  await driver.close();
+});
+
+/** A copy of this program, whose second version answers otherwise. */
+function install(version: string): void {
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const at = join(folder, version);
+  cpSync(join(root, 'dist/src'), join(at, 'dist/src'), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(at, 'node_modules'));
+  const about = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as object;
+  writeFileSync(join(at, 'package.json'), JSON.stringify({ ...about, version }));
+  if (version === '2.0.0') edit(join(at, 'dist/src/devices/test/device.js'), '+ 100', '+ 200');
+}
+
+function edit(path: string, from: string, to: string): void {
+  const text = readFileSync(path, 'utf8');
+  assert.ok(text.includes(from), `${path}: ${from}`);
+  writeFileSync(path, text.replace(from, to));
+}
