@@ -454,7 +454,7 @@ class ServedSocket {
   }
 
   #serve(channel: Channel, keep?: Keep, connectionNumber: number = this.#number()): void {
-    const kept = new KeptDevice(keep);
+    const kept = new KeptDevice(keep, (fd) => this.#environment.os.closeFd(fd));
     let device: VirtioDevice;
     try {
       device = madeDevice(this.make, 'serve');

@@ -9,6 +9,11 @@ export function isDurable({ key }: KeptItem): boolean {
   return key.startsWith(PREFIX);
 }
 
+/** What a device calls the durable memory that an item is; `undefined` for another item. */
+export function durableName(item: KeptItem): string | undefined {
+  return isDurable(item) ? item.key.slice(PREFIX.length) : undefined;
+}
+
 /** Durable memory that another process keeps. */
 export class KeptDurable implements DurablePort {
   readonly kept: boolean = true;

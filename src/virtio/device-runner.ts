@@ -450,7 +450,7 @@ export class DeviceRunner {
 
   /** The device as its successor in another process has to know it. @throws as `save`. */
   portrait(): Uint8Array {
-    return portraitOf(this.device, this.#features, this.begun);
+    return portraitOf(this.device, this.#features, this.begun, this.#durable.opened);
   }
 
   /** Lets the device go, of one that is suspended: another process has its driver, its rings and its place. Nothing else may be called from now on. */

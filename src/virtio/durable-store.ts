@@ -9,13 +9,14 @@ const MOST = 256;
 const BYTES_MOST = 2 ** 40;
 
 /** What no device can name: where its clock is. */
-const CLOCK = '@clock';
+export const CLOCK = '@clock';
 const CLOCK_SIZE = 32;
 
 /** A device's durable memory, by name. */
 export class DurableStore {
   readonly #port: DurablePort;
   #clock: KeptClock | undefined;
+  readonly #opened = new Set<string>();
 
   constructor(port: DurablePort) {
     this.#port = port;
@@ -53,13 +54,20 @@ export class DurableStore {
       this.#clock = keptClock(this.#port.make(CLOCK, CLOCK_SIZE).view);
       begun(this.#clock);
     }
+    this.#opened.add(name);
     const found = before !== undefined;
     const { view } = before ?? this.#port.make(name, size);
     return { name, size, view, found, kept };
   }
 
+  /** The names that the device has asked for: what is in others, it does not keep true. */
+  get opened(): string[] {
+    return [...this.#opened];
+  }
+
   /** The driver reset the device: nothing is left behind. */
   forget(): void {
+    this.#opened.clear();
     this.#clock = undefined;
     if (this.#port.found.size > 0) this.#port.forget();
   }

@@ -14,10 +14,17 @@ export interface Portrait {
   readonly device: Uint8Array;
   /** Its driver was ready, and has not reset it since. */
   readonly active: boolean;
+  /** The durable memory that it keeps true, by name. An older program says nothing of it, and is taken to keep none. */
+  readonly durable: readonly string[];
 }
 
 /** @throws as `savedDevice`. */
-export function portraitOf(device: VirtioDevice, accepted: bigint, active: boolean): Uint8Array {
+export function portraitOf(
+  device: VirtioDevice,
+  accepted: bigint,
+  active: boolean,
+  durable: readonly string[],
+): Uint8Array {
   return sealState({
     device: savedDevice(device),
     queues: device.queues.map(({ name, size, sizeLimit }) => ({ name, size, sizeLimit })),
@@ -25,13 +32,19 @@ export function portraitOf(device: VirtioDevice, accepted: bigint, active: boole
     sharedMemory: (device.sharedMemory ?? []).map(({ id, size, files = false }) => ({ id, size, files })),
     accepted,
     active,
+    durable: [...durable],
   });
 }
 
 /** @throws StateError when these bytes are none. */
 export function readPortrait(bytes: Uint8Array): Portrait {
   const fields = new StateFields(openState(bytes), 'the portrait');
-  return { device: deviceIn(fields), active: fields.boolean('active') };
+  const durable = fields.any('durable');
+  return {
+    device: deviceIn(fields),
+    active: fields.boolean('active'),
+    durable: Array.isArray(durable) ? durable.map(String) : [],
+  };
 }
 
 /** The device's own state in a portrait. @throws StateError when there is none. */
