@@ -19,6 +19,21 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['serve test --vhost-user /tmp/x --vectors 2', /--vectors needs --vfio-user/],
   ['serve test --vhost-user /tmp/x --max-memory lots', /write a size such as 512M, 64G or 4T/],
   ['serve test --vhost-user /tmp/x --metrics 70000', /write a port from 0 to 65535/],
+  ['serve test --vhost-user /tmp/x --inspect 70000', /write a port from 0 to 65535/],
+  ['serve --vhost-user /tmp/x --inspect test', /write a port from 0 to 65535/],
+  ['serve test --vhost-user /tmp/x --inspect-host 127.0.0.1', /--inspect-host needs --inspect/],
+  [
+    'serve test --vhost-user /tmp/x --inspect --inspect-host 192.0.2.1',
+    /--inspect: 192\.0\.2\.1 is no address of this machine/,
+  ],
+  [
+    'serve test --vhost-user /tmp/x --keeper --inspect',
+    /--inspect looks into this process: leave out --keeper/,
+  ],
+  ['inspect', /missing required argument 'file'/],
+  ['inspect /no/such.pcapng', /^virtio-misc: there is no file \/no\/such\.pcapng$/m],
+  ['inspect /dev/null --port x', /write a port from 0 to 65535/],
+  ['inspect /dev/null', /\/dev\/null: .*no recording/],
   ['serve test --vhost-user /tmp/x --poll soon', /write a time such as 50us, or none at all/],
   [
     'serve test --vhost-user /tmp/x --features packed,inorder',
