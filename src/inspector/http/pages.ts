@@ -9,6 +9,8 @@ export const PAGES = 8;
 /** ms between two frames; and between two looks while nobody is there, for the plots of who comes next. */
 const FRAME = 50;
 const ALONE = 250;
+/** A look takes no more than one part in so many of the time: where one took long, the next comes later. */
+const SHARE = 40;
 /** How long a held guest waits for a page that went to come back, ms. */
 export const GRACE = 10_000;
 
@@ -24,6 +26,7 @@ export class Pages {
   readonly #graceTime: number;
   readonly #open = new Map<number, Page>();
   #clients = 0;
+  #closed = false;
   #timer: NodeJS.Timeout | undefined;
   #grace: NodeJS.Timeout | undefined;
   /** By source: what was said last of what is held, and of breakpoints. */
@@ -67,7 +70,8 @@ export class Pages {
   }
 
   close(reason: string): void {
-    clearInterval(this.#timer);
+    this.#closed = true;
+    clearTimeout(this.#timer);
     clearTimeout(this.#grace);
     for (const page of this.#open.values()) page.end(reason);
     this.#open.clear();
@@ -92,8 +96,19 @@ export class Pages {
   }
 
   #pace(): void {
-    clearInterval(this.#timer);
-    this.#timer = setInterval(() => this.#tick(), this.#open.size > 0 ? FRAME : ALONE);
+    this.#next(0);
+  }
+
+  /** @param took - the last look, ms. */
+  #next(took: number): void {
+    clearTimeout(this.#timer);
+    if (this.#closed) return;
+    const wait = Math.max(this.#open.size > 0 ? FRAME : ALONE, SHARE * took);
+    this.#timer = setTimeout(() => {
+      const began = performance.now();
+      this.#tick();
+      this.#next(performance.now() - began);
+    }, wait);
     this.#timer.unref();
   }
 
