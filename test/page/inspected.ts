@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -9,6 +9,7 @@ import {
   type ServeOptions,
   serve,
 } from '../../src/index.js';
+import { Recorder } from '../../src/record/recorder.js';
 
 /** A device that is served and looked at. */
 export interface Inspected {
@@ -16,6 +17,8 @@ export interface Inspected {
   readonly url: string;
   /** A driver's way to it. */
   connect(): Promise<DriverTransport>;
+  /** Records the connections that come from now on. @returns writes what was recorded into a file. */
+  record(): () => string;
   close(): void;
 }
 
@@ -33,6 +36,17 @@ export async function inspected(
   return {
     url: inspector.url,
     connect: () => connectVhostUser(socket),
+    record() {
+      const pieces: Uint8Array[] = [];
+      const recorder = new Recorder({ write: (blocks) => pieces.push(blocks) > 0 }, 'test', Date.now);
+      server.observe(recorder.listener(4096));
+      return () => {
+        recorder.flush();
+        const file = join(folder, 'recording.pcapng');
+        writeFileSync(file, Buffer.concat(pieces));
+        return file;
+      };
+    },
     close() {
       inspector.close();
       server.close();

@@ -15,6 +15,7 @@ import {
 } from '../../src/index.js';
 import { type Browser, startBrowser, withoutBrowser } from './browser.js';
 import { type Inspected, inspected } from './inspected.js';
+import { number, until, used } from './looks.js';
 import { RawDriver } from './raw-driver.js';
 
 const VIRTQ_DESC_F_NEXT = 1;
@@ -57,29 +58,6 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     return device;
   }
 
-  /** A number beside an area of the ring. */
-  async function number(area: string, name: string): Promise<number> {
-    const text = await page
-      .locator('.area', { has: page.getByRole('heading', { name: area }) })
-      .locator('.numbers > span', { hasText: name })
-      .locator('code')
-      .textContent();
-    return Number(text);
-  }
-
-  async function until(holds: () => Promise<boolean>): Promise<void> {
-    const end = performance.now() + 30_000;
-    while (!(await holds())) {
-      if (performance.now() > end)
-        assert.fail(`it never was so; the page says: ${await page.locator('body').innerText()}`);
-      await page.waitForTimeout(20);
-    }
-  }
-
-  async function used(): Promise<number> {
-    return number('Used ring', 'idx');
-  }
-
   /** Whether there is anything but one colour on a canvas. */
   async function drawn(selector: string): Promise<boolean> {
     return page.evaluate<boolean>(`(() => {
@@ -93,10 +71,10 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     const { connect } = await look(inspected(virtioTest(), 'test'));
     const driver = await TestDriver.open(await connect());
     await driver.request(request({ arg1: 0x1234 }));
-    await until(async () => (await used()) === 1);
+    await until(page, async () => (await used(page)) === 1);
     for (let i = 0; i < 9; i++) await driver.request(request({ type: 7, arg4: 'read me back' }));
-    await until(async () => (await used()) === 10);
-    assert.equal(await number('Available ring', 'device at'), 10);
+    await until(page, async () => (await used(page)) === 10);
+    assert.equal(await number(page, 'Available ring', 'device at'), 10);
     assert.ok(await drawn('.area canvas'));
 
     const span = page.locator('.timeline .span');
@@ -104,7 +82,7 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     await page.keyboard.press('k');
     await page.locator('.request .bytes .row').first().waitFor();
     await page.keyboard.press('z');
-    await until(async () => /[nµ]s$/.test((await span.textContent())!));
+    await until(page, async () => /[nµ]s$/.test((await span.textContent())!));
     assert.ok(await drawn('.track canvas'));
     assert.match((await page.locator('.request h3').textContent())!, /^#10 print$/);
     const fields = page.locator('.request .part').first().locator('.field');
@@ -130,14 +108,14 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     const box = (await page.locator('.track canvas').boundingBox())!;
     await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
     await page.mouse.wheel(0, -400);
-    await until(async () => (await span.textContent()) !== '4.00 s');
+    await until(page, async () => (await span.textContent()) !== '4.00 s');
     assert.equal(await follow.getAttribute('aria-pressed'), 'true', 'what follows is zoomed at its end');
     await page.mouse.down();
     await page.mouse.move(box.x + box.width / 2 + 80, box.y + box.height / 2, { steps: 4 });
     await page.mouse.up();
-    await until(async () => (await follow.getAttribute('aria-pressed')) === 'false');
+    await until(page, async () => (await follow.getAttribute('aria-pressed')) === 'false');
     await page.keyboard.press('f');
-    await until(async () => (await follow.getAttribute('aria-pressed')) === 'true');
+    await until(page, async () => (await follow.getAttribute('aria-pressed')) === 'true');
     await driver.close();
   });
 
@@ -145,12 +123,12 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     const { connect } = await look(inspected(virtioTest(), 'test'));
     const driver = await TestDriver.open(await connect());
     await driver.request(request({}));
-    await until(async () => (await used()) === 1);
+    await until(page, async () => (await used(page)) === 1);
     await page.keyboard.press('h');
     await page.locator('.strip.held').waitFor();
     const answers = [10, 20, 30].map((arg1) => driver.request(request({ arg1 })));
     await page.getByText('3 requests wait').waitFor();
-    assert.equal(await used(), 1);
+    assert.equal(await used(page), 1);
     // What waits is read before the device sees it.
     await page.getByText('comes next').waitFor();
     const arg1 = page.locator('.request .field', { hasText: 'arg1' }).locator('dd');
@@ -159,14 +137,14 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     assert.equal((await answers[0]!).ret, 110);
     await page.getByText('2 requests wait').waitFor();
     assert.match((await arg1.textContent())!, /^20\b/);
-    assert.equal(await used(), 2);
+    assert.equal(await used(page), 2);
     await page.keyboard.press('r');
     assert.deepEqual(
       (await Promise.all(answers)).map(({ ret }) => ret),
       [110, 120, 130],
     );
     await page.locator('.strip.held').waitFor({ state: 'detached' });
-    await until(async () => (await used()) === 4);
+    await until(page, async () => (await used(page)) === 4);
     await driver.close();
   });
 
@@ -218,7 +196,7 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
       { bytes, flags: VIRTQ_DESC_F_NEXT, next: 1 },
       { length: 12, flags: VIRTQ_DESC_F_WRITE },
     ]);
-    await until(async () => driver.used === 1);
+    await until(page, async () => driver.used === 1);
     driver.send(4, [
       { bytes, flags: VIRTQ_DESC_F_NEXT, next: 5 },
       { bytes, flags: VIRTQ_DESC_F_NEXT, next: 4 },
@@ -235,12 +213,12 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     const escapes = '\x1b[31mred\x9b';
     await driver.request(request({ arg4: escapes }));
     await driver.request(request({ arg4: tags }));
-    await until(async () => (await used()) === 2);
+    await until(page, async () => (await used(page)) === 2);
     await page.keyboard.press('k');
     const last = page.locator('.request .part').first().locator('.field dd').last();
-    await until(async () => (await last.textContent()) === `"${tags}"`);
+    await until(page, async () => (await last.textContent()) === `"${tags}"`);
     await page.keyboard.press('k');
-    await until(async () => /^"\\u001b\[31mred\\x9b"$/.test((await last.textContent())!));
+    await until(page, async () => /^"\\u001b\[31mred\\x9b"$/.test((await last.textContent())!));
     await page.keyboard.press('l');
     await page.locator('.log').getByText(tags).waitFor();
     const all = (await page.locator('body').textContent())!;
@@ -286,6 +264,36 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     await driver.close();
   });
 
+  test('a recording is opened in the page of a live device, and read back', async () => {
+    const { connect, record } = await look(inspected(virtioTest(), 'test'));
+    const file = record();
+    const driver = await TestDriver.open(await connect());
+    for (const type of [10, 11, 12]) await driver.request(request({ type, arg4: 'on record' }));
+    await driver.close();
+    await page.locator('#open-recording').setInputFiles(file());
+    await page.getByText('recording', { exact: true }).waitFor();
+    await page.keyboard.press('k');
+    await page.locator('.request h3', { hasText: '#3' }).waitFor();
+    await until(page, async () => (await page.locator('.request').textContent())!.includes('on record'));
+    assert.ok(await page.getByRole('button', { name: 'Hold' }).isDisabled());
+    await page.getByText('a recording has what passed, and no memory').waitFor();
+    // And back.
+    await page.locator('.top select').selectOption('live');
+    await page.getByText('live', { exact: true }).waitFor();
+  });
+
+  test('what is no recording is refused in one line', async () => {
+    const { connect } = await look(inspected(virtioTest(), 'test'));
+    const driver = await TestDriver.open(await connect());
+    await page
+      .locator('#open-recording')
+      .setInputFiles({ name: 'x.pcapng', mimeType: '', buffer: Buffer.from('no') });
+    await page.locator('.strip.wrong').waitFor();
+    await page.locator('.strip.wrong').getByRole('button', { name: 'Close' }).click();
+    await page.locator('.strip.wrong').waitFor({ state: 'detached' });
+    await driver.close();
+  });
+
   test('dark or light as the system has it, and as one says', async () => {
     await look(inspected(virtioTest(), 'test'));
     const ground = (): Promise<string> =>
@@ -303,7 +311,7 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     const { connect } = await look(inspected(virtioTest(), 'test'));
     const driver = await TestDriver.open(await connect());
     await driver.request(request({}));
-    await until(async () => (await used()) === 1);
+    await until(page, async () => (await used(page)) === 1);
     const reached = new Set<string>();
     for (let i = 0; i < 60; i++) {
       await page.keyboard.press('Tab');
@@ -329,7 +337,7 @@ describe('the inspector in a browser', { skip: withoutBrowser() }, () => {
     const { connect, close } = await look(inspected(virtioTest(), 'test'));
     const driver = await TestDriver.open(await connect());
     await driver.request(request({}));
-    await until(async () => (await used()) === 1);
+    await until(page, async () => (await used(page)) === 1);
     await driver.close();
     close();
     await page.getByText('Connection lost.').waitFor();
