@@ -350,7 +350,7 @@ export interface GapItem extends OfItem {
 
 /** What `/api/timeline` answers: what is kept of a stretch of time. */
 export interface TimelineAnswer {
-  /** In order. The server keeps the last 2000 of each queue (of a recording: all, up to a million). */
+  /** In order. The server keeps the last 2000 of each queue (of a recording: all of its first 300,000 events). */
   readonly items: readonly TimelineItem[];
   /** So many more are there than `limit` (2000 unless told, 10000 at most): evenly left out. */
   readonly omitted: number;
