@@ -41,6 +41,19 @@ test('a server that was closed is finished, with a front-end or without', async 
   }
 });
 
+test('over vfio-user, a device that was saved goes on, though its driver says nothing more', async (t) => {
+  const vfioUser = socketFor(t);
+  await using server = await serve(virtioMisc(), { vfioUser, ...quiet });
+  const driver = await MiscDriver.open(await connectVfioUser(vfioUser));
+  for (let i = 0; i < 3; i++) {
+    const fired = new Promise<void>((resolve) => {
+      void driver.setTimer(300, () => resolve(), undefined).then(() => server.save({ standing: true }));
+    });
+    await fired;
+  }
+  await driver.close();
+});
+
 test('what the operating system refuses is an OsError with its code', async (t) => {
   const vhostUser = socketFor(t);
   const isOsError = (code: string) => (error: unknown) => error instanceof OsError && error.code === code;

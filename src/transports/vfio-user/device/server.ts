@@ -246,7 +246,10 @@ class ServerSession implements Session {
   }
 
   save(standing: boolean): Promise<Uint8Array> {
-    return saveOf(this.#function, this.#migration, standing);
+    // No message of the client follows on what the device is told after it.
+    return saveOf(this.#function, this.#migration, standing).finally(() => {
+      if (!this.#closed) this.#run();
+    });
   }
 
   close(): void {
