@@ -1,4 +1,4 @@
-import type { Session } from './session.js';
+import type { Pane, Session } from './session.js';
 import { toggleTheme } from './view/palette.js';
 
 /** A key, and what it does. */
@@ -9,6 +9,19 @@ export interface Shortcut {
   readonly what: string;
   readonly group: 'Rings' | 'Timeline' | 'Debugger' | 'Page';
   act(session: Session, key: string): void;
+}
+
+/** A key that shows a pane. */
+function paneKey(key: string, what: string, pane: Pane): Shortcut {
+  return {
+    keys: [key],
+    shown: key,
+    what,
+    group: 'Page',
+    act: (session) => {
+      session.pane.value = pane;
+    },
+  };
 }
 
 /** What the keyboard does, in the order in which `?` lists it. */
@@ -122,33 +135,9 @@ export const SHORTCUTS: readonly Shortcut[] = [
     group: 'Debugger',
     act: (session) => session.releaseAll(),
   },
-  {
-    keys: ['d'],
-    shown: 'd',
-    what: 'the request in detail',
-    group: 'Page',
-    act: (session) => {
-      session.pane.value = 'request';
-    },
-  },
-  {
-    keys: ['p'],
-    shown: 'p',
-    what: 'plots',
-    group: 'Page',
-    act: (session) => {
-      session.pane.value = 'plots';
-    },
-  },
-  {
-    keys: ['l'],
-    shown: 'l',
-    what: 'the log',
-    group: 'Page',
-    act: (session) => {
-      session.pane.value = 'log';
-    },
-  },
+  paneKey('d', 'the request in detail', 'request'),
+  paneKey('p', 'plots', 'plots'),
+  paneKey('l', 'the log', 'log'),
   {
     keys: ['b'],
     shown: 'b',

@@ -49,40 +49,53 @@ function Debugger(): JSX.Element {
   const live = !session.model.recording && session.queue.value?.running === true;
   return (
     <div class="debugger" role="toolbar" aria-label="Debugger">
-      <button
-        type="button"
-        aria-pressed={hold !== undefined}
+      <Tool
+        pressed={hold !== undefined}
         disabled={!live || hold !== undefined}
         title="Hold this queue: its requests wait in the ring (h); the whole device: Shift h"
-        onClick={() => session.holdQueue()}
+        picture="M2.5 1.5h2.5v9h-2.5zM7 1.5h2.5v9h-2.5z"
+        act={() => session.holdQueue()}
       >
-        <svg viewBox="0 0 12 12" class="icon" aria-hidden="true">
-          <path d="M2.5 1.5h2.5v9h-2.5zM7 1.5h2.5v9h-2.5z" />
-        </svg>
         Hold
-      </button>
-      <button
-        type="button"
+      </Tool>
+      <Tool
         disabled={hold === undefined}
         title="Give the device one request, and hold on (s)"
-        onClick={() => session.stepQueue()}
+        picture="M1.5 1.5v9l6-4.5zM8.5 1.5h2v9h-2z"
+        act={() => session.stepQueue()}
       >
-        <svg viewBox="0 0 12 12" class="icon" aria-hidden="true">
-          <path d="M1.5 1.5v9l6-4.5zM8.5 1.5h2v9h-2z" />
-        </svg>
         Step
-      </button>
-      <button
-        type="button"
+      </Tool>
+      <Tool
         disabled={hold === undefined}
         title="Let it go on (r); everything: Shift r"
-        onClick={() => session.release()}
+        picture="M2.5 1.5v9l7.5-4.5z"
+        act={() => session.release()}
       >
-        <svg viewBox="0 0 12 12" class="icon" aria-hidden="true">
-          <path d="M2.5 1.5v9l7.5-4.5z" />
-        </svg>
         Resume
-      </button>
+      </Tool>
     </div>
+  );
+}
+
+interface ToolProps {
+  /** Whether it is on, of one that stays on. */
+  readonly pressed?: boolean;
+  readonly disabled: boolean;
+  readonly title: string;
+  /** The path of its icon, in a square of 12. */
+  readonly picture: string;
+  readonly act: () => void;
+  readonly children: string;
+}
+
+function Tool({ pressed, disabled, title, picture, act, children }: ToolProps): JSX.Element {
+  return (
+    <button type="button" aria-pressed={pressed} disabled={disabled} title={title} onClick={act}>
+      <svg viewBox="0 0 12 12" class="icon" aria-hidden="true">
+        <path d={picture} />
+      </svg>
+      {children}
+    </button>
   );
 }
