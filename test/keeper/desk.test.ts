@@ -1,30 +1,14 @@
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
 import { virtioMisc } from '../virtio-misc.js';
-import { keeperServing, servingPid } from './keeper-process.js';
-
-let folder: string;
-let socket: string;
-let log: string;
-let keeper: ChildProcess | undefined;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
-  socket = join(folder, 'device.sock');
-  log = join(folder, 'log');
-});
-afterEach(() => {
-  keeper?.kill('SIGKILL');
-  keeper = undefined;
-  rmSync(folder, { recursive: true, force: true });
-});
+import { servingPid } from './keeper-process.js';
+import { folder, log, serving, socket } from './place.js';
 
 /** virtio-test's echo, with something to ask of it. */
 const ASKED = `
@@ -74,7 +58,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const control = join(folder, 'control.sock');
     const record = join(folder, 'record.pcapng');
     const more = ['--metrics', '0', '--control', control, '--record', record];
-    keeper = await keeperServing(socket, log, [file, '--no-type-check', ...more], {}, transport);
+    const keeper = await serving(socket, log, [file, '--no-type-check', ...more], {}, transport);
     const ctl = async (): Promise<string> => {
       const { code, lines, stderr } = await virtioMisc('ctl', control, 'served');
       assert.equal(code, 0, stderr);

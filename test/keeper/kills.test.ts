@@ -1,29 +1,13 @@
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
 import { dieAt, diedAt } from './die-at.js';
-import { keeperServing, servingPid } from './keeper-process.js';
-
-let folder: string;
-let socket: string;
-let log: string;
-let keeper: ChildProcess | undefined;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
-  socket = join(folder, 'device.sock');
-  log = join(folder, 'log');
-});
-afterEach(() => {
-  keeper?.kill('SIGKILL');
-  keeper = undefined;
-  rmSync(folder, { recursive: true, force: true });
-});
+import { servingPid } from './keeper-process.js';
+import { folder, log, said, serving, socket } from './place.js';
 
 /** virtio-test's echo, whose answers come late and out of order; or it does what a file says, once. */
 const LATE = `
@@ -61,10 +45,6 @@ async function requests(driver: TestDriver, count: number): Promise<void> {
   );
 }
 
-function said(): string {
-  return readFileSync(log, 'utf8');
-}
-
 type Transport = 'vhost-user' | 'vfio-user';
 
 async function open(transport: Transport = 'vhost-user'): Promise<TestDriver> {
@@ -76,7 +56,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     // Every one is more than a quick test has the time for.
     const every = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 17 : 83));
     const at = join(folder, 'die-at');
-    keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
+    await serving(socket, log, undefined, dieAt(at), transport);
     let kills = 0;
     for (let call = 1; ; call += every) {
       writeFileSync(at, `any ${call}`);
@@ -93,7 +73,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
 
   test(`a worker dies in each message of a front-end, after it was carried out: all of them have their effect and one answer (${transport})`, async () => {
     const at = join(folder, 'die-at');
-    keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
+    await serving(socket, log, undefined, dieAt(at), transport);
     // There are many more of them where the driver's registers are reached by messages.
     // The first says that it serves.
     const each = process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 3 : 9);
@@ -109,7 +89,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     test(`workers die under load, whose answers come out of order: each request is answered once ${features.join(' ')} (${transport})`, async () => {
       const file = join(folder, 'late.mjs');
       writeFileSync(file, LATE);
-      keeper = await keeperServing(
+      const keeper = await serving(
         socket,
         log,
         [file, '--no-watch', '--no-type-check', ...features],
@@ -149,7 +129,7 @@ test('a worker that aborts, or loops for ever, is replaced under its front-end',
   writeFileSync(file, LATE);
   const now = join(folder, 'now');
   const args = [file, '--no-watch', '--no-type-check', '--stuck-after', '3s'];
-  keeper = await keeperServing(socket, log, args, { NOW: now });
+  await serving(socket, log, args, { NOW: now });
   const driver = await open();
   for (const [how, words] of [
     ['abort', /worker \d+ died of SIGABRT: another one goes on/],
@@ -163,7 +143,7 @@ test('a worker that aborts, or loops for ever, is replaced under its front-end',
 });
 
 test('a front-end whose memory is gone (SIGBUS) is let go with the reason, and the next one is served', async () => {
-  keeper = await keeperServing(socket, log);
+  const keeper = await serving(socket, log);
   const driver = await open();
   await requests(driver, 4);
   process.kill(servingPid(keeper.pid!, 'memfd:virtio-misc')!, 'SIGBUS');

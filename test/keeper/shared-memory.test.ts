@@ -1,23 +1,11 @@
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { connectVhostUser } from '../../src/connect.js';
 import { openDriver } from '../../src/virtio/driver.js';
-import { deaths, keeperServing, servingPid } from './keeper-process.js';
-
-let folder: string;
-let keeper: ChildProcess | undefined;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
-});
-afterEach(() => {
-  keeper?.kill('SIGKILL');
-  keeper = undefined;
-  rmSync(folder, { recursive: true, force: true });
-});
+import { deaths, servingPid } from './keeper-process.js';
+import { folder, log, serving, socket } from './place.js';
 
 /** Adds 1 to a number in its shared memory with each request. */
 const COUNTER = `
@@ -39,10 +27,8 @@ const COUNTER = `
 
 test('2.10: what a device shares with its driver is the same memory after its worker died', async () => {
   const file = join(folder, 'counter.mjs');
-  const socket = join(folder, 'device.sock');
-  const log = join(folder, 'log');
   writeFileSync(file, COUNTER);
-  keeper = await keeperServing(socket, log, [file, '--no-watch', '--no-type-check']);
+  const keeper = await serving(socket, log, [file, '--no-watch', '--no-type-check']);
   const driver = await openDriver(await connectVhostUser(socket), { id: 45, features: 0n, queues: 1 });
   const add = async (): Promise<number[]> => [...(await driver.queues[0]!.request(Uint8Array.of(1), 1))];
   const window = (await driver.sharedMemory()).get(3)!;

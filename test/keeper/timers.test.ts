@@ -1,37 +1,17 @@
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { STATUS } from '../../src/devices/misc/wire.js';
 import { diedAt } from './die-at.js';
 import { dieAtStore } from './die-at-store.js';
-import { keeperServing, servingPid } from './keeper-process.js';
+import { servingPid } from './keeper-process.js';
+import { folder, log, said, serving, socket } from './place.js';
 import { TimedDriver } from './timed-driver.js';
 
 const DEVICE = ['misc', '--quiet'];
-
-let folder: string;
-let socket: string;
-let log: string;
-let keeper: ChildProcess | undefined;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
-  socket = join(folder, 'device.sock');
-  log = join(folder, 'log');
-});
-afterEach(() => {
-  keeper?.kill('SIGKILL');
-  keeper = undefined;
-  rmSync(folder, { recursive: true, force: true });
-});
-
-function said(): string {
-  return readFileSync(log, 'utf8');
-}
 
 for (const [transport, connect] of [
   ['vhost-user', connectVhostUser],
@@ -39,7 +19,7 @@ for (const [transport, connect] of [
 ] as const) {
   test(`1,000 timers, and workers killed all the while: each is told of once and none early, or cancelled (${transport})`, async (t) => {
     const kills = Number(process.env.VIRTIO_MISC_KILLS ?? 5);
-    keeper = await keeperServing(socket, log, DEVICE, {}, transport);
+    const keeper = await serving(socket, log, DEVICE, {}, transport);
     const driver = await TimedDriver.open(await connect(socket), 128);
     const statuses = Array.from({ length: 1000 }, (_, i) => driver.set(i + 1, (i * 37) % (500 * kills)));
     const cancels: Promise<number>[] = [];
@@ -75,7 +55,7 @@ for (const [transport, connect] of [
     // Every one is more than a quick test has the time for.
     const every = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? 41);
     const at = join(folder, 'die-at');
-    keeper = await keeperServing(socket, log, DEVICE, dieAtStore(at), transport);
+    await serving(socket, log, DEVICE, dieAtStore(at), transport);
     let kills = 0;
     for (let store = 1; ; store += every) {
       writeFileSync(at, `${store}`);

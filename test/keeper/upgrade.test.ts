@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { runErrand } from '../../src/cli/run-errand.js';
@@ -12,23 +11,13 @@ import { MiscDriver } from '../../src/devices/misc/driver.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
 import type { TestResponse } from '../../src/devices/test/wire.js';
 import { virtioMisc } from '../virtio-misc.js';
-import { keeperServing, servingPid } from './keeper-process.js';
+import { servingPid } from './keeper-process.js';
+import { folder, log, said, serving, socket } from './place.js';
 
-let folder: string;
-let socket: string;
-let log: string;
 let file: string;
-let keeper: ChildProcess | undefined;
+let keeper: ChildProcess;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
-  socket = join(folder, 'device.sock');
-  log = join(folder, 'log');
   file = join(folder, 'device.mjs');
-});
-afterEach(() => {
-  keeper?.kill('SIGKILL');
-  keeper = undefined;
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** What makes one version of a device differ from another. */
@@ -82,7 +71,7 @@ type Transport = 'vhost-user' | 'vfio-user';
 
 async function serveFile(version: Version, transport: Transport = 'vhost-user'): Promise<TestDriver> {
   write(version);
-  keeper = await keeperServing(socket, log, [file, '--no-watch', '--no-type-check'], {}, transport);
+  keeper = await serving(socket, log, [file, '--no-watch', '--no-type-check'], {}, transport);
   return TestDriver.open(await (transport === 'vhost-user' ? connectVhostUser : connectVfioUser)(socket));
 }
 
@@ -95,10 +84,6 @@ async function requests(driver: TestDriver, count: number): Promise<TestResponse
     answers.map((_, i) => i + 100),
   );
   return answers;
-}
-
-function said(): string {
-  return readFileSync(log, 'utf8');
 }
 
 const upgrade = async (): Promise<string> => (await runErrand(socket, () => ({ do: 'upgrade' }))).said;
@@ -157,7 +142,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
 
   test(`a program that can not take over is refused with one line; the old one goes on under load, and another may come (${transport})`, async () => {
     const driver = await serveFile({}, transport);
-    const worker = servingPid(keeper!.pid!, 'memfd:virtio-misc');
+    const worker = servingPid(keeper.pid!, 'memfd:virtio-misc');
     const bad: readonly (readonly [Version, RegExp])[] = [
       [{ id: 46 }, /the device id changed from 45 to 46: restart the guest/],
       [{ queues: 2 }, /the number of queues changed from 1 to 2/],
@@ -182,9 +167,9 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
       }
       const [answer] = await requests(driver, 1);
       assert.equal(answer!.arg1, 1);
-      assert.equal(servingPid(keeper!.pid!, 'memfd:virtio-misc'), worker, 'the same process');
+      assert.equal(servingPid(keeper.pid!, 'memfd:virtio-misc'), worker, 'the same process');
       write({ version: 3 });
-      const { code, lines, stderr } = await virtioMisc('upgrade', String(keeper!.pid));
+      const { code, lines, stderr } = await virtioMisc('upgrade', String(keeper.pid));
       assert.deepEqual([code, stderr], [0, '']);
       assert.match(lines.join(), /^upgraded: nobody served /);
     });
@@ -206,9 +191,9 @@ test('what the old one has saved and has no bytes: it says so, and goes on', asy
 test('a crash after an upgrade is one of the new program; SIGUSR2 upgrades; with no front-end the next one gets the new program', async () => {
   const driver = await serveFile({});
   write({ version: 2 });
-  process.kill(keeper!.pid!, 'SIGUSR2');
+  process.kill(keeper.pid!, 'SIGUSR2');
   while (!said().includes('upgraded; nobody served')) await sleep(10);
-  process.kill(servingPid(keeper!.pid!, 'memfd:virtio-misc')!, 'SIGKILL');
+  process.kill(servingPid(keeper.pid!, 'memfd:virtio-misc')!, 'SIGKILL');
   const [answer] = await requests(driver, 1);
   assert.deepEqual([answer!.arg1, answer!.arg2], [2, 1], 'afresh, as after any crash');
   await driver.close();
@@ -222,7 +207,7 @@ test('a crash after an upgrade is one of the new program; SIGUSR2 upgrades; with
 });
 
 test('timers go on over upgrades, each fires once and none early; while the guest stands still no time passes for them', async () => {
-  keeper = await keeperServing(socket, log, ['misc', '--quiet']);
+  keeper = await serving(socket, log, ['misc', '--quiet']);
   const transport = await connectVhostUser(socket);
   const driver = await MiscDriver.open(transport);
   const fired: number[] = [];
@@ -253,7 +238,7 @@ test('timers go on over upgrades, each fires once and none early; while the gues
 });
 
 test('save with a keeper: its worker is asked; what is saved is gone on from by the first device that a driver starts, and not after a crash', async () => {
-  keeper = await keeperServing(socket, log, ['misc', '--quiet']);
+  keeper = await serving(socket, log, ['misc', '--quiet']);
   const transport = await connectVhostUser(socket);
   const driver = await MiscDriver.open(transport);
   await driver.setTimer(3_600_000, () => {}, undefined);
@@ -266,7 +251,7 @@ test('save with a keeper: its worker is asked; what is saved is gone on from by 
   await driver.close().catch(() => {});
   keeper.kill('SIGKILL');
   const other = join(folder, 'other.sock');
-  keeper = await keeperServing(other, log, ['misc', '--quiet', '--max-timers', '1', '--restore', state]);
+  keeper = await serving(other, log, ['misc', '--quiet', '--max-timers', '1', '--restore', state]);
   const next = await MiscDriver.open(await connectVhostUser(other));
   const more = (): Promise<unknown> => next.setTimer(3_600_000, () => {}, undefined);
   // The one that there may be is there.
@@ -284,7 +269,7 @@ test('upgraded from one installed version to another: the path of the program is
   const main = join(installed, 'dist/src/cli/main.js');
   for (const version of ['1.0.0', '2.0.0']) install(version);
   symlinkSync('1.0.0', installed);
-  keeper = await keeperServing(socket, log, ['test', '--quiet'], {}, 'vhost-user', main);
+  keeper = await serving(socket, log, ['test', '--quiet'], {}, 'vhost-user', main);
   const driver = await TestDriver.open(await connectVhostUser(socket));
   const ret = async (): Promise<number> =>
     (await driver.request({ type: 1, arg1: 1, arg2: 2, arg3: 3, arg4: '' })).ret;
