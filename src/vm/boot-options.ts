@@ -1,3 +1,4 @@
+import type { ConsolePipe } from './console.js';
 import type { GuestImage } from './image.js';
 import type { GuestFile } from './initramfs.js';
 import type { Qemu } from './qemu.js';
@@ -30,6 +31,8 @@ export interface BootOptions {
   readonly shell?: GuestShell | undefined;
   /** Each line of the guest's console: the command's output and the kernel's messages, as they come. A shell's go to its `onOutput`. */
   readonly onConsole?: (line: string) => void;
+  /** The pipe of the console, where others write to it too; not with a shell. */
+  readonly console?: ConsolePipe;
   /** QEMU arguments that add devices. */
   readonly devices?: readonly string[];
   /** Files to put into the guest. */

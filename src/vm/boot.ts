@@ -52,7 +52,10 @@ const GRACE = 5000;
 export function bootGuest(options: BootOptions): RunningGuest {
   const run = new GuestRun(options);
   const line = (text: string): void => run.consoleLine(text);
-  const console = options.shell ? new ShellConsole(options.shell, line) : new ConsolePipe(line);
+  const console = options.shell
+    ? new ShellConsole(options.shell, line)
+    : (options.console ?? new ConsolePipe());
+  if (console instanceof ConsolePipe) console.hear(line);
   return {
     finished: start(options, run, console),
     drainConsole: () => console.drain(),
@@ -91,7 +94,7 @@ async function start(
 }
 
 async function supervise(
-  { signal, onSaid }: BootOptions,
+  { signal, onSaid, console: shared }: BootOptions,
   run: GuestRun,
   console: ConsolePipe | ShellConsole,
   qemu: ChildProcess,
@@ -116,7 +119,9 @@ async function supervise(
       qemu.on('error', (error) => reject(new VmError('QEMU', `QEMU does not start: ${error.message}`)));
       qemu.on('close', (code, killedBy) => resolve(killedBy ?? code ?? 0));
     });
-    await console.ended;
+    // What QEMU wrote is there. A pipe to which others write is not ours to end.
+    if (console === shared) console.drain(true);
+    else await console.ended;
     return run.ended(status, said.trim());
   } finally {
     signal?.removeEventListener('abort', abort);

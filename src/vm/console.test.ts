@@ -4,9 +4,15 @@ import { writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { ConsolePipe } from './console.js';
 
+function consolePipe(line: (line: string) => void): ConsolePipe {
+  const pipe = new ConsolePipe();
+  pipe.hear(line);
+  return pipe;
+}
+
 test('lines come whole, without their CR, the last one too; the pipe ends with its writer', async () => {
   const lines: string[] = [];
-  const pipe = new ConsolePipe((line) => lines.push(line));
+  const pipe = consolePipe((line) => lines.push(line));
   const child = spawn('printf', ['one\\r\\ntw\\303\\251\\n\\nlast'], {
     stdio: ['ignore', pipe.writeEnd, 'inherit'],
   });
@@ -18,7 +24,7 @@ test('lines come whole, without their CR, the last one too; the pipe ends with i
 
 test('draining delivers at once what has been written', async () => {
   const lines: string[] = [];
-  const pipe = new ConsolePipe((line) => lines.push(line));
+  const pipe = consolePipe((line) => lines.push(line));
   writeSync(pipe.writeEnd, 'a\nb');
   pipe.drain();
   assert.deepEqual(lines, ['a']);
@@ -34,7 +40,7 @@ test('draining delivers at once what has been written', async () => {
 
 test('an unfinished line is delivered when it is asked for, once', async () => {
   const lines: string[] = [];
-  const pipe = new ConsolePipe((line) => lines.push(line));
+  const pipe = consolePipe((line) => lines.push(line));
   writeSync(pipe.writeEnd, 'a\nb');
   pipe.drain(true);
   pipe.drain(true);
@@ -47,7 +53,7 @@ test('an unfinished line is delivered when it is asked for, once', async () => {
 
 test('a line that never ends is delivered in pieces', async () => {
   let length = 0;
-  const pipe = new ConsolePipe((line) => {
+  const pipe = consolePipe((line) => {
     assert.ok(line.length <= 128 * 1024);
     length += line.length;
   });
@@ -59,7 +65,7 @@ test('a line that never ends is delivered in pieces', async () => {
 
 test('what arrives while a line is delivered comes after it, once, in order', async () => {
   const lines: string[] = [];
-  const pipe: ConsolePipe = new ConsolePipe((line) => {
+  const pipe: ConsolePipe = consolePipe((line) => {
     lines.push(line);
     if (line === '1') writeSync(pipe.writeEnd, '4\n5\n');
     // As a caller does that prints something of its own for each line.

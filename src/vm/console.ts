@@ -3,52 +3,89 @@ import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'n
 import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { InsertReader } from './inserts.js';
 
 /** A line longer than this, in bytes, is delivered in pieces. */
 const LONGEST = 64 * 1024;
 
+/** Who else may write to a console's pipe. */
+export interface Inserts {
+  /** Where its name is: the folder's owner removes it. */
+  readonly folder: string;
+  /** Called with what was inserted, between the lines that the guest ended before and after that. */
+  inserted(bytes: Buffer): void;
+}
+
 /**
  * The reading end of a pipe that QEMU writes the guest's console to. Unlike the pipes that Node makes for a child, it can be
  * emptied at any time without waiting for the event loop: what a guest printed before it touched a device can be shown before
- * what the device says.
+ * what the device says. Where a device is in a process of its own, that writes what it says to the same pipe (`inserts.ts`).
  */
 export class ConsolePipe {
   /** For the child to write to; `handOver` closes ours. */
   readonly writeEnd: number;
   readonly #readEnd: number;
   readonly #socket: Socket;
-  readonly #line: (line: string) => void;
+  readonly #inserts: InsertReader;
+  #line: (line: string) => void = () => {};
   readonly #scratch: Buffer = Buffer.alloc(LONGEST);
   #partial: Buffer = Buffer.alloc(0);
-  /** Settles at the end of the console, when all lines have been delivered. */
+  #handedOver = false;
+  /** Settles when nobody writes any more, and all has been delivered. */
   readonly ended: Promise<void>;
+  /** By which others find it, if any may. */
+  readonly path: string;
 
-  constructor(line: (line: string) => void) {
-    this.#line = line;
-    // Named pipes are the only ones that Node can open both ends of by descriptor. The name lives for a moment.
-    const folder = mkdtempSync(path.join(tmpdir(), 'virtio-misc-console-'));
+  /** @param inserts - who else may write to it. */
+  constructor(inserts?: Inserts) {
+    this.#inserts = new InsertReader(
+      (bytes) => this.#take(bytes),
+      (bytes) => inserts?.inserted(bytes),
+    );
+    // Named pipes are the only ones that Node can open both ends of by descriptor. Without others the name lives for a moment.
+    const folder = inserts?.folder ?? mkdtempSync(path.join(tmpdir(), 'virtio-misc-console-'));
+    this.path = path.join(folder, 'console');
     try {
-      const fifo = path.join(folder, 'console');
-      execFileSync('mkfifo', ['-m', '600', fifo]);
-      this.#readEnd = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
-      this.writeEnd = openSync(fifo, constants.O_WRONLY);
+      execFileSync('mkfifo', ['-m', '600', this.path]);
+      this.#readEnd = openSync(this.path, constants.O_RDONLY | constants.O_NONBLOCK);
+      this.writeEnd = openSync(this.path, constants.O_WRONLY);
     } finally {
-      rmSync(folder, { recursive: true });
+      if (inserts === undefined) rmSync(folder, { recursive: true });
     }
     this.#socket = new Socket({ fd: this.#readEnd, readable: true, writable: false });
-    this.#socket.on('data', (bytes: Buffer) => this.#take(bytes));
+    this.#socket.on('data', (bytes: Buffer) => this.#inserts.push(bytes));
     this.ended = new Promise((resolve) => {
       this.#socket.on('error', () => {});
       this.#socket.on('close', () => {
+        this.#inserts.end();
         this.#deliverPartial();
         resolve();
       });
     });
   }
 
-  /** Closes our copy of the writing end, so that the pipe ends with the child. */
+  /** What no guest can know, in front of what is inserted. */
+  get mark(): Buffer {
+    return this.#inserts.mark;
+  }
+
+  /** Says who gets the console's lines. */
+  hear(line: (line: string) => void): void {
+    this.#line = line;
+  }
+
+  /** Closes our copy of the writing end, so that the pipe ends with the last one who writes. */
   handOver(): void {
+    if (this.#handedOver) return;
+    this.#handedOver = true;
     closeSync(this.writeEnd);
+  }
+
+  /** Ends it, whoever writes: what is in it now is delivered. */
+  close(): void {
+    this.handOver();
+    this.drain(true);
+    this.#socket.destroy();
   }
 
   /** Delivers what is in the pipe by now; a line that has no end yet only when told to. */
@@ -61,7 +98,7 @@ export class ConsolePipe {
         break; // EAGAIN: empty
       }
       if (length === 0) break;
-      this.#take(Buffer.from(this.#scratch.subarray(0, length)));
+      this.#inserts.push(Buffer.from(this.#scratch.subarray(0, length)));
     }
     if (unfinished) this.#deliverPartial();
   }
