@@ -1,3 +1,4 @@
+import type { Ready } from '../keeper/frames.js';
 import { Keeper, type KeeperContext } from '../keeper/keeper/keeper.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { linuxOs } from '../linux-only.js';
@@ -48,14 +49,14 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
     close();
     throw error;
   });
-  if (typeof first !== 'string') {
+  if (typeof first !== 'string' && 'words' in first) {
     // It said itself what is wrong.
     close();
     process.exitCode = first.code === null || first.code === 0 ? 1 : first.code;
     return;
   }
-  for (const socket of [vhostUser, vfioUser])
-    if (socket !== undefined) log.info({ socket }, `serving ${first}`);
+  for (const socket of typeof first === 'string' ? [] : [vhostUser, vfioUser])
+    if (socket !== undefined) log.info({ socket }, `serving ${(first as Ready).name}`);
   const upgrade = async (): Promise<string> => {
     try {
       const gaps = await keeper.upgrade(programNow());

@@ -1,4 +1,4 @@
-import type { Question } from '../keeper/frames.js';
+import type { DeviceOutline, Question } from '../keeper/frames.js';
 import { type Answer, type Handed, KEEPER_VARIABLE, WorkerLine } from '../keeper/worker/worker-line.js';
 import type { LinuxOs } from '../linux/linux-os.js';
 import { endWithParent } from '../linux/parent-death.js';
@@ -57,9 +57,9 @@ export class Worker {
     return this.#server;
   }
 
-  /** A front-end can come. @param name - the device's. */
-  ready(name: string): void {
-    this.#line.ready(name);
+  /** A front-end can come, to a device like this one. */
+  ready(device: DeviceOutline): void {
+    this.#line.ready(device);
   }
 
   /** None can: this process ends. @param why - in one line. */

@@ -163,7 +163,8 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
     await keep(name, sockets, options, log);
     return;
   }
-  const { name: deviceName } = kind.make(options);
+  const first = kind.make(options);
+  const deviceName = first.name;
   const metrics = options.metrics === undefined ? undefined : new Metrics();
   // Not those of a connection: who connects again and again would start a new count each time.
   const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
@@ -244,7 +245,7 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
           upgrade: refuseUpgrade,
         })
       : undefined;
-  if (worker !== undefined) worker.ready(deviceName);
+  if (worker !== undefined) worker.ready(first);
   else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${deviceName}`);
   if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
   if (inspector !== undefined) log.info(`inspector at ${inspector.url}`);

@@ -22,6 +22,15 @@ export type Question =
   /** The device's state (`Server.save`). Answered with so many bytes of memory, whose descriptor comes along. */
   | { readonly what: 'save'; readonly standing: boolean };
 
+/** What a VMM has to be told of a device; a `VirtioDevice` is one too. */
+export interface DeviceOutline {
+  readonly id: number;
+  readonly name: string;
+  readonly queues: readonly { readonly size: number }[];
+  /** Bytes of the configuration space. */
+  readonly config: { readonly size: number };
+}
+
 /** Something that is kept, in a frame with others. */
 export interface Part {
   readonly key: string;
@@ -29,6 +38,9 @@ export interface Part {
   readonly size: number;
   readonly fds: number;
 }
+
+/** A worker's first words, when it can serve a front-end. */
+export type Ready = Extract<FromWorker, { say: 'ready' }>;
 
 /** What a keeper tells a worker. */
 export type FromKeeper =
@@ -50,8 +62,13 @@ export type FromKeeper =
 
 /** What a worker tells its keeper. */
 export type FromWorker =
-  /** It can serve a front-end; `name` is the device's. */
-  | { readonly say: 'ready'; readonly name: string; readonly format: number }
+  /** It can serve a front-end; `name` is the device's. One of an older version does not say more. */
+  | {
+      readonly say: 'ready';
+      readonly name: string;
+      readonly format: number;
+      readonly device?: DeviceOutline;
+    }
   /** It can't, and ends. */
   | { readonly say: 'failed'; readonly why: string }
   /** It has taken up a front-end where the worker before was, at that time, in ns of CLOCK_MONOTONIC. */

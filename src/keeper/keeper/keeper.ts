@@ -1,7 +1,7 @@
 import type { LinuxOs } from '../../linux/linux-os.js';
 import type { UnixChannel } from '../../linux/unix-channel.js';
 import type { UnixListener } from '../../linux/unix-listener.js';
-import { encodeFrame, type Frame, type FromWorker } from '../frames.js';
+import { encodeFrame, type Frame, type FromWorker, type Ready } from '../frames.js';
 import { Backoff } from './backoff.js';
 import { KeptConnection } from './kept-connection.js';
 import { WorkerPool } from './worker-pool.js';
@@ -14,13 +14,16 @@ export interface KeeperContext {
   readonly connection?: number;
 }
 
+/** Where front-ends come: a path to listen at, or a descriptor that listens or is connected. */
+export interface KeeperPlace {
+  readonly place: string | number;
+  readonly transport: KeptConnection['transport'];
+}
+
 export interface KeeperOptions {
   readonly os: LinuxOs;
-  /** Where front-ends come: a path to listen at, or a descriptor that listens or is connected. */
-  readonly places: readonly {
-    readonly place: string | number;
-    readonly transport: KeptConnection['transport'];
-  }[];
+  /** One that depends on what the device is may be said when that is known. */
+  readonly places: readonly KeeperPlace[] | ((ready: Ready) => readonly KeeperPlace[]);
   readonly worker: WorkerCommand;
   /** Whether a worker is kept ready. */
   readonly spare: boolean;
@@ -28,6 +31,8 @@ export interface KeeperOptions {
   readonly stuckAfter?: number | undefined;
   info(line: string, about: KeeperContext): void;
   warn(line: string, about: KeeperContext): void;
+  /** A worker has taken a front-end up. */
+  serves?(pid: number, about: Required<KeeperContext>): void;
   /** A front-end came. */
   came?(about: Required<KeeperContext>): void;
   /** It left, or was let go for that reason. */
@@ -66,14 +71,14 @@ export class Keeper {
   /**
    * Starts the first worker, and listens when that could serve somebody.
    *
-   * @returns the device's name; or how the worker ended, which said why.
+   * @returns what it said of its device; or how it ended, having said why.
    * @throws OsError when a socket is in use, or can't be made.
    */
-  async start(): Promise<string | WorkerEnd> {
-    const name = await this.#pool.begin();
-    if (typeof name !== 'string' || this.#closed) return name;
+  async start(): Promise<Ready | WorkerEnd> {
+    const first = await this.#pool.begin();
+    if ('words' in first || this.#closed) return first;
     const { os, places } = this.#options;
-    for (const { place, transport } of places) {
+    for (const { place, transport } of typeof places === 'function' ? places(first) : places) {
       const socket = typeof place === 'string' ? os.listen(place) : os.adoptSocket(place);
       this.#places.push(
         new Place(socket, typeof place === 'string' ? place : `descriptor ${place}`, transport, {
@@ -83,7 +88,7 @@ export class Keeper {
         }),
       );
     }
-    return name;
+    return first;
   }
 
   /** Resolves when all its front-ends left and no other can come. */
@@ -277,7 +282,11 @@ class Place {
   }
 
   /** One front-end and one of its workers. */
-  async #attend(worker: WorkerProcess, connection: KeptConnection, about: KeeperContext): Promise<Outcome> {
+  async #attend(
+    worker: WorkerProcess,
+    connection: KeptConnection,
+    about: Required<KeeperContext>,
+  ): Promise<Outcome> {
     const { options, pool } = this.#ports;
     const { stuckAfter } = options;
     this.#worker = worker;
@@ -297,6 +306,7 @@ class Place {
       });
     });
     connection.hand(worker.channel);
+    void worker.serving.then(() => options.serves?.(worker.pid!, about));
     if (stuckAfter !== undefined)
       worker.watch(stuckAfter, () =>
         options.warn(`worker ${worker.pid} is stuck for ${stuckAfter} ms: it is killed`, about),

@@ -1,4 +1,5 @@
 import type { LinuxOs } from '../../linux/linux-os.js';
+import type { Ready } from '../frames.js';
 import { Backoff } from './backoff.js';
 import { type WorkerCommand, type WorkerEnd, WorkerProcess } from './worker-process.js';
 
@@ -20,14 +21,14 @@ export class WorkerPool {
     this.#failed = failed;
   }
 
-  /** Starts the first. @returns the device's name, or how it ended before it could serve anybody. */
-  async begin(): Promise<string | WorkerEnd> {
+  /** Starts the first. @returns what it said of itself, or how it ended before it could serve anybody. */
+  async begin(): Promise<Ready | WorkerEnd> {
     const first = new WorkerProcess(this.#os, this.#command);
-    const name = await first.ready;
-    if (name === undefined) return first.ended;
+    const ready = await first.ready;
+    if (ready === undefined) return first.ended;
     if (this.#closed) first.dismiss();
     else this.#spare = first;
-    return name;
+    return ready;
   }
 
   /** One that is ready; `undefined` after `close`. */

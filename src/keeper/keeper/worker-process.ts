@@ -3,7 +3,15 @@ import { closeFd } from '../../linux/close-fd.js';
 import { closeStranger } from '../../linux/close-stranger.js';
 import type { LinuxOs } from '../../linux/linux-os.js';
 import type { UnixChannel } from '../../linux/unix-channel.js';
-import { encodeFrame, FORMAT, type Frame, FrameDecoder, type FromWorker, type Question } from '../frames.js';
+import {
+  encodeFrame,
+  FORMAT,
+  type Frame,
+  FrameDecoder,
+  type FromWorker,
+  type Question,
+  type Ready,
+} from '../frames.js';
 
 /** How a worker is started. */
 export interface WorkerCommand {
@@ -11,6 +19,10 @@ export interface WorkerCommand {
   readonly args: readonly string[];
   /** Of the environment, the variable that tells it which descriptor leads here. */
   readonly variable: string;
+  /** What else it is to have in its environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Hears what it writes to its standard streams, where these are not this process's. */
+  said?(text: string): void;
 }
 
 /** What a worker was asked, and how it answered: its bytes and descriptors are the taker's. */
@@ -24,6 +36,9 @@ export interface WorkerEnd {
   readonly words: string;
 }
 
+/** Its standard output and error. */
+const INHERITED = ['inherit', 'inherit'] as const;
+const PIPES = ['pipe', 'pipe'] as const;
 /** Its descriptor there. */
 const FD = 3;
 /** How long a worker that is of no use any more may take to end, ms. */
@@ -40,8 +55,8 @@ export class WorkerProcess {
   #frames: ((frame: Frame<FromWorker>) => void) | undefined;
   #stuck: NodeJS.Timeout | undefined;
   #answered = true;
-  /** Resolves with the device's name, or with `undefined` when it ended before. */
-  readonly ready: Promise<string | undefined>;
+  /** Resolves with what it said of itself, or with `undefined` when it ended before. */
+  readonly ready: Promise<Ready | undefined>;
   /** Resolves when it has taken a front-end up, with when that was, in ns of CLOCK_MONOTONIC. */
   readonly serving: Promise<number>;
   readonly #questions = new Map<number, { answered(frame: Answered): void; failed(why: string): void }>();
@@ -50,22 +65,26 @@ export class WorkerProcess {
   /** Resolves when it is gone, and all that it said was heard. */
   readonly ended: Promise<WorkerEnd>;
 
-  constructor(os: LinuxOs, { program, args, variable }: WorkerCommand) {
+  constructor(os: LinuxOs, { program, args, variable, env, said }: WorkerCommand) {
     const { channel, fd } = os.createChannel();
     this.channel = channel;
     try {
       this.#child = spawn(program, args, {
-        stdio: ['ignore', 'inherit', 'inherit', fd],
-        env: { ...process.env, [variable]: String(FD) },
+        stdio: ['ignore', ...(said === undefined ? INHERITED : PIPES), fd],
+        env: { ...process.env, ...env, [variable]: String(FD) },
       });
     } finally {
       closeFd(fd);
     }
+    if (said !== undefined)
+      for (const stream of [this.#child.stdout!, this.#child.stderr!])
+        stream.setEncoding('utf8').on('data', said);
+    const heard = new Promise<void>((resolve) => this.#child.once('close', () => resolve()));
     const exit = new Promise<Omit<WorkerEnd, 'words'>>((resolve) => {
       this.#child.once('exit', (code, signal) => resolve({ code, signal }));
       this.#child.once('error', () => resolve({ code: 1, signal: null }));
     });
-    let isReady: (name: string | undefined) => void = () => {};
+    let isReady: (ready: Ready | undefined) => void = () => {};
     this.ready = new Promise((resolve) => {
       isReady = resolve;
     });
@@ -78,7 +97,7 @@ export class WorkerProcess {
         received: (bytes, fds) => {
           for (const frame of this.#decoder.push(bytes, fds)) {
             const { body } = frame;
-            if (body.say === 'ready') isReady(this.#speaks(body.format) ? body.name : undefined);
+            if (body.say === 'ready') isReady(this.#speaks(body.format) ? body : undefined);
             else if (body.say === 'failed') this.#why = body.why;
             else if (body.say === 'serving') isServing(body.at);
             else if (body.say === 'answer') this.#answers(frame as Answered);
@@ -92,7 +111,7 @@ export class WorkerProcess {
     this.#silence = silent;
     this.ended = exit.then(async ({ code, signal }) => {
       // What it said last may not have been read yet; a process that it started may hold its end open.
-      if (!this.#closed) await Promise.race([this.#silence, after(100)]);
+      await Promise.race([Promise.all([this.#closed || this.#silence, heard]), after(100)]);
       this.#close();
       isReady(undefined);
       const end = signal === null ? `ended with ${code}` : `died of ${signal}`;

@@ -3,6 +3,7 @@ import type { LinuxOs } from '../../linux/linux-os.js';
 import type { Keep, KeptItem } from '../../transports/keep.js';
 import type { Channel } from '../../transports/ports.js';
 import {
+  type DeviceOutline,
   encodeFrame,
   FORMAT,
   type Frame,
@@ -70,9 +71,10 @@ export class WorkerLine {
     });
   }
 
-  /** A front-end can be served. @param name - the device's. */
-  ready(name: string): void {
-    this.#say({ say: 'ready', name, format: FORMAT });
+  /** A front-end can be served, with this device. */
+  ready({ id, name, queues, config }: DeviceOutline): void {
+    const device = { id, name, queues: queues.map(({ size }) => ({ size })), config: { size: config.size } };
+    this.#say({ say: 'ready', name, format: FORMAT, device });
   }
 
   /** None can be, and this process ends. */

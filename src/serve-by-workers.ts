@@ -1,0 +1,110 @@
+import { type Connection, Connections } from './connections.js';
+import type { FileServer } from './file-server.js';
+import type { DeviceOutline, Ready } from './keeper/frames.js';
+import { Keeper, type KeeperContext, type KeeperOptions } from './keeper/keeper/keeper.js';
+import type { WorkerCommand, WorkerEnd } from './keeper/keeper/worker-process.js';
+import { linuxOs } from './linux-only.js';
+
+/** A device that other processes have, and who hears of them. */
+export interface WorkersOptions {
+  readonly command: WorkerCommand;
+  readonly places: KeeperOptions['places'];
+  /** ms. */
+  readonly stuckAfter?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  warn(line: string, about: KeeperContext): void;
+  /** A worker has taken a front-end up. */
+  serves?(pid: number, about: Connection): void;
+  came?(connection: Connection): void;
+  left?(connection: Connection, error: Error | undefined): void;
+  closed?(): void;
+}
+
+/** The first worker could serve nobody. */
+export class WorkerError extends Error {
+  override readonly name = 'WorkerError';
+  readonly end: WorkerEnd;
+
+  constructor(end: WorkerEnd) {
+    super(end.words);
+    this.end = end;
+  }
+}
+
+/**
+ * Has workers serve a device; this process is their keeper.
+ *
+ * @throws WorkerError when the first could not serve anybody, which it said why of; OsError when a socket can't be had; what `places` throws.
+ */
+export async function serveByWorkers(
+  options: WorkersOptions,
+): Promise<{ readonly server: FileServer; readonly device: DeviceOutline }> {
+  const { command, places, stuckAfter, signal } = options;
+  const os = await linuxOs();
+  const connections = new Connections();
+  const keeper = new Keeper({
+    os,
+    places,
+    worker: command,
+    spare: true,
+    stuckAfter,
+    info: () => {},
+    warn: (line, about) => options.warn(line, about),
+    serves: (pid, about) => options.serves?.(pid, about),
+    came: (connection) => {
+      options.came?.(connection);
+      connections.came(connection);
+    },
+    left: (connection, reason) => {
+      const error = reason === undefined ? undefined : new Error(reason);
+      options.left?.(connection, error);
+      connections.went(connection, error);
+    },
+  });
+  let end: () => void = () => {};
+  const closed = new Promise<void>((done) => {
+    end = done;
+  });
+  const close = (): void => {
+    signal?.removeEventListener('abort', close);
+    process.off('exit', close);
+    connections.close();
+    keeper.close();
+    os.close();
+    options.closed?.();
+    end();
+  };
+  process.once('exit', close);
+  signal?.addEventListener('abort', close, { once: true });
+  let first: Ready | WorkerEnd;
+  try {
+    first = await keeper.start();
+  } catch (error) {
+    close();
+    throw error;
+  }
+  if ('words' in first) {
+    close();
+    signal?.throwIfAborted();
+    throw new WorkerError(first);
+  }
+  const server: FileServer = {
+    close,
+    finished: Promise.race([keeper.finished, closed]),
+    connections: ({ signal: wish } = {}) => connections.read(wish),
+    upgrade: async () => void (await keeper.upgrade(command)),
+    async save({ socket, standing = false } = {}) {
+      const { fd, size } = await keeper.save(socket, standing);
+      const mapping = os.map(fd, 0, size, true);
+      const bytes = new Uint8Array(size);
+      mapping.view.copyOut(0, bytes, 0, size);
+      mapping.release();
+      return bytes;
+    },
+    async [Symbol.asyncDispose]() {
+      close();
+    },
+  };
+  // A worker of this version says what its device is.
+  return { server, device: first.device! };
+}
