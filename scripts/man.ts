@@ -5,4 +5,4 @@ import { manPage } from '../src/cli/man-page.js';
 
 const folder = new URL('../man/', import.meta.url);
 mkdirSync(folder, { recursive: true });
-writeFileSync(new URL('virtio-misc.1', folder), manPage(makeProgram()));
+writeFileSync(new URL('virtio-misc.1', folder), manPage(await makeProgram()));

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
+import { KEEPER_VARIABLE } from './keeper/frames.js';
 import type { WorkerCommand } from './keeper/keeper/worker-process.js';
-import { KEEPER_VARIABLE } from './keeper/worker/worker-line.js';
 import type { RingFeatures } from './virtio/ring-features.js';
 
 /** This package's own `serve`, as a worker that has its device, and logs for programs. Types are looked at by whoever starts it, once. */

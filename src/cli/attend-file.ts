@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { Option } from 'commander';
 import { codeFrame } from '../device-file/code-frame.js';
 import type { DeviceFile } from '../device-file/device-file.js';
 import { FileWatcher } from '../device-file/file-watcher.js';
@@ -21,14 +20,6 @@ export interface Attendance {
 
 /** Errors of types that are logged of one check. */
 const SHOWN = 3;
-
-/** `--no-type-check`, for the commands that serve. */
-export function typeCheckOption(): Option {
-  return new Option(
-    '--no-type-check',
-    "do not check the types of a device's file, where TypeScript is installed",
-  );
-}
 
 /**
  * Looks after a device's file while it is served: what it throws by itself is logged, a save takes over, and its types are checked in the

@@ -1,5 +1,5 @@
 import { Argument, Command, type Option } from 'commander';
-import { isDeviceFile } from '../device-file/device-file.js';
+import { isDeviceFile } from '../device-file/is-device-file.js';
 import { DEVICE_NAMES } from './device-options.js';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;

@@ -10,6 +10,13 @@ import type { Counted } from './metrics.js';
 /** The environment variable that names the desk, in the process that is it and in those that have one. */
 export const DESK_VARIABLE = 'VIRTIO_MISC_DESK';
 
+/** The desk's name, as this process was told it; nobody that it starts is. */
+export function deskName(): string | undefined {
+  const name = process.env[DESK_VARIABLE];
+  delete process.env[DESK_VARIABLE];
+  return name;
+}
+
 export type FromDesk =
   /** Words of somebody's, for the device. */
   | { readonly say: 'ask'; readonly id: number; readonly words: readonly string[] }

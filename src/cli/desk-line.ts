@@ -3,7 +3,7 @@ import { encodeFrame, FrameDecoder } from '../keeper/frames.js';
 import type { LinuxOs } from '../linux/linux-os.js';
 import type { Channel } from '../transports/ports.js';
 import type { Asked } from './control-places.js';
-import { DESK_VARIABLE, type FromDesk, type ToDesk } from './desk-frames.js';
+import { deskName, type FromDesk, type ToDesk } from './desk-frames.js';
 import type { ReloadResult } from './live-reload.js';
 import type { Metrics } from './metrics.js';
 import type { RecordingEnd } from './record-file.js';
@@ -37,9 +37,7 @@ export class DeskLine {
 
   /** @returns `undefined` where there is no desk. */
   static find(os: LinuxOs): DeskLine | undefined {
-    const name = process.env[DESK_VARIABLE];
-    // What this process starts is none of the desk's.
-    delete process.env[DESK_VARIABLE];
+    const name = deskName();
     if (name === undefined) return undefined;
     try {
       return new DeskLine(os.connectAbstract(name));

@@ -7,7 +7,7 @@ import { linuxOs } from '../linux-only.js';
 import { interfaceDescription, sectionHeader } from '../record/pcapng.js';
 import { renumber } from '../record/renumber.js';
 import { openControls } from './control-places.js';
-import { DESK_VARIABLE, type FromDesk, type ToDesk } from './desk-frames.js';
+import type { FromDesk, ToDesk } from './desk-frames.js';
 import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { RecordFile } from './record-file.js';
@@ -22,13 +22,6 @@ export interface DeskOptions {
 
 /** How long a device's processes may take to say what they counted, and what they have still to say when all ends, ms. */
 const PATIENCE = 500;
-
-/** Whether this process is a desk, and of which name. */
-export function deskName(): string | undefined {
-  const name = process.env[DESK_VARIABLE];
-  delete process.env[DESK_VARIABLE];
-  return name;
-}
 
 /** Counts, records and is asked for the processes that serve a device, until the one that started this one lets it go. */
 export async function runDesk(name: string, options: DeskOptions, log: Logger): Promise<void> {

@@ -1,7 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DeviceFile, isDeviceFile } from '../device-file/device-file.js';
-import { virtioMisc } from '../devices/misc/device.js';
-import { virtioTest } from '../devices/test/device.js';
+import type { DeviceFile } from '../device-file/device-file.js';
+import { isDeviceFile } from '../device-file/is-device-file.js';
 import type { VirtioDevice } from '../virtio/device.js';
 import { duration } from './duration.js';
 import { UsageError } from './usage-error.js';
@@ -25,23 +24,35 @@ export interface DeviceKind {
   readonly file?: DeviceFile;
 }
 
-const KINDS: readonly (DeviceKind & { readonly summary: string })[] = [
+/** One that ships with the program, and is loaded when it is wanted. */
+interface ShippedKind extends Omit<DeviceKind, 'make' | 'file'> {
+  readonly summary: string;
+  load(): Promise<DeviceKind['make']>;
+}
+
+const KINDS: readonly ShippedKind[] = [
   {
     name: 'test',
     summary: 'virtio-test (id 45): answers requests, or pushes config changes',
     options: ['variant', 'first', 'every'],
-    make: ({ variant, first, every }) =>
-      virtioTest({
-        ...(variant !== undefined && { variant }),
-        ...(first !== undefined && { first }),
-        ...(every !== undefined && { every }),
-      })(),
+    async load() {
+      const { virtioTest } = await import('../devices/test/device.js');
+      return ({ variant, first, every }) =>
+        virtioTest({
+          ...(variant !== undefined && { variant }),
+          ...(first !== undefined && { first }),
+          ...(every !== undefined && { every }),
+        })();
+    },
   },
   {
     name: 'misc',
     summary: 'virtio-misc (id 70): timers for the guest',
     options: ['maxTimers'],
-    make: ({ maxTimers }) => virtioMisc(maxTimers === undefined ? {} : { maxTimers })(),
+    async load() {
+      const { virtioMisc } = await import('../devices/misc/device.js');
+      return ({ maxTimers }) => virtioMisc(maxTimers === undefined ? {} : { maxTimers })();
+    },
   },
 ];
 
@@ -124,6 +135,7 @@ export function setting(text: string): Settings {
 
 async function findKind(name: string, set: Settings): Promise<DeviceKind> {
   if (isDeviceFile(name)) {
+    const { DeviceFile } = await import('../device-file/device-file.js');
     const file = new DeviceFile(name, set);
     const make = await file.load();
     return { name, options: [], make: () => make(), file };
@@ -131,7 +143,7 @@ async function findKind(name: string, set: Settings): Promise<DeviceKind> {
   const kind = KINDS.find((k) => k.name === name || `virtio-${k.name}` === name);
   if (kind !== undefined) {
     const [option] = Object.keys(set);
-    if (option === undefined) return kind;
+    if (option === undefined) return { name: kind.name, options: kind.options, make: await kind.load() };
     throw new UsageError(
       `--set is for devices of your own: an option of '${name}' is written as --help has it, not --set ${option}=`,
     );

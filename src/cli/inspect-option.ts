@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
-import { type Inspector, openInspector } from '../inspector-page.js';
+import type { Inspector } from '../inspector-page.js';
 import { UsageError } from './usage-error.js';
 
 /** What `--inspect` and `--inspect-host` told. */
@@ -40,6 +40,7 @@ export async function startInspector(
   }
   const port = inspect === true ? 0 : inspect;
   const host = inspectHost === undefined ? {} : { host: inspectHost };
+  const { openInspector } = await import('../inspector-page.js');
   return openInspector({ port, title: title(), ...host }).catch((error: unknown) => {
     throw new UsageError(`--inspect: ${whyNot(error, port, inspectHost)}`);
   });

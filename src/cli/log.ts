@@ -1,5 +1,5 @@
+import { createRequire } from 'node:module';
 import { type Logger, pino } from 'pino';
-import { prettyFactory } from 'pino-pretty';
 import type { Connection } from '../connections.js';
 import { printable } from '../lines/printable.js';
 import type { LogContext } from '../virtio/log-context.js';
@@ -38,6 +38,8 @@ export function makeLog(
 }
 
 function forPeople(): (json: string) => string {
+  // Loaded when somebody is to read it: it takes a while.
+  const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty');
   const pretty = prettyFactory({
     colorize: process.stderr.isTTY,
     translateTime: 'SYS:HH:MM:ss.l',

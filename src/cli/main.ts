@@ -33,11 +33,8 @@ const limit = fileLimit();
 if (limit < ENOUGH || limit - openFiles() < FREE) tooFew();
 else await run();
 
-/** Node opens at once all files that a module needs: those that need the most one after the other, so that few files need be allowed. */
+/** A module that needs much loads it when it has to: Node opens all files at once that a module needs from the start, and few files may be allowed. */
 async function run(): Promise<void> {
-  await import('../serve.js');
-  await import('./serve.js');
-  await import('./vm.js');
   await (await import('./program.js')).runProgram();
 }
 

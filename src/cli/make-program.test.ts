@@ -4,8 +4,8 @@ import { completions } from './completion.js';
 import { makeProgram } from './make-program.js';
 import { manPage } from './man-page.js';
 
-test('what may come next: commands, options, their values, devices; files where nothing else does', () => {
-  const program = makeProgram();
+test('what may come next: commands, options, their values, devices; files where nothing else does', async () => {
+  const program = await makeProgram();
   const next = (line: string): string[] => completions(program, line.split(' '));
   assert.deepEqual(next('ser'), ['serve']);
   assert.deepEqual(
@@ -25,8 +25,8 @@ test('what may come next: commands, options, their values, devices; files where 
   assert.deepEqual(next('nothing --x'), []);
 });
 
-test('the manual page has every command and option, and no line that roff takes for another thing', () => {
-  const program = makeProgram();
+test('the manual page has every command and option, and no line that roff takes for another thing', async () => {
+  const program = await makeProgram();
   const page = manPage(program);
   const plain = page.replaceAll('\\-', '-').replaceAll('\\e', '\\');
   for (const command of program.commands) {
@@ -39,13 +39,21 @@ test('the manual page has every command and option, and no line that roff takes 
   assert.doesNotMatch(page, /^\.TP\n\.[BI] .*\n\./m);
 });
 
-test('help explains times and sizes', () => {
+test('help explains times and sizes', async () => {
   for (const name of ['serve', 'vm', 'qemu-args']) {
-    const command = makeProgram().commands.find((known) => known.name() === name)!;
+    const command = (await makeProgram(name)).commands.find((known) => known.name() === name)!;
     let help = '';
     command.configureOutput({ writeOut: (text) => (help += text) });
     command.outputHelp();
     if (help.includes('<time>')) assert.match(help, /<time> is a number with its unit/);
     if (help.includes('<size>')) assert.match(help, /<size> is bytes with a unit/);
   }
+});
+
+test('what is written first has that command alone loaded; anything else has all', async () => {
+  const names = async (word?: string): Promise<string[]> =>
+    (await makeProgram(word)).commands.map((command) => command.name());
+  assert.deepEqual(await names('serve'), ['serve']);
+  for (const word of [undefined, 'help', '--help', 'srve', 'completion', 'constructor'])
+    assert.ok((await names(word)).length > 10, word);
 });

@@ -1,6 +1,5 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { InvalidArgumentError, Option } from 'commander';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { Connection } from '../connections.js';
 import type { DeviceQueue, VirtioDevice } from '../virtio/device.js';
@@ -242,18 +241,6 @@ export class Metrics {
     this.#queues.set(key, { device, queue, counts });
     return counts;
   }
-}
-
-/** `--metrics`. */
-export function metricsOption(): Option {
-  return new Option(
-    '--metrics <port>',
-    'serve metrics for Prometheus on 127.0.0.1; 0 for any port',
-  ).argParser((text) => {
-    if (!/^\d+$/.test(text) || Number(text) > 65_535)
-      throw new InvalidArgumentError('write a port from 0 to 65535.');
-    return Number(text);
-  });
 }
 
 function counted(queue: DeviceQueue, counts: QueueCounts): DeviceQueue {

@@ -1,7 +1,7 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
+import { KEEPER_VARIABLE } from '../keeper/frames.js';
 import type { WorkerCommand } from '../keeper/keeper/worker-process.js';
-import { KEEPER_VARIABLE } from '../keeper/worker/worker-line.js';
 
 /** This process's Node, as it was started: a path, or a word that was looked up. */
 const NODE = process.argv0.includes('/') ? resolve(process.argv0) : process.argv0;

@@ -6,7 +6,7 @@ import { endStreams, FLUSH } from './standard-streams.js';
 
 /** Runs the program with the arguments of this process, to its end. */
 export async function runProgram(): Promise<void> {
-  const program = makeProgram();
+  const program = await makeProgram(process.argv[2]);
 
   // A reader that had enough (`| head`) is no error. Commands that go on without a reader take the streams over.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

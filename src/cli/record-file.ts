@@ -1,42 +1,17 @@
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { Option } from 'commander';
 import { Recorder, type RecordingSink } from '../record/recorder.js';
 import type { Server } from '../serve.js';
-import { size } from './memory-size.js';
+import { checkRecording, RECORD_BYTES, type RecordOptions } from './record-options.js';
 import { UsageError } from './usage-error.js';
 import { VERSION } from './version.js';
 
-/** Bytes of each chain, each way, unless told. */
-const BYTES = 1 << 20;
 /** Bytes that may wait for the disk; what comes then is left out, and counted. */
 const ROOM = 64 << 20;
 /** How long an event stays out of the file at most, ms. */
 const LATEST = 100;
 /** The same where the process may die any time. */
 const LATEST_MORTAL = 20;
-
-/** What `--record` and `--record-bytes` told. */
-export interface RecordOptions {
-  readonly record?: string;
-  readonly recordBytes?: number;
-}
-
-/** `--record`, for the commands that serve. */
-export function recordOption(): Option {
-  return new Option(
-    '--record <file>',
-    "write all that passes between drivers and devices into a file, for 'show', 'replay' and Wireshark",
-  );
-}
-
-/** `--record-bytes`. */
-export function recordBytesOption(): Option {
-  return new Option(
-    '--record-bytes <size>',
-    'how much of each chain --record keeps, each way; 1M unless told',
-  ).argParser(size);
-}
 
 /** A recording while it is made. */
 export interface Recording {
@@ -59,7 +34,7 @@ export interface RecordingEnd extends RecordingSink {
  * @throws UsageError when the file can't be made.
  */
 export function startRecording(
-  { record, recordBytes = BYTES }: RecordOptions,
+  { record, recordBytes = RECORD_BYTES }: RecordOptions,
   warn: (line: string) => void,
   elsewhere?: RecordingEnd,
 ): Recording | undefined {
@@ -84,11 +59,6 @@ export function startRecording(
   };
   process.once('exit', close);
   return { add: (server) => void server.observe(recorder.listener(recordBytes)), close };
-}
-
-/** @throws UsageError */
-export function checkRecording({ recordBytes = BYTES }: RecordOptions): void {
-  if (recordBytes > 16 << 20) throw new UsageError('--record-bytes: take 16M at most');
 }
 
 /** Blocks that are to be written, and where in the file; at its end where it has no places, as a pipe. */

@@ -1,5 +1,5 @@
-import type { DeviceOutline, Question } from '../keeper/frames.js';
-import { type Answer, type Handed, KEEPER_VARIABLE, WorkerLine } from '../keeper/worker/worker-line.js';
+import { type DeviceOutline, KEEPER_VARIABLE, type Question } from '../keeper/frames.js';
+import { type Answer, type Handed, WorkerLine } from '../keeper/worker/worker-line.js';
 import type { LinuxOs } from '../linux/linux-os.js';
 import { endWithParent } from '../linux/parent-death.js';
 import { linuxOs } from '../linux-only.js';

@@ -1,74 +1,24 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import type { Connection } from '../connections.js';
-import { processLimiter } from '../lines/process-limiter.js';
-import { type ServeOptions, serve } from '../serve.js';
-import type { VirtioDevice } from '../virtio/device.js';
-import { combineMonitors, type Monitor } from '../virtio/monitor.js';
-import type { RingFeatures } from '../virtio/ring-features.js';
-import { StateError } from '../virtio/saved-state.js';
-import { attendFile, attendTypes, typeCheckOption } from './attend-file.js';
+import { KEEPER_VARIABLE } from '../keeper/frames.js';
+import type { ServeOptions } from '../serve.js';
 import { capabilities } from './capabilities.js';
-import { ControlDesk } from './control-desk.js';
-import { controlOption, openControls } from './control-places.js';
-import { deskName, runDesk } from './desk.js';
-import { DeskChild } from './desk-child.js';
-import {
-  addDeviceOptions,
-  DEVICE_LIST,
-  type DeviceOptions,
-  findDevice,
-  type Settings,
-  setOption,
-  vectorsOption,
-} from './device-options.js';
+import { controlOption } from './control-places.js';
+import { deskName } from './desk-frames.js';
+import { addDeviceOptions, DEVICE_LIST, findDevice, setOption, vectorsOption } from './device-options.js';
 import { duration, TIME_HELP } from './duration.js';
-import { takeErrands } from './errand-listener.js';
 import { featuresOption } from './features-option.js';
-import { type InspectOptions, inspectHostOption, inspectOption, startInspector } from './inspect-option.js';
-import { type LineContext, type Logger, makeLog } from './log.js';
+import { inspectHostOption, inspectOption } from './inspect-option.js';
+import { type Logger, makeLog } from './log.js';
 import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
-import { Metrics, metricsOption } from './metrics.js';
-import { endWithNpm } from './npm-parent.js';
+import { metricsOption } from './metrics-option.js';
 import { pollOption } from './poll-option.js';
-import {
-  checkRecording,
-  type RecordOptions,
-  recordBytesOption,
-  recordOption,
-  startRecording,
-} from './record-file.js';
-import { serveKeeper } from './serve-keeper.js';
-import { Worker } from './serve-worker.js';
-import { printTo, takeOverStreams } from './standard-streams.js';
-import { notRestored, readState } from './state-file.js';
-import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
-import { traceTo } from './trace.js';
+import { checkRecording, recordBytesOption, recordOption } from './record-options.js';
+import type { ServeCommandOptions } from './serve-options.js';
+import type { Worker } from './serve-worker.js';
+import { takeOverStreams } from './standard-streams.js';
+import { typeCheckOption } from './type-check-option.js';
 import { UsageError } from './usage-error.js';
-
-interface Options extends DeviceOptions, RecordOptions, InspectOptions {
-  readonly set?: Settings;
-  readonly vhostUser?: string;
-  readonly vfioUser?: string;
-  readonly socketPath?: string;
-  readonly fd?: number;
-  readonly printCapabilities?: boolean;
-  readonly vectors?: number;
-  readonly maxMemory?: number;
-  readonly control?: readonly string[];
-  readonly quiet?: boolean;
-  readonly poll?: boolean | number;
-  readonly restore?: string;
-  readonly inband?: boolean;
-  readonly features?: RingFeatures;
-  readonly keeper?: boolean;
-  readonly stuckAfter?: number;
-  readonly watch: boolean;
-  readonly typeCheck: boolean;
-  readonly trace?: boolean;
-  readonly metrics?: number;
-  readonly log: 'auto' | 'pretty' | 'json';
-}
 
 /** `virtio-misc serve`: a device on a socket, until told to stop. */
 export function serveCommand(): Command {
@@ -122,24 +72,23 @@ export function serveCommand(): Command {
   return addDeviceOptions(command).action(run);
 }
 
-async function run(name: string, options: Options): Promise<void> {
-  const worker = await Worker.find();
+async function run(name: string, options: ServeCommandOptions): Promise<void> {
+  const worker =
+    process.env[KEEPER_VARIABLE] === undefined
+      ? undefined
+      : await (await import('./serve-worker.js')).Worker.find();
   try {
-    await runWith(worker, name, options);
+    await runAs(worker, name, options);
   } catch (error) {
     worker?.failed((error as Error).message);
     throw error;
   }
 }
 
-async function runWith(worker: Worker | undefined, name: string, options: Options): Promise<void> {
-  const { stdout, stderr } = takeOverStreams();
-  const desk = worker === undefined ? deskName() : undefined;
-  // Where a keeper is, its workers alone load the device.
-  const keeper = options.keeper === true && worker === undefined && options.printCapabilities !== true;
-  const kind = keeper || desk !== undefined ? undefined : await findDevice(name, options);
+async function runAs(worker: Worker | undefined, name: string, options: ServeCommandOptions): Promise<void> {
   if (options.printCapabilities) {
-    console.log(JSON.stringify(capabilities(kind!.make(options))));
+    const kind = await findDevice(name, options);
+    console.log(JSON.stringify(capabilities(kind.make(options))));
     return;
   }
   const vhostUser = vhostUserPlace(options);
@@ -154,131 +103,31 @@ async function runWith(worker: Worker | undefined, name: string, options: Option
     throw new UsageError('--vectors needs --vfio-user');
   if (options.stuckAfter !== undefined && options.keeper !== true)
     throw new UsageError('--stuck-after needs --keeper');
+  const { stderr } = takeOverStreams();
   const log = makeLog(stderr, options.log, options.trace ? 'trace' : 'info');
+  const desk = worker === undefined ? deskName() : undefined;
   if (desk !== undefined) {
+    const { runDesk } = await import('./desk.js');
     await runDesk(desk, options, log);
-    return;
+  } else if (worker === undefined && options.keeper === true) await keep(name, sockets, options, log);
+  else {
+    const { serveDevice } = await import('./serve-device.js');
+    await serveDevice(worker, name, sockets, options, log);
   }
-  if (kind === undefined) {
-    await keep(name, sockets, options, log);
-    return;
-  }
-  const first = kind.make(options);
-  const deviceName = first.name;
-  const metrics = options.metrics === undefined ? undefined : new Metrics();
-  // Not those of a connection: who connects again and again would start a new count each time.
-  const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
-  const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
-  const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
-  // A worker whose desk is gone records nothing: the file is not its own.
-  const recording =
-    worker !== undefined && worker.desk === undefined
-      ? undefined
-      : startRecording(options, (line) => log.warn(line), worker?.desk?.recording);
-  const inspector = await startInspector(options, () => kind.make(options).name);
-  const stopped = worker === undefined ? stopSignal() : worker.ended;
-  if (worker === undefined) endWithNpm();
-  const settings: ServeOptions = {
-    ...sockets,
-    ...(options.vectors !== undefined && { vectors: options.vectors }),
-    ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
-    ...(options.poll !== undefined && { poll: options.poll }),
-    ...(options.restore !== undefined && { restore: readState(options.restore) }),
-    ...(options.inband && { inband: true }),
-    ...(options.features !== undefined && { features: options.features }),
-    print: options.quiet ? false : printTo(stdout),
-    warn: (line, about) => log.warn(about, line),
-    connected: (_, connection) => {
-      if (worker === undefined) comings.say('front-end connected', connection);
-      else worker.desk?.serving(deviceName, connection);
-    },
-    gone: (_, error, connection) => {
-      metrics?.gone(connection);
-      if (worker !== undefined) worker.gone(error);
-      else if (error === undefined) comings.say('front-end left', connection);
-      else troubles.say(`front-end dropped: ${error.message}`, connection);
-    },
-    monitor: (device, connection) => {
-      const monitors: Monitor[] = [];
-      if (metrics !== undefined) monitors.push(metrics.monitor(device, connection));
-      if (options.trace) monitors.push(traceTo(log, traces, connection));
-      return monitors.length > 0 ? combineMonitors(monitors) : undefined;
-    },
-  };
-  const make = (): VirtioDevice => kind.make(options);
-  const server = await (worker ?? { serve }).serve(make, settings).catch((error: unknown) => {
-    inspector?.close();
-    throw error instanceof StateError ? notRestored(options.restore!, error.message) : error;
-  });
-  recording?.add(server);
-  inspector?.add(server);
-  process.once('exit', () => server.close());
-  const page =
-    worker === undefined
-      ? await metrics?.listen(options.metrics!).catch((error: unknown) => {
-          server.close();
-          throw error;
-        })
-      : undefined;
-  if (metrics !== undefined) worker?.desk?.count(metrics);
-  const leaveFile =
-    kind.file &&
-    attendFile(kind.file, server, log, {
-      watch: options.watch,
-      // One of many workers would say the same as the last.
-      typeCheck: options.typeCheck && worker === undefined,
-      reloaded: (result) => {
-        if (worker === undefined) metrics?.reloaded(result);
-        else if (server.devices.length > 0) worker.desk?.reloaded(result);
-      },
-    });
-  worker?.desk?.answer(new ControlDesk(() => server.devices));
-  const places = worker === undefined ? options.control : [];
-  const controls = await openControls(places, [server]).catch((error: unknown) => {
-    server.close();
-    throw error;
-  });
-  const errands =
-    worker === undefined
-      ? await takeErrands(Object.values(sockets), {
-          save: (what) => server.save(what),
-          upgrade: refuseUpgrade,
-        })
-      : undefined;
-  if (worker !== undefined) worker.ready(first);
-  else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${deviceName}`);
-  if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
-  if (inspector !== undefined) log.info(`inspector at ${inspector.url}`);
-  const signal = (await Promise.race([stopped, server.finished])) ?? undefined;
-  if (worker === undefined)
-    log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
-  leaveFile?.();
-  controls.close();
-  errands?.close();
-  server.close();
-  recording?.close();
-  worker?.close();
-  page?.close();
-  inspector?.close();
-  for (const limiter of [comings, troubles, traces]) limiter.flush();
-  if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
-}
-
-async function refuseUpgrade(): Promise<never> {
-  throw new UsageError('the process has no keeper: serve with --keeper, or restart it');
 }
 
 /** Serves it in processes that may die. */
 async function keep(
   name: string,
   sockets: Pick<ServeOptions, 'vhostUser' | 'vfioUser'>,
-  options: Options,
+  options: ServeCommandOptions,
   log: Logger,
 ): Promise<void> {
   const { metrics, control, record, inspect, stuckAfter } = options;
   if (inspect !== undefined) throw new UsageError('--inspect looks into this process: leave out --keeper');
   checkRecording(options);
   const wanted = metrics !== undefined || control !== undefined || record !== undefined;
+  const { DeskChild } = await import('./desk-child.js');
   const desk = wanted ? await DeskChild.start(control?.includes('-') === true, log) : undefined;
   if (typeof desk === 'number') {
     // It said itself what is wrong.
@@ -287,8 +136,11 @@ async function keep(
   }
   // Once, and not in each process.
   const leaveTypes =
-    options.typeCheck && /\.m?ts$/.test(name) ? attendTypes(resolve(name), log, options.watch) : undefined;
+    options.typeCheck && /\.m?ts$/.test(name)
+      ? (await import('./attend-file.js')).attendTypes(resolve(name), log, options.watch)
+      : undefined;
   try {
+    const { serveKeeper } = await import('./serve-keeper.js');
     await serveKeeper({ ...sockets, stuckAfter, desk }, log);
   } finally {
     leaveTypes?.();
@@ -297,7 +149,7 @@ async function keep(
 }
 
 /** Where to serve vhost-user: a path, or a descriptor. */
-function vhostUserPlace({ vhostUser, socketPath, fd }: Options): string | number | undefined {
+function vhostUserPlace({ vhostUser, socketPath, fd }: ServeCommandOptions): string | number | undefined {
   const places = [vhostUser, socketPath, fd].filter((place) => place !== undefined);
   if (places.length > 1) throw new UsageError('--vhost-user, --socket-path and --fd: take one of them');
   const [place] = places;

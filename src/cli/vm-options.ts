@@ -3,7 +3,7 @@ import type { Machine } from '../vm/boot-options.js';
 import type { DeviceOptions, WantedDevice } from './device-options.js';
 import type { InspectOptions } from './inspect-option.js';
 import type { TransportName } from './qemu-args.js';
-import type { RecordOptions } from './record-file.js';
+import type { RecordOptions } from './record-options.js';
 
 /** What `virtio-misc vm` was told. */
 export interface VmOptions extends DeviceOptions, RecordOptions, InspectOptions {

@@ -5,7 +5,6 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { MACHINES } from '../vm/boot-options.js';
 import { KERNEL_NAMES } from '../vm/find-kernel.js';
 import { DEFAULT_KERNEL } from '../vm/stock-kernel.js';
-import { typeCheckOption } from './attend-file.js';
 import { controlOption } from './control-places.js';
 import {
   addDeviceOptions,
@@ -21,13 +20,14 @@ import { GuestTerminal } from './guest-terminal.js';
 import { inspectHostOption, inspectOption } from './inspect-option.js';
 import { listDrivers } from './list-drivers.js';
 import { memoryOption, SIZE_HELP } from './memory-size.js';
-import { metricsOption } from './metrics.js';
+import { metricsOption } from './metrics-option.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
 import { bestTransport } from './qemu-args.js';
-import { recordBytesOption, recordOption } from './record-file.js';
+import { recordBytesOption, recordOption } from './record-options.js';
 import { endStreams, takeOverStreams } from './standard-streams.js';
 import { stopSignal } from './stop-signal.js';
+import { typeCheckOption } from './type-check-option.js';
 import { UsageError } from './usage-error.js';
 import { type Attachment, runGuest } from './vm-guest.js';
 import type { VmOptions } from './vm-options.js';

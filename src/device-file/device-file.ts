@@ -6,6 +6,7 @@ import { makeTold } from '../virtio/with-options.js';
 import { codeFrame } from './code-frame.js';
 import { DeviceFileError } from './device-file-error.js';
 import { explainError } from './explain-error.js';
+import { isDeviceFile } from './is-device-file.js';
 import { lastLoads, withoutMarks } from './load-marks.js';
 import { installModuleHooks, takeLoadedFiles } from './module-hooks.js';
 import { findSyntaxError, markedUrl } from './module-source.js';
@@ -110,11 +111,6 @@ export class DeviceFile {
 
 const NO_DEVICE =
   "the default export is no device: let it be what defineDevice returns ('export default defineDevice({...})')";
-
-/** Whether a device is named by its file. */
-export function isDeviceFile(name: string): boolean {
-  return /\.m?[jt]s$/.test(name);
-}
 
 /** Nothing is taken out of `files` again: a load that fails does not get to all that the next one needs. */
 function noteFiles(): void {

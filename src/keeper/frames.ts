@@ -11,6 +11,9 @@ import type { KeptItem } from '../transports/keep.js';
  */
 export const FORMAT = 1;
 
+/** The environment variable that tells a worker which descriptor leads to its keeper. */
+export const KEEPER_VARIABLE = 'VIRTIO_MISC_KEEPER';
+
 /** What a worker may be asked; each is answered once. */
 export type Question =
   /** The device, for one in another worker to try (`Session.portray`). Answered with its bytes. */

@@ -15,9 +15,6 @@ import {
 } from '../frames.js';
 import { KeptChannel } from './kept-channel.js';
 
-/** The environment variable that tells a worker which descriptor leads to its keeper. */
-export const KEEPER_VARIABLE = 'VIRTIO_MISC_KEEPER';
-
 /** What becomes of a question; the descriptor is this object's. */
 export interface Answer {
   readonly at?: number;

@@ -1,0 +1,141 @@
+import type { Connection } from '../connections.js';
+import { processLimiter } from '../lines/process-limiter.js';
+import { type ServeOptions, serve } from '../serve.js';
+import type { VirtioDevice } from '../virtio/device.js';
+import { combineMonitors, type Monitor } from '../virtio/monitor.js';
+import { StateError } from '../virtio/saved-state.js';
+import { attendFile } from './attend-file.js';
+import { ControlDesk } from './control-desk.js';
+import { openControls } from './control-places.js';
+import { findDevice } from './device-options.js';
+import { takeErrands } from './errand-listener.js';
+import { startInspector } from './inspect-option.js';
+import type { LineContext, Logger } from './log.js';
+import { endWithNpm } from './npm-parent.js';
+import { startRecording } from './record-file.js';
+import type { ServeCommandOptions } from './serve-options.js';
+import type { Worker } from './serve-worker.js';
+import { printTo, takeOverStreams } from './standard-streams.js';
+import { notRestored, readState } from './state-file.js';
+import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
+import { traceTo } from './trace.js';
+import { UsageError } from './usage-error.js';
+
+/**
+ * Serves a device in this process, until told to stop.
+ *
+ * @param worker - where a keeper has started this process.
+ */
+export async function serveDevice(
+  worker: Worker | undefined,
+  name: string,
+  sockets: Pick<ServeOptions, 'vhostUser' | 'vfioUser'>,
+  options: ServeCommandOptions,
+  log: Logger,
+): Promise<void> {
+  const { stdout } = takeOverStreams();
+  const kind = await findDevice(name, options);
+  const first = kind.make(options);
+  const deviceName = first.name;
+  const metrics = options.metrics === undefined ? undefined : new (await import('./metrics.js')).Metrics();
+  // Not those of a connection: who connects again and again would start a new count each time.
+  const comings = processLimiter<Connection>((line, connection) => log.info(connection, line));
+  const troubles = processLimiter<Connection>((line, connection) => log.warn(connection, line));
+  const traces = processLimiter<LineContext>((line, about) => log.trace(about, line));
+  // A worker whose desk is gone records nothing: the file is not its own.
+  const recording =
+    worker !== undefined && worker.desk === undefined
+      ? undefined
+      : startRecording(options, (line) => log.warn(line), worker?.desk?.recording);
+  const inspector = await startInspector(options, () => kind.make(options).name);
+  const stopped = worker === undefined ? stopSignal() : worker.ended;
+  if (worker === undefined) endWithNpm();
+  const settings: ServeOptions = {
+    ...sockets,
+    ...(options.vectors !== undefined && { vectors: options.vectors }),
+    ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
+    ...(options.poll !== undefined && { poll: options.poll }),
+    ...(options.restore !== undefined && { restore: readState(options.restore) }),
+    ...(options.inband && { inband: true }),
+    ...(options.features !== undefined && { features: options.features }),
+    print: options.quiet ? false : printTo(stdout),
+    warn: (line, about) => log.warn(about, line),
+    connected: (_, connection) => {
+      if (worker === undefined) comings.say('front-end connected', connection);
+      else worker.desk?.serving(deviceName, connection);
+    },
+    gone: (_, error, connection) => {
+      metrics?.gone(connection);
+      if (worker !== undefined) worker.gone(error);
+      else if (error === undefined) comings.say('front-end left', connection);
+      else troubles.say(`front-end dropped: ${error.message}`, connection);
+    },
+    monitor: (device, connection) => {
+      const monitors: Monitor[] = [];
+      if (metrics !== undefined) monitors.push(metrics.monitor(device, connection));
+      if (options.trace) monitors.push(traceTo(log, traces, connection));
+      return monitors.length > 0 ? combineMonitors(monitors) : undefined;
+    },
+  };
+  const make = (): VirtioDevice => kind.make(options);
+  const server = await (worker ?? { serve }).serve(make, settings).catch((error: unknown) => {
+    inspector?.close();
+    throw error instanceof StateError ? notRestored(options.restore!, error.message) : error;
+  });
+  recording?.add(server);
+  inspector?.add(server);
+  process.once('exit', () => server.close());
+  const page =
+    worker === undefined
+      ? await metrics?.listen(options.metrics!).catch((error: unknown) => {
+          server.close();
+          throw error;
+        })
+      : undefined;
+  if (metrics !== undefined) worker?.desk?.count(metrics);
+  const leaveFile =
+    kind.file &&
+    attendFile(kind.file, server, log, {
+      watch: options.watch,
+      // One of many workers would say the same as the last.
+      typeCheck: options.typeCheck && worker === undefined,
+      reloaded: (result) => {
+        if (worker === undefined) metrics?.reloaded(result);
+        else if (server.devices.length > 0) worker.desk?.reloaded(result);
+      },
+    });
+  worker?.desk?.answer(new ControlDesk(() => server.devices));
+  const places = worker === undefined ? options.control : [];
+  const controls = await openControls(places, [server]).catch((error: unknown) => {
+    server.close();
+    throw error;
+  });
+  const errands =
+    worker === undefined
+      ? await takeErrands(Object.values(sockets), {
+          save: (what) => server.save(what),
+          upgrade: refuseUpgrade,
+        })
+      : undefined;
+  if (worker !== undefined) worker.ready(first);
+  else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${deviceName}`);
+  if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
+  if (inspector !== undefined) log.info(`inspector at ${inspector.url}`);
+  const signal = (await Promise.race([stopped, server.finished])) ?? undefined;
+  if (worker === undefined)
+    log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
+  leaveFile?.();
+  controls.close();
+  errands?.close();
+  server.close();
+  recording?.close();
+  worker?.close();
+  page?.close();
+  inspector?.close();
+  for (const limiter of [comings, troubles, traces]) limiter.flush();
+  if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
+}
+
+async function refuseUpgrade(): Promise<never> {
+  throw new UsageError('the process has no keeper: serve with --keeper, or restart it');
+}
