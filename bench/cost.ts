@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { kept } from './cost/kept.js';
 import { alternate } from './harness/alternate.js';
 import { appears } from './harness/appears.js';
 import type { Bench, BenchContext, Cell, Started, Table } from './harness/bench.js';
@@ -16,7 +17,22 @@ const IDLE = 10_000;
 const SETTLE = 40_000;
 
 /** What a process costs that serves idle front-ends, and how soon a new one answers. */
-export const cost: Bench = async (context) => [await idle(context), await start(context)];
+export const cost: Bench = async (context) => [
+  await idle(context),
+  await start(context),
+  await kept(context, SERVE),
+];
+
+/** The program's own command, with a keeper and without. */
+const SERVE = {
+  'virtio-misc serve test': (socket: string) => serveTest(socket),
+  'the same, --keeper': (socket: string) => serveTest(socket, '--keeper'),
+  'the same, --keeper --metrics 0': (socket: string) => serveTest(socket, '--keeper', '--metrics', '0'),
+};
+
+function serveTest(socket: string, ...more: string[]): string[] {
+  return [COMMAND_LINE, 'serve', 'test', '--quiet', '--no-watch', ...more, '--vhost-user', socket];
+}
 
 /** What the kernel says of a process. */
 interface Held {
@@ -118,15 +134,7 @@ async function start(context: BenchContext): Promise<Table> {
   context.progress('cost: start to first answer');
   const commands = {
     'node, an empty program': undefined,
-    'virtio-misc serve test': (socket: string) => [
-      COMMAND_LINE,
-      'serve',
-      'test',
-      '--quiet',
-      '--no-watch',
-      '--vhost-user',
-      socket,
-    ],
+    ...SERVE,
     'serve() in a program of its own': (socket: string) => [SERVED, socket],
   };
   const contenders = Object.values(commands).map((command) => async (): Promise<number> => {

@@ -1,21 +1,30 @@
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openPage } from './echo/open-page.js';
+import { type Contender, type Setting, settings } from './echo/settings.js';
 import { alternate } from './harness/alternate.js';
-import { type Bench, type BenchContext, BenchError, type Cell, type Table } from './harness/bench.js';
-import { figure, ratio } from './harness/figure.js';
+import { appears } from './harness/appears.js';
+import {
+  type Bench,
+  type BenchContext,
+  BenchError,
+  type Cell,
+  type Started,
+  type Table,
+} from './harness/bench.js';
+import { type Figure, figure, ratio } from './harness/figure.js';
+import { family, processorTime } from './harness/processes.js';
 
-/** us that the yardstick polls for, and the device that is told to. */
-const POLL = 50;
 /** ms: before the first round, before each, and measured. */
 const FIRST = 1000;
 const WARM = 100;
 const SPAN = 400;
+/** ms before each where a process is new to it, and another is started meanwhile. */
+const WARM_COLD = 2500;
+/** ms, at both ends of the time that is measured, in which processor time is not looked at. */
+const MARGIN = 60;
 
 const OUTSTANDING = [1, 8, 32, 128] as const;
-
-const COMMAND_LINE = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
-const BY_HAND = fileURLToPath(new URL('./echo/by-hand.js', import.meta.url));
 
 /** What the front-end prints. */
 interface Sample {
@@ -27,23 +36,14 @@ interface Sample {
   readonly p999: number;
 }
 
-interface Contender {
-  readonly name: string;
-  readonly command: readonly string[];
-  /** The text of each request is another one: what a text costs that was not the same in the request before. */
-  readonly fresh?: boolean;
-  /** It has a page of the inspector, which is open and read. */
-  readonly page?: boolean;
+/** Processor time that the device's process took for each request, in us. */
+interface Timed extends Sample {
+  readonly each: number | undefined;
 }
 
-/** Where both ends run, and what the front-end does when nothing is there for it. */
-interface Setting {
-  readonly title: string;
-  readonly backend: number | undefined;
-  readonly frontend: number | undefined;
-  readonly waits: 'sleep' | 'spin';
-  /** The first is what the others are compared with. */
-  readonly contenders: readonly Contender[];
+interface Served extends Contender {
+  readonly socket: string;
+  readonly process: Started;
 }
 
 /** Requests of 48 bytes, answers of 12, over vhost-user; the front-end is in C. */
@@ -59,118 +59,48 @@ export const echo: Bench = async (context) => {
   return tables;
 };
 
-function settings({ cpus, record, inspect }: BenchContext, backend: string): Setting[] {
-  const serve = (device: string, ...more: string[]): string[] => [
-    process.execPath,
-    COMMAND_LINE,
-    'serve',
-    device,
-    '--quiet',
-    '--no-watch',
-    ...more,
-    '--vhost-user',
-  ];
-  const sleeping: Contender[] = [
-    { name: 'C', command: [backend, '0', 'elements'] },
-    { name: 'C, fused', command: [backend, '0', 'fused'] },
-    { name: 'by hand', command: serve(BY_HAND) },
-    { name: 'structQueue', command: serve('test') },
-  ];
-  const fresh: Contender = { name: 'structQueue, fresh texts', command: serve('test'), fresh: true };
-  const polling: Contender[] = [
-    { name: `C, polls ${POLL} us`, command: [backend, String(POLL), 'elements'] },
-    { name: 'by hand, --poll', command: serve(BY_HAND, '--poll') },
-    { name: 'structQueue, --poll', command: serve('test', '--poll') },
-    { name: `structQueue, --poll ${POLL}us`, command: serve('test', '--poll', `${POLL}us`) },
-  ];
-  const all = [...polling, ...sleeping];
-  const [first, second] = cpus;
-  if (record) {
-    // The bytes go nowhere: writing them to a disk is another thread's work.
-    const recorded = ['--record', '/dev/null'];
-    const contenders: Contender[] = [
-      { name: 'by hand', command: serve(BY_HAND) },
-      { name: 'by hand, recorded', command: serve(BY_HAND, ...recorded) },
-      { name: 'structQueue', command: serve('test') },
-      { name: 'structQueue and its lines, recorded', command: serve('test', ...recorded) },
-    ];
-    const title = 'recorded, a CPU for each end';
-    return [{ title, backend: first, frontend: second ?? first, waits: 'sleep', contenders }];
-  }
-  if (inspect) {
-    const contenders: Contender[] = [
-      { name: 'by hand', command: serve(BY_HAND) },
-      { name: 'by hand, --inspect, nobody looks', command: serve(BY_HAND, '--inspect', '0') },
-      { name: 'by hand, --inspect, a page is open', command: serve(BY_HAND, '--inspect', '0'), page: true },
-      { name: 'structQueue', command: serve('test') },
-      {
-        name: 'structQueue and its lines, --inspect, a page is open',
-        command: serve('test', '--inspect', '0'),
-        page: true,
-      },
-    ];
-    const title = 'looked at, a CPU for each end';
-    return [{ title, backend: first, frontend: second ?? first, waits: 'sleep', contenders }];
-  }
-  const one: Setting = {
-    title: first === undefined ? 'CPUs as they come' : 'one CPU for both ends',
-    backend: first,
-    frontend: first,
-    waits: 'sleep',
-    contenders: [...sleeping, fresh],
-  };
-  if (second === undefined) return [one];
-  const two = { backend: first, frontend: second, contenders: all };
-  return [
-    one,
-    {
-      title: 'one CPU for both ends, polling',
-      backend: first,
-      frontend: first,
-      waits: 'sleep',
-      contenders: polling,
-    },
-    { title: 'two CPUs, the front-end sleeps', waits: 'sleep', ...two },
-    { title: 'two CPUs, the front-end never sleeps', waits: 'spin', ...two },
-  ];
-}
-
 async function measure(context: BenchContext, frontend: string, setting: Setting): Promise<Table> {
-  const { title, contenders, waits } = setting;
-  const served = contenders.map(({ name, command, fresh, page }, index) => {
+  const { title, contenders, waits, cold = false } = setting;
+  const served = contenders.map((contender, index): Served => {
     const socket = join(context.folder, `echo-${index}.sock`);
-    const process = context.start([...command, socket], { cpu: setting.backend });
-    return { name, socket, more: fresh === true ? ['fresh'] : [], process, page };
+    const process = context.start([...contender.command, socket], { cpu: setting.backend });
+    return { ...contender, socket, process };
   });
-  const load = async (
-    { name, socket, more }: { name: string; socket: string; more: readonly string[] },
-    outstanding: number,
-    span: number,
-  ) => {
+  const load = async (contender: Served, outstanding: number, span: number): Promise<Timed> => {
+    const { name, socket, fresh } = contender;
     context.progress(`echo: ${title}: ${name}, ${outstanding} outstanding`);
-    const numbers = [outstanding, context.time(WARM), context.time(span)].map(String);
-    const line = await context.run([frontend, socket, ...numbers, waits, ...more], { cpu: setting.frontend });
-    return check(line, name);
+    const warm = context.time(cold ? WARM_COLD : WARM);
+    const args = [socket, String(outstanding), String(warm), String(context.time(span)), waits];
+    const run = context.start([frontend, ...args, ...(fresh === true ? ['fresh'] : [])], {
+      cpu: setting.frontend,
+    });
+    const busy = cold && !context.quick ? await busiest(contender.process.pid, warm, span) : undefined;
+    const sample = check(await run.output, name);
+    return { ...sample, each: busy && (busy * sample.seconds * 1e6) / sample.requests };
   };
   const rows: Cell[][] = [];
   try {
+    await Promise.all(served.map(({ socket, process }) => appears(socket, process)));
     for (const { process, page } of served) if (page === true) await openPage(process);
     // What is compiled while it runs is compiled now.
-    for (const contender of served) await load(contender, 32, FIRST);
+    if (!cold) for (const contender of served) await load(contender, 32, FIRST);
     for (const outstanding of context.quick ? [1, 128] : OUTSTANDING) {
       const samples = await alternate(
         context.rounds,
         served.map((contender) => () => load(contender, outstanding, SPAN)),
       );
       const rates = samples.map((rounds) => rounds.map(({ requests, seconds }) => requests / seconds));
-      served.forEach(({ name }, index) => {
+      served.forEach(({ name, beside }, index) => {
         const own = samples[index]!;
+        const other = beside === undefined ? 0 : served.findIndex((each) => each.name === beside);
+        const yardstick = index === 0 || (cold && beside === undefined) ? undefined : rates[other]!;
         rows.push([
           name,
           outstanding,
           figure(rates[index]!),
-          index === 0 ? undefined : ratio(rates[index]!, rates[0]!),
+          yardstick && ratio(rates[index]!, yardstick),
           ...(['p50', 'p99', 'p999'] as const).map((quantile) => figure(own.map((s) => s[quantile])).median),
+          ...(cold ? [processor(own)] : []),
         ]);
       });
     }
@@ -179,10 +109,34 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
   }
   return {
     title: `echo: ${title}`,
-    columns: ['back end', 'outstanding', 'requests/s', 'ratio', 'p50 us', 'p99 us', 'p99.9 us'],
+    columns: [
+      'back end',
+      'outstanding',
+      'requests/s',
+      'ratio',
+      'p50 us',
+      'p99 us',
+      'p99.9 us',
+      ...(cold ? ['CPU us each'] : []),
+    ],
     rows,
-    notes: [`The ratio is to the first line of its group: ${contenders[0]!.name}.`],
+    notes: cold
+      ? [
+          'The ratio is to the same device without a keeper. Each front-end is served by a process that never served another.',
+          'CPU time is that of the process that serves, so much of it for each request.',
+        ]
+      : [`The ratio is to the first line of its group: ${contenders[0]!.name}.`],
   };
+}
+
+/** How much of a processor the busiest one of a family takes, of 1, in the middle of what is measured. */
+async function busiest(pid: number, warm: number, span: number): Promise<number> {
+  await sleep(warm + MARGIN);
+  const before = new Map(family(pid).map((each) => [each.pid, processorTime(each.pid)]));
+  const begun = process.hrtime.bigint();
+  await sleep(span - 2 * MARGIN);
+  const took = Number(process.hrtime.bigint() - begun);
+  return Math.max(...[...before].map(([each, time]) => (processorTime(each) - time) / took));
 }
 
 function check(line: string, name: string): Sample {
@@ -191,4 +145,9 @@ function check(line: string, name: string): Sample {
     throw new BenchError(`${name}: ${sample.wrong} of ${sample.requests} answers were wrong`);
   }
   return sample;
+}
+
+function processor(samples: readonly Timed[]): Figure | undefined {
+  const known = samples.flatMap(({ each }) => each ?? []);
+  return known.length === 0 ? undefined : figure(known);
 }

@@ -5,7 +5,7 @@ import { formatTable } from './harness/format-table.js';
 import { machine } from './harness/machine.js';
 import { Workshop } from './harness/workshop.js';
 
-const HELP = `npm run bench -- [--json] [--quick] [--rounds N] [--record] [--inspect] [NAME...]
+const HELP = `npm run bench -- [--json] [--quick] [--rounds N] [--record] [--inspect] [--keeper] [NAME...]
 
 Measures this package beside yardsticks in C. Benches, all unless named: ${Object.keys(BENCHES).join(', ')}
 
@@ -13,6 +13,7 @@ Measures this package beside yardsticks in C. Benches, all unless named: ${Objec
   --rounds N  measure each contender N times, 3 unless told
   --record    echo: what recording costs beside that, instead of all else
   --inspect   echo: the same with the inspector's page open
+  --keeper    echo: with a keeper and without, instead of all else
   --quick     only to see that they work: the figures say nothing`;
 
 /** @throws BenchError for what can't be, or can't be run. */
@@ -29,11 +30,12 @@ async function main(): Promise<void> {
   if (values.rounds !== undefined && !/^[1-9]\d{0,2}$/.test(values.rounds)) {
     throw new BenchError(`--rounds is a whole number from 1 to 999, not '${values.rounds}'`);
   }
-  const { quick = false, json = false, record = false, inspect = false } = values;
+  const { quick = false, json = false, record = false, inspect = false, keeper = false } = values;
   const workshop = new Workshop({
     quick,
     record,
     inspect,
+    keeper,
     rounds: Number(values.rounds ?? (quick ? 1 : 3)),
     progress: (line) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`);
@@ -67,6 +69,7 @@ function readArguments(): {
     rounds?: string;
     record?: boolean;
     inspect?: boolean;
+    keeper?: boolean;
     help?: boolean;
   };
   positionals: string[];
@@ -80,6 +83,7 @@ function readArguments(): {
         rounds: { type: 'string' },
         record: { type: 'boolean' },
         inspect: { type: 'boolean' },
+        keeper: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

@@ -40,6 +40,8 @@ export interface BenchContext {
   readonly record: boolean;
   /** Whether to measure, too, what it costs that a page of the inspector is open. */
   readonly inspect: boolean;
+  /** Whether to measure, instead, what it costs that the process may die. */
+  readonly keeper: boolean;
   /** The one or two CPUs to use. Empty where processes can't be pinned. */
   readonly cpus: readonly number[];
   /** A folder for sockets and images, gone afterwards. */

@@ -15,6 +15,7 @@ export interface WorkshopOptions {
   readonly rounds: number;
   readonly record?: boolean;
   readonly inspect?: boolean;
+  readonly keeper?: boolean;
   progress(line: string): void;
 }
 
@@ -24,17 +25,19 @@ export class Workshop implements BenchContext {
   readonly rounds: number;
   readonly record: boolean;
   readonly inspect: boolean;
+  readonly keeper: boolean;
   readonly progress: (line: string) => void;
   readonly cpus: readonly number[];
   readonly folder: string = mkdtempSync(join(tmpdir(), 'virtio-misc-bench-'));
   readonly #yardsticks = new Map<string, Promise<string>>();
   readonly #running = new Set<Started>();
 
-  constructor({ quick, rounds, record = false, inspect = false, progress }: WorkshopOptions) {
+  constructor({ quick, rounds, record = false, inspect = false, keeper = false, progress }: WorkshopOptions) {
     this.quick = quick;
     this.rounds = rounds;
     this.record = record;
     this.inspect = inspect;
+    this.keeper = keeper;
     this.progress = progress;
     this.cpus = spawnSync('taskset', ['--version']).status === 0 ? allowedCpus().slice(0, 2) : [];
   }

@@ -16,11 +16,12 @@ function bench(args: readonly string[], env: Record<string, string> = {}) {
 }
 
 // How fast it was is nobody's business here.
-for (const name of Object.keys(BENCHES)) {
+for (const args of [...Object.keys(BENCHES), 'echo --keeper'].map((line) => line.split(' '))) {
+  const [name = ''] = args;
   // It boots guests: test/guest/ has it.
   if (name === 'guest') continue;
-  test(`npm run bench -- ${name}`, () => {
-    const { stdout, stderr, status } = bench([name, '--quick', '--json']);
+  test(`npm run bench -- ${args.join(' ')}`, () => {
+    const { stdout, stderr, status } = bench([...args, '--quick', '--json']);
     assert.equal(status, 0, stderr);
     const tables: readonly Table[] = JSON.parse(stdout).benches[name];
     assert.ok(tables.length > 0);

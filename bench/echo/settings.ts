@@ -1,0 +1,117 @@
+import { fileURLToPath } from 'node:url';
+import type { BenchContext } from '../harness/bench.js';
+
+/** us that the yardstick polls for, and the device that is told to. */
+const POLL = 50;
+
+const COMMAND_LINE = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+const BY_HAND = fileURLToPath(new URL('./by-hand.js', import.meta.url));
+
+export interface Contender {
+  readonly name: string;
+  readonly command: readonly string[];
+  /** The text of each request is another one: what a text costs that was not the same in the request before. */
+  readonly fresh?: boolean;
+  /** It has a page of the inspector, which is open and read. */
+  readonly page?: boolean;
+  /** What it is compared with, if not with the first. */
+  readonly beside?: string;
+}
+
+/** Where both ends run, and what the front-end does when nothing is there for it. */
+export interface Setting {
+  readonly title: string;
+  readonly backend: number | undefined;
+  readonly frontend: number | undefined;
+  readonly waits: 'sleep' | 'spin';
+  /** The first is what the others are compared with. */
+  readonly contenders: readonly Contender[];
+  /** Each front-end has a process that is new: it has to be compiled for each. */
+  readonly cold?: boolean;
+}
+
+/** Who is measured, beside whom, and where. @param backend - the yardstick. */
+export function settings(context: BenchContext, backend: string): Setting[] {
+  const [first, second] = context.cpus;
+  const apart = { backend: first, frontend: second ?? first, waits: 'sleep' } as const;
+  if (context.record) return [{ title: 'recorded, a CPU for each end', ...apart, contenders: recorded() }];
+  if (context.inspect) return [{ title: 'looked at, a CPU for each end', ...apart, contenders: inspected() }];
+  if (context.keeper) {
+    const cold = { waits: 'sleep', cold: true, contenders: kept() } as const;
+    const one: Setting = { title: 'kept, one CPU for both ends', backend: first, frontend: first, ...cold };
+    if (second === undefined) return [{ ...one, title: 'kept, CPUs as they come' }];
+    return [one, { title: 'kept, a CPU for each end', backend: first, frontend: second, ...cold }];
+  }
+  const sleeping: Contender[] = [
+    { name: 'C', command: [backend, '0', 'elements'] },
+    { name: 'C, fused', command: [backend, '0', 'fused'] },
+    { name: 'by hand', command: serve(BY_HAND) },
+    { name: 'structQueue', command: serve('test') },
+  ];
+  const fresh: Contender = { name: 'structQueue, fresh texts', command: serve('test'), fresh: true };
+  const polling: Contender[] = [
+    { name: `C, polls ${POLL} us`, command: [backend, String(POLL), 'elements'] },
+    { name: 'by hand, --poll', command: serve(BY_HAND, '--poll') },
+    { name: 'structQueue, --poll', command: serve('test', '--poll') },
+    { name: `structQueue, --poll ${POLL}us`, command: serve('test', '--poll', `${POLL}us`) },
+  ];
+  const one: Setting = {
+    title: first === undefined ? 'CPUs as they come' : 'one CPU for both ends',
+    backend: first,
+    frontend: first,
+    waits: 'sleep',
+    contenders: [...sleeping, fresh],
+  };
+  if (second === undefined) return [one];
+  const two = { backend: first, frontend: second, contenders: [...polling, ...sleeping] };
+  return [
+    one,
+    {
+      title: 'one CPU for both ends, polling',
+      backend: first,
+      frontend: first,
+      waits: 'sleep',
+      contenders: polling,
+    },
+    { title: 'two CPUs, the front-end sleeps', waits: 'sleep', ...two },
+    { title: 'two CPUs, the front-end never sleeps', waits: 'spin', ...two },
+  ];
+}
+
+function recorded(): Contender[] {
+  // The bytes go nowhere: writing them to a disk is another thread's work.
+  const record = ['--record', '/dev/null'];
+  return [
+    { name: 'by hand', command: serve(BY_HAND) },
+    { name: 'by hand, recorded', command: serve(BY_HAND, ...record) },
+    { name: 'structQueue', command: serve('test') },
+    { name: 'structQueue and its lines, recorded', command: serve('test', ...record) },
+  ];
+}
+
+function inspected(): Contender[] {
+  return [
+    { name: 'by hand', command: serve(BY_HAND) },
+    { name: 'by hand, --inspect, nobody looks', command: serve(BY_HAND, '--inspect', '0') },
+    { name: 'by hand, --inspect, a page is open', command: serve(BY_HAND, '--inspect', '0'), page: true },
+    { name: 'structQueue', command: serve('test') },
+    {
+      name: 'structQueue and its lines, --inspect, a page is open',
+      command: serve('test', '--inspect', '0'),
+      page: true,
+    },
+  ];
+}
+
+function kept(): Contender[] {
+  return [
+    { name: 'by hand', command: serve(BY_HAND) },
+    { name: 'by hand, kept', command: serve(BY_HAND, '--keeper'), beside: 'by hand' },
+    { name: 'structQueue', command: serve('test') },
+    { name: 'structQueue, kept', command: serve('test', '--keeper'), beside: 'structQueue' },
+  ];
+}
+
+function serve(device: string, ...more: string[]): string[] {
+  return [process.execPath, COMMAND_LINE, 'serve', device, '--quiet', '--no-watch', ...more, '--vhost-user'];
+}
