@@ -84,7 +84,8 @@ export async function serveDevice(
   });
   recording?.add(server);
   inspector?.add(server);
-  process.once('exit', () => server.close());
+  // A worker that dies leaves all as it is, for the next one.
+  if (worker === undefined) process.once('exit', () => server.close());
   const page =
     worker === undefined
       ? await metrics?.listen(options.metrics!).catch((error: unknown) => {

@@ -34,8 +34,8 @@ export class LinuxOs implements Os {
     return { channel: new UnixChannel(this.#reactor, ours), fd: theirs };
   }
 
-  adoptChannel(fd: number): Channel {
-    return this.#adopt(fd, expectPaired);
+  adoptChannel(fd: number, shared = false): Channel {
+    return this.#adopt(fd, expectPaired, shared);
   }
 
   /**
@@ -132,14 +132,14 @@ export class LinuxOs implements Os {
     closeStranger(fd);
   }
 
-  #adopt(fd: number, expect: (fd: number) => void): UnixChannel {
+  #adopt(fd: number, expect: (fd: number) => void, shared = false): UnixChannel {
     try {
       expect(fd);
     } catch (error) {
       closeStranger(fd);
       throw error;
     }
-    return new UnixChannel(this.#reactor, fd);
+    return new UnixChannel(this.#reactor, fd, shared);
   }
 
   /** Stops watching whatever is still open; nothing calls back after this. Safe to call twice. */

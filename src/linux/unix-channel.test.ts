@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { closeFd } from './close-fd.js';
+import { duplicate } from './duplicate.js';
 import { eventfd, fcntl, socketpair } from './libc.js';
 import { receiveBuffer, receiveMessage } from './message-socket.js';
 import { NativeBuffer } from './native-buffer.js';
@@ -136,6 +137,26 @@ test('however much is sent with however many descriptors, each belongs to the la
     }),
     { numRuns: 40 },
   );
+});
+
+test('a channel that is closed ends the connection for whoever has a duplicate of it, and one that is shared does not', async () => {
+  for (const shared of [false, true]) {
+    const { channel: peer, fd } = os().createChannel();
+    const inbox = new Inbox(peer);
+    const copy = duplicate(fd);
+    const channel = os().adoptChannel(fd, shared);
+    channel.send(bytes('one'));
+    channel.close();
+    await inbox.until(() => inbox.text === 'one');
+    const other = os().adoptChannel(copy);
+    other.send(bytes('two'));
+    await inbox.until(() => (shared ? inbox.text === 'onetwo' : inbox.closes > 0));
+    assert.equal(inbox.closes, shared ? 0 : 1);
+    other.close();
+    await inbox.until(() => inbox.closes === 1);
+    assert.equal(inbox.text, shared ? 'onetwo' : 'one');
+    peer.close();
+  }
 });
 
 test('64 descriptors fit into a message, and 65, or some without a byte, are our own mistake', async () => {

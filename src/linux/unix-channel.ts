@@ -17,10 +17,11 @@ const peeked = new NativeBuffer(8);
  * A connected unix stream socket.
  *
  * When the peer hangs up, what it sent before is delivered first. A peer that does not read may leave 16 MiB waiting
- * here; after that the channel closes with an error. `close` drops what still waits.
+ * here; after that the channel closes with an error. `close` drops what still waits, and ends the connection, whoever has a duplicate of it.
  */
 export class UnixChannel implements Channel {
   readonly #reactor: Reactor;
+  readonly #shared: boolean;
   readonly #queue = new SendQueue();
   /** -1 once it is closed, from either side. */
   #fd: number;
@@ -33,9 +34,13 @@ export class UnixChannel implements Channel {
   readonly #memory: NativeBuffer = receiveBuffer();
   #paused = false;
 
-  /** @param fd - a connected socket, which is the channel's from now on. */
-  constructor(reactor: Reactor, fd: number) {
+  /**
+   * @param fd - a connected socket, which is the channel's from now on.
+   * @param shared - another process has the connection, too, which `close` does not end then.
+   */
+  constructor(reactor: Reactor, fd: number, shared = false) {
     this.#reactor = reactor;
+    this.#shared = shared;
     this.#fd = fd;
   }
 
@@ -158,6 +163,7 @@ export class UnixChannel implements Channel {
     if (this.#fd === -1) return;
     this.#watch?.end();
     this.#queue.clear();
+    if (!this.#shared) shutdown(this.#fd, SHUT_RDWR);
     closeSocket(this.#fd);
     this.#fd = -1;
   }
@@ -165,7 +171,6 @@ export class UnixChannel implements Channel {
 
 /** With what the peer sent and nobody took, its descriptors are let go, too: that may take as long as the peer likes. */
 function closeSocket(fd: number): void {
-  shutdown(fd, SHUT_RDWR);
   if (recv(fd, peeked.address, 1, MSG_PEEK | MSG_DONTWAIT) > 0) closeLater(fd);
   else closeFd(fd);
 }

@@ -79,9 +79,10 @@ export interface Os {
   /**
    * Takes over a descriptor that should be one of a connected pair of stream sockets (which have no names).
    *
+   * @param shared - another process has it, too, for which it lives on when the channel is closed.
    * @throws OsError when it is none (then it is closed).
    */
-  adoptChannel(fd: number): Channel;
+  adoptChannel(fd: number, shared?: boolean): Channel;
   /**
    * Maps `size` bytes of a file from `offset` for reading and writing, and closes the descriptor in any case.
    *

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
 import { dieAt, diedAt } from './die-at.js';
+import { DEATHS, dieHow } from './die-how.js';
 import { servingPid } from './keeper-process.js';
 import { folder, log, said, serving, socket } from './place.js';
 
@@ -140,6 +141,36 @@ test('a worker that aborts, or loops for ever, is replaced under its front-end',
     assert.match(said(), words);
   }
   await driver.close();
+});
+
+test('a worker is killed, aborts, or throws: what the device says of its configuration space still comes, by the channel that it was told of first', async () => {
+  const args = ['test', '--variant', 'events', '--first', '100ms', '--every', '100ms', '--quiet'];
+  const keeper = await serving(socket, log, args, dieHow());
+  const driver = await TestDriver.open(await connectVhostUser(socket));
+  let heard = 0;
+  let wake = (): void => {};
+  driver.onConfigChange(() => {
+    heard += 1;
+    wake();
+  });
+  const more = async (): Promise<void> => {
+    const before = heard;
+    while (heard === before) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  };
+  await more();
+  for (const [i, death] of [...new Set(DEATHS)].entries()) {
+    const pid = servingPid(keeper.pid!, 'memfd:virtio-misc')!;
+    process.kill(pid, death);
+    while ((said().match(/another one goes on/g)?.length ?? 0) <= i) await sleep(10);
+    // The one that died may have said something yet.
+    for (let i = 0; i < 3; i++) await more();
+  }
+  await driver.close();
+  assert.doesNotMatch(said(), /dropped|broken/);
 });
 
 test('a front-end whose memory is gone (SIGBUS) is let go with the reason, and the next one is served', async () => {

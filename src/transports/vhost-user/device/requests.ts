@@ -459,8 +459,8 @@ export class FrontendRequests {
 
   #setBackendChannel(message: Message): void {
     checkDescriptors(message, 1);
-    const { os } = this.#environment;
-    const channel = os.adoptChannel(message.fds.pop()!);
+    const { os, keep } = this.#environment;
+    const channel = os.adoptChannel(message.fds.pop()!, keep !== undefined);
     this.#backendChannel?.close();
     const acknowledged = this.#has(PROTOCOL_F.REPLY_ACK);
     this.#backendChannel = new BackendChannel(channel, os, acknowledged, () => this.#device.serving);
