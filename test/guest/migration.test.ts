@@ -13,6 +13,7 @@ import { type Server, serve } from '../../src/index.js';
 import { KERNEL_COMPLAINT } from './guest.js';
 import { type Arrival, MovingGuest, progressed } from './moving-guest.js';
 import type { Qmp } from './qmp.js';
+import { Steps } from './steps.js';
 
 /** `VIRTIO_MISC_MOVES=20` for the long way. */
 const MOVES = Number(process.env.VIRTIO_MISC_MOVES ?? 2);
@@ -110,9 +111,14 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
   const warnings: string[] = [];
   const servers: Server[][] = [];
   const held = new Held();
-  const stop = new AbortController();
-  const signal = AbortSignal.any([stop.signal, t.signal]);
   let guest: MovingGuest | undefined;
+  let doing = '';
+  const steps = new Steps(
+    t.signal,
+    () => `${held.count} reads are held; ${doing}. ${guest?.state} ${warnings.slice(-3).join(' | ')}`,
+    MOVES > 2,
+  );
+  const { signal } = steps;
 
   const renew = (): void => {
     for (const [i, file] of files.entries()) {
@@ -146,6 +152,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
   const order = async (verb: string): Promise<string> => {
     const line = Buffer.alloc(512);
     line.write(`${++number} ${verb}\n`);
+    doing = `order ${number} is to ${verb}`;
     const seen = guest!.lines.length;
     writeSync(orders, line, 0, 512, 0);
     return (await guest!.line(new RegExp(`^moved ${number}(.*)\\.$`), seen))[1]!;
@@ -169,6 +176,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
   };
 
   try {
+    steps.begin('the guest boots');
     renew();
     await held.install(t.mock, files);
     await serveAll(0);
@@ -186,20 +194,26 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
     const figures: { downtime: number; total: number; sent: number; passes: number }[] = [];
     for (let move = 0; move < MOVES; move++) {
       const busy = move % 2 === 0;
+      const step = (what: string): void => steps.begin(`move ${move + 1} of ${MOVES}: ${what}`);
+      step('the next QEMU starts, and memory is copied once');
       renew();
       await serveAll(move + 1);
       const arrival: Arrival = await guest.leave(at(`${move + 1}`, 'migration'), async (from) => {
+        step('the disks are read meanwhile');
         // Into pages that were copied, all of which nobody but the device writes to.
         await order('fill');
         if (!busy) return void (await order('take'));
         held.hold();
         await order('take');
+        step('reads are held');
         while (held.count < DISKS.length * HELD_PIECES) await delay(20, undefined, { signal });
         // What the guest wrote to its rings is copied; what the device now does there is heard of by the log alone.
         await progressed(from, (await progressed(from, 0, signal)) + 2, signal);
+        step('half of what is held is let go');
         held.release((_, nth) => nth % 2 === 0);
         await progressed(from, (await progressed(from, 0, signal)) + 2, signal);
       });
+      step('the guest stops');
       if (busy) {
         await drained(arrival.from);
         held.stop();
@@ -209,6 +223,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
       // Here nobody hears of these any more; at the other end they are carried out again.
       held.release(() => true);
       assert.deepEqual(arrival.differences(), []);
+      step('the guest goes on');
       await arrival.go();
       for (const server of servers[move]!) server.close();
       await check();
@@ -243,7 +258,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
     );
     assert.equal(guest.said, '');
   } finally {
-    stop.abort();
+    steps.end();
     await guest?.close();
     for (const server of servers.flat()) server.close();
     closeSync(orders);

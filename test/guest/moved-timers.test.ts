@@ -8,11 +8,14 @@ import { type Server, serve, virtioMisc } from '../../src/index.js';
 import { KERNEL_COMPLAINT } from './guest.js';
 import { MovingGuest } from './moving-guest.js';
 import type { Qmp } from './qmp.js';
+import { Steps } from './steps.js';
 
 const MODULE = fileURLToPath(new URL('../../../test/guest/vmisc_moved.c', import.meta.url));
 
 /** More than one: the module keeps the device that it began with, whichever is there. */
 const MOVES = 2;
+/** The long way says how far it is. */
+const LOUD = process.env.VIRTIO_MISC_MOVES !== undefined;
 
 /** Tells how it stands, until the device went and came so often, and some more timers were called. */
 const SCRIPT = `
@@ -40,8 +43,9 @@ test(`timers of a guest's module go on after the guest was moved ${MOVES} times,
   const at = (...names: string[]): string => join(folder, ...names);
   const warnings: string[] = [];
   const servers: Server[] = [];
-  const stop = new AbortController();
-  const signal = AbortSignal.any([stop.signal, t.signal]);
+  let guest: MovingGuest | undefined;
+  const steps = new Steps(t.signal, () => `${guest?.state}`, LOUD);
+  const { signal } = steps;
   const serveAt = async (n: number): Promise<void> => {
     mkdirSync(at(`${n}`));
     // With MSI-X, QEMU (11.1) aborts when it frees what was unplugged.
@@ -66,8 +70,8 @@ test(`timers of a guest's module go on after the guest was moved ${MOVES} times,
     await qmp.ask('device_del', { id: 'timers' });
     await gone;
   };
-  let guest: MovingGuest | undefined;
   try {
+    steps.begin('the guest boots');
     await serveAt(0);
     guest = await MovingGuest.boot({
       devices: (n) => [
@@ -84,21 +88,26 @@ test(`timers of a guest's module go on after the guest was moved ${MOVES} times,
     const missed: number[] = [];
     await guest.line(/^called [1-9]/);
     for (let move = 0; move < MOVES; move++) {
+      const step = (what: string): void => steps.begin(`move ${move + 1} of ${MOVES}: ${what}`);
+      step('the device is unplugged');
       await unplug(guest.monitor);
       const unplugged = guest.lines.length;
       await guest.line(new RegExp(`^gone ${move + 1}$`));
       await serveAt(move + 1);
+      step('the guest is moved');
       await guest.move(at(`${move + 1}`, 'migration'));
-      // Some are due meanwhile.
+      step('timers are due meanwhile');
       for (let due = 0, from = Math.max(unplugged, guest.lines.length); due < 3; from++) {
         const [, called, of] = await guest.line(/^called (\d+) of (\d+)/, from);
         due = Number(of) - Number(called);
         if (due >= 3) missed.push(due);
       }
+      step('the device is plugged in');
       await plug(guest.monitor, move + 1);
       servers[move]!.close();
       await guest.line(new RegExp(`^back ${move + 1}$`));
     }
+    steps.begin('all timers are called');
     await guest.line(/^over$/);
     const all = guest.lines.join('\n');
     assert.match(all, /] set 900, lost 0, twice 0, early 0, out of order 0, failed 0$/m, all);
@@ -117,7 +126,7 @@ test(`timers of a guest's module go on after the guest was moved ${MOVES} times,
     assert.deepEqual(warnings, []);
     assert.equal(guest.said, '');
   } finally {
-    stop.abort();
+    steps.end();
     await guest?.close();
     for (const server of servers) server.close();
     rmSync(folder, { recursive: true, force: true });

@@ -5,7 +5,8 @@
  *   moved CONTROL DISK...
  *
  * A process of its own writes and reads the control disk for ever, and looks
- * whether it has what was written. This one does what the first sector of the
+ * whether it has what was written. Another one writes to memory all the time, so
+ * that there is always something left to copy. This one does what the first sector of the
  * control disk says, each number once ("3 fill"), and prints what came of it:
  *
  *   fill   reads the first part of each disk into a buffer
@@ -40,6 +41,8 @@
 #define SCRATCH		(1u << 20)
 #define SLOT		(64u << 10)
 #define SLOTS		32
+
+#define DIRTY		(4u << 20)
 
 struct shared {
 	volatile unsigned int rounds;
@@ -121,6 +124,18 @@ static void busy(int fd, struct shared *shared)
 			memory[i]++;
 		shared->rounds++;
 	}
+}
+
+/* Has memory be written to, whatever the disks do */
+static void dirty(void)
+{
+	volatile uint8_t *memory = pages(DIRTY, MAP_PRIVATE);
+
+	/* Where others want the processor, they write to memory */
+	nice(10);
+	for (;;)
+		for (unsigned int i = 0; i < DIRTY; i += 4096)
+			memory[i]++;
 }
 
 static void begin(struct disk *disk, uint8_t *to, off_t from, unsigned int size,
@@ -222,6 +237,8 @@ int main(int argc, char **argv)
 	}
 	if (!fork())
 		busy(control, shared);
+	if (!fork())
+		dirty();
 	printf("moved ready\n");
 	for (;; usleep(10000)) {
 		unsigned int number;

@@ -10,6 +10,7 @@ import { progressTo } from '../../src/vm/progress.js';
 import { findQemu } from '../../src/vm/qemu.js';
 import { Qmp } from './qmp.js';
 
+const THROUGH = 'QEMU was through before it was to be';
 const MIB = 1024 * 1024;
 /** MiB of a guest's memory: what `bootGuest` gives it. */
 const MEMORY = 256;
@@ -21,7 +22,12 @@ export interface Migration {
   /** Milliseconds, as the total. */
   readonly downtime?: number;
   readonly 'total-time'?: number;
-  readonly ram?: { readonly 'dirty-sync-count': number; readonly transferred: number };
+  readonly ram?: {
+    readonly 'dirty-sync-count': number;
+    readonly transferred: number;
+    /** Bytes of this pass. */
+    readonly remaining: number;
+  };
 }
 
 export interface MovingOptions {
@@ -64,6 +70,12 @@ export class MovingGuest {
     const guest = new MovingGuest(options);
     await guest.#boot();
     return guest;
+  }
+
+  /** What is of use to whoever wants to know why it does not go on. */
+  get state(): string {
+    const said = this.said === '' ? 'nothing' : this.said;
+    return `The guest's last lines: ${this.lines.slice(-3).join(' | ')}; QEMU ${this.#n} is its last; they said: ${said}`;
   }
 
   /** The monitor of the QEMU that it is in. */
@@ -151,17 +163,26 @@ export class MovingGuest {
       this.said += text;
     });
     createInterface({ input: qemu.stdout! }).on('line', this.#hear);
+    const gone = new AbortController();
+    qemu.once('exit', (code, by) => {
+      const error = new Error(`the QEMU that it is moved to ended with ${by ?? code}: ${this.said}`);
+      gone.abort(error);
+      // Ours to end, or the guest is lost with it.
+      if (this.#others.has(qemu)) this.#fail(error);
+    });
     this.#n += 1;
-    const to = await Qmp.connect(this.#qmpPath(this.#n), signal);
+    const to = await Qmp.connect(this.#qmpPath(this.#n), AbortSignal.any([signal, gone.signal]));
     if (during === undefined) {
       await from.ask('migrate', { uri });
     } else {
       // All memory is copied once, quickly. After that it is too slow to end: what is written from then on is copied if it is heard of.
       await limit(from, 256, 0);
       await from.ask('migrate', { uri });
-      await progressed(from, 2, signal);
+      // The second pass would be over before this is heard of, and QEMU with it, if nothing was written meanwhile.
+      await until(from, ({ ram }) => (ram?.remaining ?? Number.POSITIVE_INFINITY) < 24 * MIB, signal, 5);
       await limit(from, 16, 0);
-      await during(from);
+      await progressed(from, 2, signal);
+      await unlessOver(from, during(from), signal);
     }
     await limit(from, 1024, 2000);
     return new Arrival(from, to, [this.#pid, qemu.pid!], async () => {
@@ -177,7 +198,10 @@ export class MovingGuest {
     this.#monitor?.close();
     this.#booted.abort();
     await this.#end;
-    for (const qemu of this.#others) await killed(qemu);
+    for (const qemu of this.#others) {
+      this.#others.delete(qemu);
+      await killed(qemu);
+    }
   }
 
   /** Ends the QEMU that it was in. */
@@ -269,16 +293,33 @@ export async function progressed(qmp: Qmp, passes: number, signal: AbortSignal):
     ({ status, ram }) => status === 'completed' || (ram?.['dirty-sync-count'] ?? 0) >= passes,
     signal,
   );
-  assert.notEqual(all.status, 'completed', 'QEMU was through before it was to be');
+  assert.notEqual(all.status, 'completed', THROUGH);
   return all.ram!['dirty-sync-count'];
 }
 
-async function until(qmp: Qmp, done: (all: Migration) => boolean, signal: AbortSignal): Promise<Migration> {
+/** Waits for what is done while QEMU copies: a guest that stands still, because it is through, would never do it. */
+async function unlessOver(qmp: Qmp, work: Promise<void>, signal: AbortSignal): Promise<void> {
+  const enough = new AbortController();
+  const either = AbortSignal.any([signal, enough.signal]);
+  const over = until(qmp, ({ status }) => status === 'completed', either, 500).then(() =>
+    assert.fail(THROUGH),
+  );
+  over.catch(() => {});
+  work.catch(() => {});
+  await Promise.race([work, over]).finally(() => enough.abort());
+}
+
+async function until(
+  qmp: Qmp,
+  done: (all: Migration) => boolean,
+  signal: AbortSignal,
+  every = 20,
+): Promise<Migration> {
   for (;;) {
     const all = (await qmp.ask('query-migrate')) as Migration;
     assert.notEqual(all.status, 'failed', all['error-desc']);
     if (done(all)) return all;
-    await delay(20, undefined, { signal });
+    await delay(every, undefined, { signal });
   }
 }
 

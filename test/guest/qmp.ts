@@ -6,11 +6,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 /** What QEMU is asked and told over its monitor. */
 export class Qmp {
   readonly #socket: Socket;
+  readonly #signal: AbortSignal;
   readonly #events = new EventEmitter();
   readonly #answers: ((answer: { return?: unknown; error?: { desc: string } }) => void)[] = [];
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, signal: AbortSignal) {
     this.#socket = socket;
+    this.#signal = signal;
     createInterface({ input: socket }).on('line', (line) => {
       const message = JSON.parse(line) as { return?: unknown; error?: { desc: string }; event?: string };
       if ('return' in message || 'error' in message) this.#answers.shift()?.(message);
@@ -22,14 +24,18 @@ export class Qmp {
     });
   }
 
-  /** Waits until QEMU listens at `path`. */
+  /**
+   * Waits until QEMU listens at `path`.
+   *
+   * @param signal - for all that is asked, too.
+   */
   static async connect(path: string, signal: AbortSignal): Promise<Qmp> {
     for (;;) {
       signal.throwIfAborted();
       const socket = connect(path);
       try {
         await once(socket, 'connect');
-        const qmp = new Qmp(socket);
+        const qmp = new Qmp(socket, signal);
         await qmp.ask('qmp_capabilities');
         return qmp;
       } catch (error) {
@@ -41,10 +47,16 @@ export class Qmp {
 
   /** @throws Error with what QEMU says against it. */
   async ask(command: string, args: object = {}): Promise<unknown> {
-    const answer = await new Promise<{ return?: unknown; error?: { desc: string } }>((resolve) => {
+    const signal = this.#signal;
+    signal.throwIfAborted();
+    let aborted: () => void = () => {};
+    const answer = await new Promise<{ return?: unknown; error?: { desc: string } }>((resolve, reject) => {
+      aborted = () => reject(signal.reason);
+      signal.addEventListener('abort', aborted);
+      if (this.#socket.destroyed) resolve({ error: { desc: 'QEMU is gone' } });
       this.#answers.push(resolve);
       this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
-    });
+    }).finally(() => signal.removeEventListener('abort', aborted));
     if (answer.error !== undefined) throw new Error(`${command}: ${answer.error.desc}`);
     return answer.return;
   }
