@@ -24,6 +24,11 @@ export class Qmp {
     });
   }
 
+  /** QEMU's arguments for a monitor at this socket. */
+  static args(path: string): string[] {
+    return ['-qmp', `unix:${path},server=on,wait=off`];
+  }
+
   /**
    * Waits until QEMU listens at `path`.
    *

@@ -105,7 +105,7 @@ test("QEMU's stop, savevm and loadvm with a disk whose state is saved and restor
     execFileSync(img, [...args, 'create', '-q', '-f', 'qcow2', at('snapshots'), '1M']);
     const first = await serving(at('ram-disk.mjs'), at('one.sock'));
     const devices = [
-      ...['-qmp', `unix:${at('one.qmp')},server=on,wait=off`],
+      ...Qmp.args(at('one.qmp')),
       ...['-drive', `if=none,id=snapshots,file=${at('snapshots')}`],
       ...['-chardev', `socket,id=disk,path=${at('one.sock')}`],
       ...['-device', 'vhost-user-blk-pci,chardev=disk,num-queues=1'],
@@ -190,7 +190,8 @@ test('QEMU refuses to save a guest with its generic vhost-user device, and says 
     const ended = boot(
       [
         ...deviceArgs(virtioTest()(), 'vhost-user', socket, 'virtio0'),
-        ...['-qmp', `unix:${qmpPath},server=on,wait=off`, '-drive', `if=none,id=snapshots,file=${disk}`],
+        ...Qmp.args(qmpPath),
+        ...['-drive', `if=none,id=snapshots,file=${disk}`],
       ],
       'sleep 1000',
       { signal: stop.signal },

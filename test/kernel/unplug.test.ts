@@ -9,9 +9,9 @@ import { deviceArgs } from '../../src/cli/qemu-args.js';
 import { virtioMisc } from '../../src/devices/misc/device.js';
 import { serve } from '../../src/serve.js';
 import { boot } from '../guest/guest.js';
+import { Qmp } from '../guest/qmp.js';
 import { start } from '../virtio-misc.js';
 import { BOOT_LOG, CHECKED, complaints, NO_LEAKS } from './debug-guest.js';
-import { Qmp } from './qmp.js';
 
 const ARM = `arm() {
   misc-timer-stress --arm 500 --delay-ms 600000 >/tmp/armed & armed=$!
@@ -32,17 +32,18 @@ async function pluggedGuest(script: string, modules: readonly string[] = []): Pr
     bus: 'slot1',
     socket: { type: 'unix', path: socket },
   };
+  const over = new AbortController();
   let qmp: Qmp | undefined;
   let failure: unknown;
   const monitored = async (line: string): Promise<void> => {
     if (!line.startsWith('unplug now') && line !== 'plug now') return;
-    qmp ??= await Qmp.connect(monitor);
+    qmp ??= await Qmp.connect(monitor, over.signal);
     if (line.startsWith('unplug')) {
-      const deleted = qmp.event('DEVICE_DELETED');
-      await qmp.execute('device_del', { id: 'timers' });
+      const deleted = qmp.event('DEVICE_DELETED', over.signal);
+      await qmp.ask('device_del', { id: 'timers' });
       await deleted;
     }
-    if (line !== 'unplug now only') await qmp.execute('device_add', plug);
+    if (line !== 'unplug now only') await qmp.ask('device_add', plug);
   };
   try {
     const { exitCode, console } = await boot(
@@ -69,6 +70,7 @@ async function pluggedGuest(script: string, modules: readonly string[] = []): Pr
     assert.equal(exitCode, 0, all);
     return all;
   } finally {
+    over.abort();
     qmp?.close();
     server.close();
     rmSync(folder, { recursive: true, force: true });
