@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { crc32 } from 'node:zlib';
 import { blk } from '../../examples/blk.js';
 import { type Server, serve } from '../../src/index.js';
 import { KERNEL_COMPLAINT } from './guest.js';
+import { FILL, HELD, HELD_PIECES, MOVED_PROGRAM, MovedProgram } from './moved-program.js';
 import { type Arrival, MovingGuest, progressed } from './moving-guest.js';
 import type { Qmp } from './qmp.js';
 import { Steps } from './steps.js';
@@ -18,14 +17,7 @@ import { Steps } from './steps.js';
 /** `VIRTIO_MISC_MOVES=20` for the long way. */
 const MOVES = Number(process.env.VIRTIO_MISC_MOVES ?? 2);
 
-const PROGRAM = fileURLToPath(new URL('../../../test/guest/moved.c', import.meta.url));
 const MIB = 1024 * 1024;
-
-/** As moved.c has them. */
-const FILL = 8 * MIB;
-const HELD = 2 * MIB;
-const HELD_PIECES = 32;
-const CONTROL = 4 * MIB;
 
 /** A ring of 1024 has pages of its own for what the device writes. The control disk is the first. */
 const DISKS: readonly { readonly packed: boolean; readonly inflight: boolean }[] = [
@@ -104,18 +96,16 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
   const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
   const at = (...names: string[]): string => join(folder, ...names);
   const control = at('control.img');
-  writeFileSync(control, Buffer.alloc(CONTROL));
+  const program = new MovedProgram(control);
   const files = DISKS.map((_, i) => at(`disk${i}.img`));
   const contents = DISKS.map(() => Buffer.alloc(FILL + HELD));
-  const orders = openSync(control, 'r+');
   const warnings: string[] = [];
   const servers: Server[][] = [];
   const held = new Held();
   let guest: MovingGuest | undefined;
-  let doing = '';
   const steps = new Steps(
     t.signal,
-    () => `${held.count} reads are held; ${doing}. ${guest?.state} ${warnings.slice(-3).join(' | ')}`,
+    () => `${held.count} reads are held; ${program.last}. ${guest?.state} ${warnings.slice(-3).join(' | ')}`,
     MOVES > 2,
   );
   const { signal } = steps;
@@ -147,25 +137,8 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
       `vhost-user-blk-pci,chardev=disk${i},queue-size=1024,packed=${packed ? 'on' : 'off'},inflight-migration=${inflight ? 'on' : 'off'}`,
     ]),
   ];
-  let number = 0;
-  /** Has the guest do something. @returns what it says when it is done. */
-  const order = async (verb: string): Promise<string> => {
-    const line = Buffer.alloc(512);
-    line.write(`${++number} ${verb}\n`);
-    doing = `order ${number} is to ${verb}`;
-    const seen = guest!.lines.length;
-    writeSync(orders, line, 0, 512, 0);
-    return (await guest!.line(new RegExp(`^moved ${number}(.*)\\.$`), seen))[1]!;
-  };
-  const check = async (): Promise<void> => {
-    const said = await order('check');
-    const sums = contents.flatMap((all) => [crc32(all.subarray(0, FILL)), crc32(all.subarray(FILL))]);
-    assert.ok(
-      said.startsWith(` ${sums.map((sum) => sum.toString(16).padStart(8, '0')).join(' ')} `),
-      `the guest has ${said}`,
-    );
-    assert.match(said, / wrong 0$/);
-  };
+  const order = (verb: string): Promise<string> => program.order(guest!, verb);
+  const check = (): Promise<number> => program.check(guest!, contents);
   /** QEMU's main loop waits for the disks that drain. */
   const drained = async (from: Qmp): Promise<void> => {
     for (;;) {
@@ -184,7 +157,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
       devices,
       exec: `for queue in /sys/block/vd*/queue; do echo 2 >$queue/nomerges; done
         exec moved /dev/vda /dev/vdb /dev/vdc /dev/vdd /dev/vde`,
-      tools: [PROGRAM],
+      tools: [MOVED_PROGRAM],
       signal,
     });
     await guest.line(/^moved ready$/);
@@ -236,7 +209,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
         });
       }
     }
-    const rounds = Number(/ rounds (\d+) /.exec(await order('check'))![1]);
+    const rounds = await check();
     assert.ok(rounds > 0);
     const most = figures.map(({ downtime }) => downtime).sort((a, b) => a - b);
     t.diagnostic(
@@ -261,7 +234,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
     steps.end();
     await guest?.close();
     for (const server of servers.flat()) server.close();
-    closeSync(orders);
+    program.close();
     rmSync(folder, { recursive: true, force: true });
   }
 });

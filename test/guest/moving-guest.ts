@@ -269,7 +269,7 @@ export class Arrival {
     return all;
   }
 
-  /** The pages of 4096 bytes that are not the same at both ends. */
+  /** The pages of 4096 bytes that are not the same at both ends, or the first of many. */
   differences(): string[] {
     const [left, right] = this.#pids.map((pid) => memoryOf(pid, MEMORY * MIB)) as [number, number];
     try {
@@ -360,5 +360,5 @@ function differences(a: number, b: number, size: number): string[] {
       }
     }
   }
-  return pages;
+  return pages.length > 8 ? [...pages.slice(0, 8), `and ${pages.length - 8} more`] : pages;
 }
