@@ -79,6 +79,8 @@ export class WatchedRing implements Virtqueue, RingWatch {
   readonly #waits = (): boolean => this.#ring.waiting;
   /** There is more to do with the next chain than to count it. */
   #closely = false;
+  /** There is more to do with some chain that the device has. */
+  #mixed = false;
   /** Chains that are still to be told of. */
   #shown = 0;
   /** Chains that were taken when the last one was told of. */
@@ -144,17 +146,15 @@ export class WatchedRing implements Virtqueue, RingWatch {
   }
 
   owns(chain: Chain): boolean {
-    if (!(chain instanceof WatchedChain)) return this.#ring.owns(chain);
-    return this.#chains[chain.head] === chain && this.#ring.owns(chain.inner);
+    return this.#mixed ? this.#ownsEither(chain) : this.#ring.owns(chain);
   }
 
   push(chain: Chain): void {
-    if (chain instanceof WatchedChain) {
-      this.#pushWatched(chain);
+    if (this.#mixed) {
+      this.#pushEither(chain);
       return;
     }
-    if (this.#marks.size > 0) this.#pushMarked(chain);
-    else this.#ring.push(chain);
+    this.#ring.push(chain);
     this.#counts.used += 1;
   }
 
@@ -348,6 +348,20 @@ export class WatchedRing implements Virtqueue, RingWatch {
     return this.#events.everything ? this.#begin(inner) : this.#mark(inner);
   }
 
+  #ownsEither(chain: Chain): boolean {
+    if (!(chain instanceof WatchedChain)) return this.#ring.owns(chain);
+    return this.#chains[chain.head] === chain && this.#ring.owns(chain.inner);
+  }
+
+  #pushEither(chain: Chain): void {
+    if (chain instanceof WatchedChain) {
+      this.#pushWatched(chain);
+      return;
+    }
+    this.#pushMarked(chain);
+    this.#counts.used += 1;
+  }
+
   #take(): Chain | undefined {
     try {
       return this.#ring.pop();
@@ -360,6 +374,7 @@ export class WatchedRing implements Virtqueue, RingWatch {
   }
 
   #begin(inner: Chain): Chain {
+    this.#mixed = true;
     let chain = this.#chains[inner.head];
     if (chain === undefined) {
       chain = new WatchedChain(inner);
@@ -381,6 +396,7 @@ export class WatchedRing implements Virtqueue, RingWatch {
     const number = this.#counts.taken;
     const taken = this.#events.now();
     this.#marks.set(head, { chain, number, taken });
+    this.#mixed = true;
     const told = { number, head, readable, writable, consumed: 0, written: 0, taken, answer: NOTHING };
     this.#events.taken(told, read, chain instanceof HeldChain ? descriptorsOf(chain) : []);
     return chain;
@@ -398,6 +414,8 @@ export class WatchedRing implements Virtqueue, RingWatch {
     const answer = this.#readBack(chain);
     this.#ring.push(chain);
     this.#marks.delete(head);
+    // Those that were told of one by one may be with the device for ever.
+    this.#mixed = this.#marks.size > 0 || this.#chains.length > 0;
     this.#tail = true;
     this.#events.used({ number, head, readable, writable, consumed, written, taken, answer });
   }

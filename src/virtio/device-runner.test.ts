@@ -323,7 +323,8 @@ describe('the lines that a device prints', () => {
     print('one');
     print(() => 'tw\x1bo');
     print('three');
-    assert.deepEqual(lines, ['one', 'tw\\x1bo', 'three']);
+    print((name: string, value: number) => `${name} ${value}`, 'four', 4);
+    assert.deepEqual(lines, ['one', 'tw\\x1bo', 'three', 'four 4']);
   });
 
   test('no line is made when nobody reads them', () => {

@@ -16,6 +16,7 @@ import type { Monitor, Print } from './monitor.js';
 import { restoreDevice, savedDevice } from './moved-device.js';
 import type { Polled, Spin } from './poller.js';
 import { portraitOf } from './portrait.js';
+import { printLine } from './print-line.js';
 import { type QueueEvents, QueueRunner } from './queue-runner.js';
 import { checkReplaceable } from './replace-error.js';
 import { Resident } from './resident.js';
@@ -481,16 +482,12 @@ export class DeviceRunner {
     const kept = this.#resident === undefined ? this.#durable.clock?.load() : undefined;
     if (kept !== undefined) clock.goOn(kept);
     const { print, monitor } = this.#ports;
-    const hears: Print | undefined =
-      monitor?.printed === undefined
-        ? undefined
-        : Object.assign((line: string) => monitor.printed!(line), { full: () => monitor.full?.() === true });
     const ports = {
       sharedMemory: this.#ports.sharedMemory ?? new Map<number, DeviceSharedMemory>(),
       durable: (name: string, size: number) =>
         this.#durable.open(name, size, (place) => place.save(clock.state)),
       configChanged: () => this.#configChanged(),
-      print: hears === undefined ? (print === undefined ? unread : printTo(print)) : tellAll(print, hears),
+      print: printLine(print, monitor),
       warn: (line: string, about?: LogContext) =>
         this.#ports.warn(`${device.name}: ${printable(line)}`, about),
     };
@@ -655,26 +652,4 @@ export class DeviceRunner {
 
 function text(error: unknown): string {
   return printable(error instanceof Error ? error.message : String(error));
-}
-
-/** Where nobody reads lines: nothing, which the engine sees through, so that the functions that would make them are not made either. */
-function unread(): void {}
-
-function printTo(print: Print): (line: string | (() => string)) => void {
-  return (line) => {
-    if (print.full?.()) return;
-    print(printable(typeof line === 'function' ? line() : line));
-  };
-}
-
-/** @param hears - gets each line that it has room for, also those that nobody else reads. */
-function tellAll(print: Print | undefined, hears: Print): (line: string | (() => string)) => void {
-  return (line) => {
-    const heard = hears.full?.() !== true;
-    const printed = print !== undefined && print.full?.() !== true;
-    if (!heard && !printed) return;
-    const text = printable(typeof line === 'function' ? line() : line);
-    if (heard) hears(text);
-    if (printed) print(text);
-  };
 }

@@ -113,10 +113,11 @@ export interface DeviceHost {
   /** Tells the driver that the device changed its configuration space (§2.5). Kept while the guest stands still. */
   configChanged(): void;
   /**
-   * A line that the device itself prints for its user. Given as a function, it is made only if somebody reads it: a line for each
-   * request then costs nothing while nobody does.
+   * A line that the device itself prints for its user. Given as a function, it is made only if somebody reads it, of the values that come with it: a line
+   * for each request then costs nothing while nobody does. Where some are read (`--inspect`), a function that is written once costs least:
+   * `print(shown, type, id)`.
    */
-  print(line: string | (() => string)): void;
+  print<V extends readonly unknown[]>(line: string | ((...values: V) => string), ...values: V): void;
   /** A line about what a device or a driver did wrong, for whoever runs it. */
   warn(line: string, about?: LogContext): void;
 }

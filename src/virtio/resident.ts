@@ -3,6 +3,7 @@ import type { DeviceClock } from './device-clock.js';
 import type { DurableMemory } from './durable.js';
 import type { LogContext } from './log-context.js';
 import type { Monitor } from './monitor.js';
+import type { PrintLine } from './print-line.js';
 import { QueueHandle } from './queue-handle.js';
 import type { QueueRunner } from './queue-runner.js';
 import type { DeviceSharedMemory } from './shared-memory.js';
@@ -12,7 +13,7 @@ export interface HostPorts {
   readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
   durable(name: string, size: number): DurableMemory;
   configChanged(): void;
-  readonly print: (line: string | (() => string)) => void;
+  readonly print: PrintLine;
   warn(line: string, about?: LogContext): void;
 }
 
