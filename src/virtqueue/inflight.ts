@@ -15,6 +15,8 @@ export interface InflightPlace {
   readonly view: MemoryView;
   /** Entries that it has: at least the queue's size. */
   readonly entries: number;
+  /** Nobody else reads it than a later device of this program: where chains are handed back in order, it need not say which are in flight. */
+  readonly ours?: boolean | undefined;
 }
 
 /** The version that there is; 0 stands for a region that was never used. */
@@ -23,7 +25,7 @@ export const INFLIGHT_VERSION = 1;
 /** Regions of queues lie one after the other, each at a multiple of this, as those of others do. */
 export const INFLIGHT_ALIGNMENT = 64;
 
-/** In bytes from the start of a region of either layout: le64 features (none are known), le16 version, le16 number of entries. */
+/** In bytes from the start of a region of either layout: le64 features (none are known, but see below), le16 version, le16 number of entries. */
 export const QUEUE_REGION = { features: 0, version: 8, desc_num: 10 } as const;
 
 /** The same by words: both of them. */
@@ -45,17 +47,30 @@ export function copyOf({ view }: InflightPlace, length: number): Int32Array {
 }
 
 /**
- * @returns whether it was used before.
+ * A feature of regions that are ours: what is in flight are all chains from the first on that the driver does not have back, in the order in which
+ * it made them available, and the ring itself says which. The entries say nothing, and the upper half of the features has what the next
+ * chain's counter is found by.
+ */
+export const IN_ORDER_SO_FAR = 1;
+
+/**
+ * @param ours - see `InflightPlace`.
+ * @returns whether it was used before, and what its entries say then.
  * @throws VirtqueueError when it is of a kind that is not known, or another size.
  */
-export function checkHeader(words: Int32Array, entries: number): boolean {
-  const both = words[VERSION_AND_ENTRIES]!;
+export function checkHeader(
+  words: Int32Array,
+  entries: number,
+  ours: boolean,
+): 'fresh' | 'entries' | 'order' {
+  const [lower, upper, both] = words as unknown as [number, number, number];
   const version = both & 0xffff;
-  if (version === 0) return false;
+  if (version === 0) return 'fresh';
   if (version !== INFLIGHT_VERSION) refuse(`version ${version} of it is not known`);
-  if (words[0] !== 0 || words[1] !== 0) refuse('it has features that are not known');
+  const known = ours ? lower === 0 || lower === IN_ORDER_SO_FAR : lower === 0 && upper === 0;
+  if (!known) refuse('it has features that are not known');
   if (both >>> 16 !== entries) refuse(`it says that it has ${both >>> 16} entries, and has ${entries}`);
-  return true;
+  return lower === 0 ? 'entries' : 'order';
 }
 
 /** Whether an entry says that its request is in flight. */
@@ -86,6 +101,12 @@ export function counterAfter(last: number, words: Int32Array, places: Iterable<n
     if (counter < 2 ** 52 && counter > highest) highest = counter;
   }
   return nextCounter(highest);
+}
+
+/** A chain's serial number, of its counter; never 0, which is none. */
+export function serialOfCounter(counter: number): number {
+  // One that is half of all of them away, so that no other in flight has it.
+  return counter >>> 0 || 0x8000_0000;
 }
 
 /** The counter after another. Its lower half is not 0, which is no serial number. */

@@ -47,8 +47,11 @@ class Mortal {
   readonly #requests = new Map<SentRequest, number>();
   readonly #periodic = new Set<number>();
 
-  /** @param kills - how many stores each process carries out; the one after the last of them lives. */
-  constructor(kills: readonly number[]) {
+  /**
+   * @param kills - how many stores each process carries out; the one after the last of them lives.
+   * @param tracked - what is in flight is kept as a front-end has it kept.
+   */
+  constructor(kills: readonly number[], tracked: boolean) {
     this.#kills = kills;
     this.#left = Number.POSITIVE_INFINITY;
     const before = (kind: string): void => {
@@ -63,6 +66,7 @@ class Mortal {
     };
     this.#bench = new DeviceBench(virtioMisc({ maxTimers: 5 }), {
       seen: (view) => new WatchedView(view, { before }),
+      tracked,
     });
     this.stores = 0;
     this.#left = kills[0] ?? Number.POSITIVE_INFINITY;
@@ -143,8 +147,13 @@ class Mortal {
 }
 
 /** What a driver sees of a device that is killed so. It is what it sees of one that is not. */
-function live(steps: readonly Step[], kills: readonly number[], expected?: readonly Seen[]): Mortal {
-  const mortal = new Mortal(kills);
+function live(
+  steps: readonly Step[],
+  kills: readonly number[],
+  expected?: readonly Seen[],
+  tracked = false,
+): Mortal {
+  const mortal = new Mortal(kills, tracked);
   for (const [i, step] of steps.entries()) {
     mortal.do(step);
     if (expected !== undefined)
@@ -180,6 +189,9 @@ test("virtio-misc dies before any store, its own, the ring's or the keeper's: ea
   for (let kill = 0; kill < whole.stores; kill += EVERY) {
     assert.equal(live(SCRIPT, [kill], whole.seen).killed, 1, `${kill}`);
   }
+  const tracked = live(SCRIPT, [], whole.seen, true);
+  for (let kill = 0; kill < tracked.stores; kill += 2 * EVERY)
+    assert.equal(live(SCRIPT, [kill], whole.seen, true).killed, 1, `tracked, ${kill}`);
   t.diagnostic(`${whole.stores} stores`);
 });
 
@@ -209,8 +221,9 @@ test('virtio-misc dies again and again before any stores, whatever its driver do
     fc.property(
       fc.array(step, { maxLength: 14 }),
       fc.array(fc.nat(150), { maxLength: 12 }),
-      (steps, kills) => {
-        live(steps, kills, live(steps, []).seen);
+      fc.boolean(),
+      (steps, kills, tracked) => {
+        live(steps, kills, live(steps, []).seen, tracked);
       },
     ),
     { numRuns: 300 },

@@ -28,6 +28,8 @@ export interface BenchOptions {
   readonly monitor?: Monitor;
   /** How the device sees guest memory, and what is kept for it. @internal */
   readonly seen?: (view: MemoryView) => MemoryView;
+  /** What is in flight is kept as a front-end has it kept, and not as a keeper. @internal */
+  readonly tracked?: boolean;
 }
 
 /** Who waits for an answer. */
@@ -68,6 +70,7 @@ export class DeviceBench {
   readonly #given: MakeDevice | VirtioDevice;
   readonly #monitor: Monitor;
   readonly #seen: BenchOptions['seen'];
+  readonly #ours: boolean;
   readonly #durable: LocalDurable;
   #runner!: DeviceRunner;
   /** Alarms of the process that runs the device. */
@@ -83,12 +86,16 @@ export class DeviceBench {
    * @param given - what makes the device, or the device itself.
    * @throws TypeError when it is neither.
    */
-  constructor(given: MakeDevice | VirtioDevice, { features, monitor, seen }: BenchOptions = {}) {
+  constructor(
+    given: MakeDevice | VirtioDevice,
+    { features, monitor, seen, tracked = false }: BenchOptions = {},
+  ) {
     const device = madeDevice(given, 'DeviceBench');
     const collect: Monitor = { queue: (queue) => new FlushedQueue(queue, () => this.#collect()) };
     this.#given = given;
     this.#monitor = monitor === undefined ? collect : combineMonitors([collect, monitor]);
     this.#seen = seen;
+    this.#ours = !tracked;
     this.#durable = new LocalDurable(true, seen);
     this.interrupts = device.queues.map(() => 0);
     this.#received = device.queues.map(() => []);
@@ -341,11 +348,12 @@ export class DeviceBench {
   #ringOf({ device }: PoliteDriver): DeviceQueueOptions {
     const seen = this.#seen;
     const entries = device.size;
-    const inflight = { view: new MappedView(new ArrayBuffer(splitRegionSize(entries))), entries };
+    const region = new MappedView(new ArrayBuffer(splitRegionSize(entries)));
+    const inflight = { view: region, entries, ours: this.#ours };
     if (seen === undefined) return { ...device, inflight };
     const memory = new GuestMemory();
     for (const { start, view } of device.memory.regions) memory.add({ start, view: seen(view) });
-    return { ...device, memory, inflight: { view: seen(inflight.view), entries } };
+    return { ...device, memory, inflight: { ...inflight, view: seen(region) } };
   }
 
   #startQueues(): void {

@@ -85,7 +85,7 @@ export class PackedInflight {
     this.#usedIdx = (base >>> 16) & 0x7fff;
     this.#usedWrap = base >>> 31;
     const words = copyOf(place, packedRegionSize(entries));
-    this.resumed = checkHeader(words, entries);
+    this.resumed = checkHeader(words, entries, false) !== 'fresh';
     if (this.resumed) {
       this.#settle(words, options);
       this.#recover(words, options);

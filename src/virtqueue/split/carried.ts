@@ -96,7 +96,7 @@ export class SplitCarriedRing implements CarriedRing {
       const used = bytes.getUint16(0, true);
       const { size, inflight } = this.#options;
       try {
-        this.#tracked = inflight && new SplitInflight(inflight, size, used);
+        this.#tracked = inflight && new SplitInflight(inflight, { size, used, base: this.#nextAvail });
       } catch (error) {
         if (!(error instanceof VirtqueueError)) throw error;
         this.#events.fail(error);

@@ -45,6 +45,8 @@ export class SplitDeviceQueue implements Virtqueue {
   readonly #held: HeldChains;
   readonly #inOrder: InOrder | undefined;
   readonly #tracked: SplitInflight | undefined;
+  /** By head: the available index that its chain had. */
+  readonly #indices: Uint16Array;
   readonly #reach: RingReach | undefined;
 
   #table!: MemoryView;
@@ -96,6 +98,7 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#usedEvent = usedEventOffset(size);
     this.#availEvent = availEventOffset(size);
     this.#held = new HeldChains(memory, size);
+    this.#indices = new Uint16Array(size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
     const lengths = {
       descriptor: descriptorAreaSize(size),
@@ -107,7 +110,10 @@ export class SplitDeviceQueue implements Virtqueue {
     this.#nextUsed = this.#used.load16(VIRTQ_USED.idx);
     this.#published = this.#nextUsed;
     this.#startedAt = this.#nextUsed;
-    this.#tracked = options.inflight && new SplitInflight(options.inflight, size, this.#nextUsed);
+    const places = { indices: this.#indices, headAt: (index: number) => this.#headAt(index) };
+    this.#tracked =
+      options.inflight &&
+      new SplitInflight(options.inflight, { size, base, used: this.#nextUsed, ...places });
     // Those that an earlier device left stand for the first that are available.
     const start = this.#tracked?.resumed === true ? this.#nextUsed : base;
     this.#availIdx = start;
@@ -120,7 +126,7 @@ export class SplitDeviceQueue implements Virtqueue {
     if (this.#tracked === undefined) return;
     this.#tellOfOld();
     checkLeft(this.#tracked.pending, this.#avail, start);
-    this.#track(this.#tracked);
+    if (!this.#tracked.inOrder) this.#track(this.#tracked);
   }
 
   get inFlight(): number {
@@ -177,6 +183,7 @@ export class SplitDeviceQueue implements Virtqueue {
       this.#inOrder.taken(head);
     }
     if (!this.#held.give(chain)) throw this.#tooMany(head);
+    this.#indices[head] = this.#nextAvail;
     this.#nextAvail = (this.#nextAvail + 1) & 0xffff;
     return chain;
   }
@@ -197,8 +204,10 @@ export class SplitDeviceQueue implements Virtqueue {
     const own = this.#held.check(chain);
     const { head, written } = own;
     if (this.#usable()) {
-      if (this.#inOrder === undefined) this.#use(head, written, 1);
-      else this.#finish(this.#inOrder, head, written, written === own.writable);
+      if (this.#inOrder !== undefined) this.#finish(this.#inOrder, head, written, written === own.writable);
+      else if (this.#tracked === undefined || this.#indices[head] === this.#nextUsed)
+        this.#use(head, written, 1);
+      else this.#useEarly(this.#tracked, head, written);
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
     this.#held.takeBack(own);
@@ -212,6 +221,7 @@ export class SplitDeviceQueue implements Virtqueue {
     // after it, or a driver that asks for an interrupt at this moment would get none.
     this.#used.store16(VIRTQ_USED.idx, this.#nextUsed);
     this.#published = this.#nextUsed;
+    if (this.#tracked !== undefined) this.#tracked.passed(this.#nextUsed);
     if (!this.#eventIdx) {
       return (this.#avail.load16(VIRTQ_AVAIL.flags) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     }
@@ -265,16 +275,18 @@ export class SplitDeviceQueue implements Virtqueue {
   }
 
   /**
-   * From now on what is in flight is kept on record. These stand in front of the methods, in this object only: a look for a record in each of them
-   * would cost the queues that have none their place in the compiler's budget.
+   * From now on each chain in flight is kept on record, but while all is in order. These stand in front of the methods, in this object only: a look for
+   * a record in each of them would cost the queues that have none their place in the compiler's budget.
    */
   #track(tracked: SplitInflight): void {
-    this.pop = () => (tracked.pending > 0 ? this.#popAgain(tracked) : this.#popTracked(tracked));
-    this.push = (chain) => this.#pushTracked(tracked, chain);
-    this.publish = () => this.#publishTracked(tracked);
+    this.pop = () => (tracked.inOrder ? plain.pop.call(this) : this.#popTracked(tracked));
+    this.push = (chain) =>
+      tracked.inOrder ? plain.push.call(this, chain) : this.#pushTracked(tracked, chain);
+    this.publish = () => (tracked.inOrder ? plain.publish.call(this) : this.#publishTracked(tracked));
   }
 
   #popTracked(tracked: SplitInflight): Chain | undefined {
+    if (tracked.pending > 0) return this.#popAgain(tracked);
     const chain = plain.pop.call(this);
     if (chain !== undefined) tracked.taken(chain.head);
     return chain;
@@ -307,12 +319,24 @@ export class SplitDeviceQueue implements Virtqueue {
     if (used) tracked.pushed(head);
   }
 
+  /** The next used element is of a chain that is not the oldest in flight. */
+  #useEarly(tracked: SplitInflight, head: number, written: number): void {
+    const leaves = tracked.inOrder;
+    if (leaves) {
+      tracked.leaveOrder(this.#nextUsed, this.#nextAvail);
+      if (!Object.hasOwn(this, 'pop')) this.#track(tracked);
+    }
+    this.#use(head, written, 1);
+    if (leaves) tracked.pushed(head);
+  }
+
   #publishTracked(tracked: SplitInflight): boolean {
     if (this.#batchCount > 0 && this.#usable()) this.#useBatch();
     if (this.#nextUsed === this.#published || !this.#usable()) return false;
     tracked.showing();
     const wanted = plain.publish.call(this);
     tracked.shown(this.#nextUsed);
+    tracked.settle(this.#nextAvail);
     return wanted;
   }
 
@@ -324,6 +348,10 @@ export class SplitDeviceQueue implements Virtqueue {
     const last = this.#startedAt! - 1;
     this.#startedAt = undefined;
     return ((last - event) & 0xffff) < this.size;
+  }
+
+  #headAt(index: number): number | undefined {
+    return this.#usable() ? this.#avail.read16(VIRTQ_AVAIL.ring + 2 * (index & this.#mask)) : undefined;
   }
 
   /** The next head. */
@@ -354,7 +382,7 @@ export class SplitDeviceQueue implements Virtqueue {
       this.#batchHead = next;
       this.#batchWritten = inOrder.writtenOf(next);
       this.#batchCount += 1;
-      if (this.#tracked !== undefined) this.#tracked.pushed(next);
+      if (this.#tracked?.inOrder === false) this.#tracked.pushed(next);
       const ends = !inOrder.isWhole(next);
       inOrder.release();
       // Of those that are skipped the driver believes that they were written completely (§2.7.9).

@@ -41,6 +41,7 @@ test('vhost-user Inflight I/O tracking: what regions of both layouts begin with'
   assert.deepEqual(numbersOf(region), {
     INFLIGHT_ALIGNMENT: 0x40,
     INFLIGHT_VERSION: 1,
+    IN_ORDER_SO_FAR: 1,
     QUEUE_REGION: { features: 0, version: 8, desc_num: 0xa },
     VERSION_AND_ENTRIES: 2,
   });

@@ -16,6 +16,8 @@ export class Killed extends Error {}
 export interface MortalOptions extends Omit<PoliteDriverOptions, 'hooks'> {
   /** Entries of the region, if they are more than the queue's. */
   readonly entries?: number;
+  /** Nobody else reads the region. */
+  readonly ours?: boolean;
   /** Whether memory is there by words. */
   readonly byWords?: boolean;
 }
@@ -42,7 +44,7 @@ export class MortalDevice {
   #published: number[] = [];
   #unpublished: number[] = [];
 
-  constructor({ entries, byWords, ...options }: MortalOptions) {
+  constructor({ entries, ours, byWords, ...options }: MortalOptions) {
     const hooks = {
       ...(byWords !== undefined && { byWords }),
       after: (kind: string) => {
@@ -56,7 +58,7 @@ export class MortalDevice {
     const { size } = this.driver.device;
     const most = entries ?? size;
     this.region = new ArrayBuffer(this.#packed ? packedRegionSize(most) : splitRegionSize(most));
-    this.place = { view: new WatchedView(new MappedView(this.region), hooks), entries: most };
+    this.place = { view: new WatchedView(new MappedView(this.region), hooks), entries: most, ours };
   }
 
   /** The device that lives, made when there is none. @throws Killed */

@@ -31,7 +31,9 @@ export function splitDeviceLife(seed: number, steps: number, plausible: boolean)
   const ring = new RingWriter({ ...place, memory: quiet });
   const negotiated = { eventIdx: roll(2) === 0, indirect: roll(4) > 0, inOrder: roll(3) === 0 };
   const inflight =
-    roll(3) === 0 ? { view: view.slice(INFLIGHT, BYTES - INFLIGHT), entries: SIZE + roll(3) } : undefined;
+    roll(3) === 0
+      ? { view: view.slice(INFLIGHT, BYTES - INFLIGHT), entries: SIZE + roll(3), ours: roll(2) === 0 }
+      : undefined;
   /** A driver has it start when it is broken, with what an earlier device left on record or nothing. */
   const start = (): SplitDeviceQueue | undefined => {
     const base = roll(65536);

@@ -616,7 +616,7 @@ export class VirtioRegisters {
       const inflight = this.#ports.host.inflight?.(index, kind.inflightSize(queue.size));
       const ring = {
         ...kind.optionsOf(this.#ports.memory, queue, this.#bases.get(index)),
-        inflight: inflight && { view: inflight, entries: queue.size },
+        inflight: inflight && { view: inflight, entries: queue.size, ours: true },
       };
       const distant = this.#ports.host.distant?.();
       this.#runner.startQueue(

@@ -21,5 +21,5 @@ export function inflightRecord(
     keep.settle(0, inflightNotes(ring.index, fd));
     os.closeFd(fd);
   }
-  return { view: ring.inflight.view, entries: ring.size };
+  return { view: ring.inflight.view, entries: ring.size, ours: true };
 }
