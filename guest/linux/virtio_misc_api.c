@@ -448,8 +448,8 @@ EXPORT_SYMBOL_GPL(virtio_misc_put_device);
  * preemption or interrupts disabled, with any lock held, raw ones included, on
  * PREEMPT_RT, too.
  * Return: 0 when the timer is on its way to the device, -ENODEV when there is
- * no driver bound to @vdev, unless a callback calls this, -ENOMEM when more than a thousand are on their way
- * already, or -EIO when the device is broken.
+ * no driver bound to @vdev, unless a callback calls this, -ENOMEM when more
+ * than a thousand are on their way already, or -EIO when the device is broken.
  */
 int virtio_misc_set_timer(struct virtio_device *vdev, u32 delay_ms,
 			  misc_timer_cb func, void *context)
