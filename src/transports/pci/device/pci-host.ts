@@ -1,11 +1,11 @@
 import type { DistantMemory } from '../../../memory/distant-memory.js';
-import type { MemoryView } from '../../../memory/memory-view.js';
 import type { Clock } from '../../../virtio/clock.js';
 import type { DurablePort } from '../../../virtio/durable.js';
 import type { SharedMemoryOs } from '../../../virtio/local-shared-memory.js';
 import type { LogContext } from '../../../virtio/log-context.js';
 import type { Monitor, Print } from '../../../virtio/monitor.js';
 import type { Polled, Spin } from '../../../virtio/poller.js';
+import type { InflightPlace } from '../../../virtqueue/inflight.js';
 
 /** What the function needs of the process around it. */
 export interface FunctionEnvironment {
@@ -52,8 +52,12 @@ export interface PciHost {
   mastering?(allowed: boolean): void;
   /** What reaches the guest's memory while a part of it, where a buffer may be, can only be asked for. */
   distant?(): DistantMemory | undefined;
-  /** Memory that outlives this process, for what is in flight on a queue that is about to be served; with what an earlier one left there. */
-  inflight?(queue: number, size: number): MemoryView;
+  /**
+   * Memory that outlives this process, for what is in flight on a queue that is about to be served; with what an earlier one left there.
+   *
+   * @param size - bytes for so many entries.
+   */
+  inflight?(queue: number, size: number, entries: number): InflightPlace;
   /** What was in flight on a queue (on all, without a number) is nobody's any more. */
   forget?(queue?: number): void;
   /** The driver is about to be told of a change that `VirtioPciFunction.keep` has. */

@@ -613,10 +613,9 @@ export class VirtioRegisters {
         const text = `queue size ${queue.size} is ${kind.packed ? 'not' : 'no power of two'} in 1..${queue.max}`;
         throw new VirtqueueError('QUEUE_SIZE', '4.1.4.3.2', text);
       }
-      const inflight = this.#ports.host.inflight?.(index, kind.inflightSize(queue.size));
       const ring = {
         ...kind.optionsOf(this.#ports.memory, queue, this.#bases.get(index)),
-        inflight: inflight && { view: inflight, entries: queue.size, ours: true },
+        inflight: this.#ports.host.inflight?.(index, kind.inflightSize(queue.size), queue.size),
       };
       const distant = this.#ports.host.distant?.();
       this.#runner.startQueue(

@@ -1,4 +1,5 @@
 import type { KeptItem, Notes } from '../../keep.js';
+import type { InflightKeys } from '../../kept-inflight.js';
 import { decodeDmaMap, decodeDmaUnmap } from '../codec.js';
 import { decodeFeature } from '../feature-codec.js';
 import { Framing, type Message } from '../framing.js';
@@ -22,6 +23,7 @@ export const MIGRATION = 'migration';
 const IDS = 'ids';
 /** The memory of the shared memory regions. */
 export const SHARED = 'shared';
+const INFLIGHT = 'inflight/';
 const DMA = 'dma/';
 const IRQ = 'irq/';
 
@@ -51,6 +53,12 @@ export function notesOf({ command, payload }: Message): Notes {
       return {};
   }
 }
+
+/** Where it is kept what is in flight. */
+export const INFLIGHT_KEYS: InflightKeys = {
+  keyOf: (queue) => INFLIGHT + queue,
+  queueOf: ({ key }) => (key.startsWith(INFLIGHT) ? Number(key.slice(INFLIGHT.length)) : undefined),
+};
 
 /** What one interrupt has: eventfds, and whether the client masks it. */
 export type IrqSlot = 'trigger' | 'mask' | 'unmask' | 'masked';

@@ -117,7 +117,7 @@ class ServerSession implements Session {
       });
     const { keep } = environment;
     this.#settlement = keep && new Settlement(keep);
-    this.#inflight = keep && new KeptInflight(environment.os, keep);
+    this.#inflight = keep && new KeptInflight(environment.os, keep, records.INFLIGHT_KEYS);
     this.#durable = keep && new KeptDurable(environment.os, keep);
     this.#remote = new DmaMessages(
       {
@@ -552,6 +552,7 @@ class ServerSession implements Session {
     if (migration !== undefined) notes.push({ put: [{ key: records.MIGRATION, bytes: migration }] });
     else if (this.#kept.migration) notes.push({ drop: [records.MIGRATION] });
     this.#kept.migration = migration !== undefined;
+    if (this.#inflight !== undefined) notes.push(...this.#inflight.notes());
     return notes;
   }
 
@@ -559,7 +560,7 @@ class ServerSession implements Session {
     const inflight = this.#inflight;
     if (inflight === undefined) return {};
     return {
-      inflight: (queue, size) => inflight.placeOf(queue, size),
+      inflight: (queue, size, entries) => inflight.placeOf(queue, size, entries),
       forget: (queue) => inflight.forget(queue),
       changed: () => this.#settlement!.note(records.together(this.#functionNotes())),
     };

@@ -1,4 +1,5 @@
 import type { KeptItem, Notes } from '../../keep.js';
+import type { InflightKeys } from '../../kept-inflight.js';
 import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { REQUEST, VRING_FD } from '../messages.js';
 import { decodeRegion, decodeVringState, encodeVringState } from '../payloads.js';
@@ -30,7 +31,6 @@ const RING_RANKS = [
   'address',
   'base',
   'standing',
-  'inflight',
   'err',
   'call',
   'enable',
@@ -120,15 +120,14 @@ export function standingRing({ key, bytes }: KeptItem): { index: number; stop: R
   return { index: Number(index), stop: JSON.parse(new TextDecoder().decode(bytes)) as RingStop };
 }
 
-/** A ring of which is kept what is in flight. @param fd - of the memory. */
-export function inflightNotes(index: number, fd: number): Notes {
-  return { put: [{ key: `ring/${index}/inflight`, bytes: new Uint8Array(), fds: [fd] }] };
-}
-
-/** A ring of which that is not kept any more. */
-export function untrackedNotes(index: number): Notes {
-  return { drop: [`ring/${index}/inflight`] };
-}
+/** Where it is kept what is in flight on a ring, if the front-end does not keep it. */
+export const INFLIGHT_KEYS: InflightKeys = {
+  keyOf: (index) => `ring/${index}/inflight`,
+  queueOf: ({ key }) => {
+    const [room, index, what] = key.split('/');
+    return room === 'ring' && what === 'inflight' ? Number(index) : undefined;
+  },
+};
 
 /** The memory of a shared memory region. @param fd - of the memory. */
 export function memoryNotes(id: number, fd: number): Notes {
@@ -158,12 +157,6 @@ export function sharedMemoryOf({ key }: KeptItem): number | undefined {
 /** Whether an item is a file in a shared memory region. */
 export function isSharedFile({ key }: KeptItem): boolean {
   return key.startsWith('mapped/');
-}
-
-/** The ring that an item keeps what is in flight of; `undefined` for another item. */
-export function inflightRing({ key }: KeptItem): number | undefined {
-  const [room, index, what] = key.split('/');
-  return room === 'ring' && what === 'inflight' ? Number(index) : undefined;
 }
 
 /** What is kept, in the order in which it is to be told again. */

@@ -66,8 +66,7 @@ export class FrontendRequests {
   #backendChannel: BackendChannel | undefined;
   #protocolFeatures = 0n;
   #status = 0n;
-  /** What is on record: the rings of which is kept what is in flight, those that stand still, and the configuration space. */
-  readonly #tracked = new Set<number>();
+  /** What is on record: the rings that stand still, and the configuration space. */
   readonly #standing = new Map<number, RingStop | undefined>();
   #config: Uint8Array;
 
@@ -285,15 +284,13 @@ export class FrontendRequests {
    */
   notes(message: Message, reply: Reply | undefined, refused: boolean): Notes {
     const { request } = message;
-    const all = [records.notesOf(message, refused)];
+    const all = [records.notesOf(message, refused), ...this.#device.notes()];
     const stops = request === REQUEST.GET_VRING_BASE || request === REQUEST.GET_VRING_BASE_SKIP_DRAIN;
     if (stops && reply instanceof Uint8Array) {
       const { index, num } = payloads.decodeVringState(new DataView(reply.buffer, reply.byteOffset));
       if (index < this.#device.queueCount) all.push(records.stoppedNotes(index, num));
     }
     for (let index = 0; index < this.#device.queueCount; index++) {
-      if (this.#device.isTracked(index)) this.#tracked.add(index);
-      else if (this.#tracked.delete(index)) all.push(records.untrackedNotes(index));
       const stop = this.#device.stopOf(index);
       if (stop !== this.#standing.get(index)) all.push(records.standingNotes(index, stop));
       this.#standing.set(index, stop);
@@ -318,17 +315,13 @@ export class FrontendRequests {
       // The regions have these, and the device.
       if (records.isSharedFile(item) || records.sharedMemoryOf(item) !== undefined || isDurable(item))
         continue;
-      const ring = records.inflightRing(item);
+      if (records.INFLIGHT_KEYS.queueOf(item) !== undefined) continue;
       const standing = records.standingRing(item);
       if (item.key === records.CONFIG) this.#device.restoreConfig(item.bytes);
       else if (standing !== undefined) {
         this.#device.stand(standing.index, standing.stop);
         this.#standing.set(standing.index, standing.stop);
-      } else if (ring === undefined) this.#tellAgain(records.messageOf(item));
-      else {
-        this.#device.adopt(ring, item.fds[0]!);
-        this.#tracked.add(ring);
-      }
+      } else this.#tellAgain(records.messageOf(item));
     }
     this.#config = this.#device.config;
     this.#device.wake();

@@ -2,7 +2,7 @@ import type { FrontendAddress, GuestAddress } from '../../../memory/address.js';
 import type { Alarm } from '../../../virtio/clock.js';
 import type { RingPlace } from '../../../virtio/driver-transport.js';
 import type { RingKind } from '../../../virtio/ring-kind.js';
-import type { EventPort, Mapping } from '../../ports.js';
+import type { EventPort } from '../../ports.js';
 import type { VringAddress } from '../payloads.js';
 import type { MemoryTable } from './memory-table.js';
 import { Refusal } from './refusal.js';
@@ -36,8 +36,6 @@ export class Ring {
   tracked = false;
   /** An earlier back-end served it, and may have died before it interrupted the driver. */
   owed = false;
-  /** Where our own keeper keeps it, if it does and the front-end does not: from the start of a queue to its stop, in whichever process. */
-  inflight: Mapping | undefined;
   /** It would be live, but it is not known yet where it is. */
   waiting = false;
   /** It is served when the device has given up what it held, or then at the latest. */
@@ -98,7 +96,6 @@ export class Ring {
   /** The queue was taken away again, and a later one goes on from `base`. */
   stopped(base: number): void {
     this.live = false;
-    this.#forgetInflight();
     this.base = base;
     this.stop = this.#place && { place: this.#place, base };
     this.left = this.stop;
@@ -124,7 +121,6 @@ export class Ring {
     this.started = false;
     this.enabled = false;
     this.live = false;
-    this.#forgetInflight();
     this.waiting = false;
     this.base = undefined;
     this.#place = undefined;
@@ -135,7 +131,6 @@ export class Ring {
 
   close(): void {
     this.#awaitNothing();
-    this.#forgetInflight();
     this.kick?.close();
     this.call?.close();
     this.err?.close();
@@ -144,11 +139,6 @@ export class Ring {
   #awaitNothing(): void {
     this.awaiting?.close();
     this.awaiting = undefined;
-  }
-
-  #forgetInflight(): void {
-    this.inflight?.release();
-    this.inflight = undefined;
   }
 
   #goesOn({ place, base }: RingStop, table: Places, kind: RingKind): boolean {

@@ -8,7 +8,9 @@ import { RingKind } from '../../../virtio/ring-kind.js';
 import type { DeviceSharedMemory } from '../../../virtio/shared-memory.js';
 import { MAX_QUEUE_SIZE } from '../../../virtqueue/split/layout.js';
 import { VirtqueueError } from '../../../virtqueue/virtqueue-error.js';
+import type { Notes } from '../../keep.js';
 import { KeptDurable } from '../../kept-durable.js';
+import { KeptInflight } from '../../kept-inflight.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { VHOST_USER_FEATURES } from '../../transport-features.js';
@@ -16,11 +18,11 @@ import type { IotlbMessage } from '../iotlb-message.js';
 import { F_PROTOCOL_FEATURES, VHOST_F_LOG_ALL } from '../messages.js';
 import type { InflightDescription, LogDescription, VringAddress } from '../payloads.js';
 import { Drain } from './drain.js';
-import { inflightRecord } from './inflight-record.js';
 import { InflightRegions } from './inflight-regions.js';
 import { DirtyLogging } from './logging.js';
 import { MemoryTable } from './memory-table.js';
 import { Reach } from './reach.js';
+import { INFLIGHT_KEYS } from './records.js';
 import { Refusal } from './refusal.js';
 import { Ring, type RingStop } from './ring.js';
 import { RingPolling } from './ring-polling.js';
@@ -60,6 +62,8 @@ export class VhostDevice {
   /** Whether the front-end says so when the driver resets the device. */
   toldOfResets = false;
   readonly #inflight: InflightRegions;
+  /** Where our own keeper keeps what is in flight on rings of which the front-end does not. */
+  readonly #kept: KeptInflight | undefined;
   readonly #runner: DeviceRunner;
   readonly #rings: readonly Ring[];
   readonly #durable: KeptDurable | undefined;
@@ -89,6 +93,7 @@ export class VhostDevice {
     this.#inflight = new InflightRegions(environment.os, device.queues.length);
     this.#rings = device.queues.map((_, index) => new Ring(index));
     const { os, keep } = environment;
+    this.#kept = keep && new KeptInflight(os, keep, INFLIGHT_KEYS);
     this.#durable = keep && new KeptDurable(os, keep);
     this.#runner = new DeviceRunner(device, {
       sharedMemory,
@@ -311,6 +316,7 @@ export class VhostDevice {
     const finish = (): void => {
       const base = this.#runner.stopQueue(index) ?? ring.base ?? this.#kind.freshBase;
       ring.stopped(base);
+      this.#kept?.forget(index);
       this.#reach.forget(index);
       if (!this.#rings.some((other) => other.live)) this.#runner.pause();
       stopped(base);
@@ -338,6 +344,7 @@ export class VhostDevice {
     const running = this.#rings.filter(({ live }) => live);
     this.#resetDevice(stopped ? running : this.#rings);
     for (const ring of this.#rings) ring.reset();
+    this.#kept?.forget();
   }
 
   /**
@@ -385,9 +392,9 @@ export class VhostDevice {
     this.#runner.writeConfig(offset, bytes);
   }
 
-  /** Whether it is kept which chains of this ring are in flight. */
-  isTracked(index: number): boolean {
-    return this.#rings[index]!.inflight !== undefined;
+  /** What is to be kept because of what was done since the last time. */
+  notes(): Notes[] {
+    return this.#kept?.notes() ?? [];
   }
 
   /** What it has in its configuration space. */
@@ -398,16 +405,6 @@ export class VhostDevice {
   /** Goes on with the configuration space of another process. */
   restoreConfig(bytes: Uint8Array): void {
     this.#runner.device.config.restore(bytes);
-  }
-
-  /**
-   * Another process had a queue over this ring, and died: when it starts it goes on there.
-   *
-   * @param fd - of what that process kept of the chains in flight; taken over.
-   */
-  adopt(index: number, fd: number): void {
-    const ring = this.#rings[index]!;
-    ring.inflight = this.#environment.os.map(fd, 0, this.#kind.inflightSize(ring.size));
   }
 
   /** Where a ring was stopped, while it is. */
@@ -470,6 +467,7 @@ export class VhostDevice {
     for (const ring of this.#rings) ring.started = false;
     this.#runner.close();
     for (const ring of this.#rings) ring.close();
+    this.#kept?.close();
     this.#durable?.close();
     this.#inflight.close();
     this.logging.close();
@@ -525,7 +523,8 @@ export class VhostDevice {
       const place = ring.place(places, this.#kind);
       const deviceView = (view: MemoryView) => this.logging.deviceView(view, ring.addresses!);
       const given = this.#inflight.placeOf(ring.index, place.size, this.#kind);
-      const inflight = given ?? inflightRecord(ring, this.#kind, this.#environment);
+      const inflight =
+        given ?? this.#kept?.placeOf(ring.index, this.#kind.inflightSize(place.size), place.size);
       const options = { ...this.#kind.optionsOf(memory, place, ring.base), deviceView, inflight };
       const queue = this.#kind.deviceQueue(options);
       this.#runner.startQueue(ring.index, queue, options);
