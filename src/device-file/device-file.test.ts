@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
+import { decodeCode, encodeCode } from './device-code.js';
 import { DeviceFile } from './device-file.js';
 import { DeviceFileError } from './device-file-error.js';
 
@@ -80,6 +81,34 @@ describe('a device file', () => {
       ['a1', 'a2', 'b2'],
     );
   });
+});
+
+test('what a load took can be loaded again, in another process too, whatever is on the disk by then', async () => {
+  write('lib/words.ts', `export const word: string = 'old words';`);
+  write('lib/plain.js', `import { word } from './words.js'; export { word };`);
+  write('package.json', '{ "type": "module" }');
+  const path = write(
+    'device.ts',
+    `import { defineDevice } from 'virtio-misc';
+     import { word } from './lib/plain.js';
+     ${device('word as string')}`,
+  );
+  const file = new DeviceFile(path);
+  await file.load();
+  const code = decodeCode(encodeCode(file.code));
+  assert.equal(code.modules.size, 3);
+  write('lib/words.ts', `export const word: string = 'new words';`);
+  rmSync(join(folder, 'lib/plain.js'));
+  const other = new DeviceFile(code);
+  assert.equal((await other.load(code))().name, 'old words');
+  assert.equal(encodeCode(other.code).join(), encodeCode(file.code).join());
+  await assert.rejects(other.load(), /plain\.js/);
+  write('device.ts', '}');
+  await assert.rejects(other.load(), DeviceFileError);
+  rmSync(path);
+  assert.equal((await other.load(code))().name, 'old words');
+  write('device.ts', `import { defineDevice } from 'virtio-misc'; ${device("'new'")}`);
+  assert.equal((await other.load())().name, 'new');
 });
 
 test("Node's module hooks are installed once, however often files are loaded", async (t) => {

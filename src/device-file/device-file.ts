@@ -1,15 +1,23 @@
-import { realpathSync, statSync } from 'node:fs';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isDevice, type MakeDevice } from '../virtio/make-device.js';
 import { makeTold } from '../virtio/with-options.js';
 import { codeFrame } from './code-frame.js';
+import type { CodeModule, DeviceCode } from './device-code.js';
 import { DeviceFileError } from './device-file-error.js';
 import { explainError } from './explain-error.js';
 import { isDeviceFile } from './is-device-file.js';
-import { lastLoads, withoutMarks } from './load-marks.js';
-import { installModuleHooks, takeLoadedFiles } from './module-hooks.js';
-import { findSyntaxError, markedUrl } from './module-source.js';
+import { currentLoads, withoutMarks } from './load-marks.js';
+import { installModuleHooks, loadFrom, takeTold } from './module-hooks.js';
+import { findSyntaxError, hashOf, markedUrl, type Told } from './module-source.js';
+
+/** As a load took it; without a text, where that is Node's to load. */
+interface LoadedModule {
+  readonly hash: string;
+  readonly text: string | undefined;
+  readonly imports: Map<string, string>;
+}
 
 /** The last load of each file, by its number. */
 const loads = new Map<string, DeviceFile>();
@@ -26,11 +34,20 @@ export class DeviceFile {
   readonly #options: Readonly<Record<string, string>>;
   #load = '';
 
+  #modules = new Map<string, LoadedModule>();
+
   /**
+   * @param from - its path; or what it is first loaded from, wherever it is by now.
    * @param options - of the device, as a person said them.
    * @throws DeviceFileError when there is no such file, or it is of another kind.
    */
-  constructor(path: string, options: Readonly<Record<string, string>> = {}) {
+  constructor(from: string | DeviceCode, options: Readonly<Record<string, string>> = {}) {
+    this.#options = options;
+    if (typeof from !== 'string') {
+      this.path = from.main;
+      return;
+    }
+    const path = from;
     if (!isDeviceFile(path)) {
       throw new DeviceFileError(`${path}: a device file is a .ts, .mts, .js or .mjs file`);
     }
@@ -38,22 +55,32 @@ export class DeviceFile {
     if (found === undefined) throw new DeviceFileError(`there is no file ${path}`);
     if (!found.isFile()) throw new DeviceFileError(`${path} is no file`);
     this.path = realpathSync(resolve(path));
-    this.#options = options;
+  }
+
+  /** What the last load took: of use when that went well. */
+  get code(): DeviceCode {
+    const modules = new Map<string, CodeModule>();
+    for (const [path, { text, hash, imports }] of this.#modules)
+      if (text !== undefined) modules.set(path, { text, hash, imports });
+    return { main: this.path, modules };
   }
 
   /**
    * Loads the file as it is now, and what it imports.
    *
+   * @param code - what to load in its place: what another load took.
    * @returns what it exports, tried once.
    * @throws DeviceFileError
    */
-  async load(): Promise<MakeDevice> {
+  async load(code?: DeviceCode): Promise<MakeDevice> {
     installModuleHooks();
-    loads.delete(this.#load);
-    lastLoads.delete(this.#load);
+    this.#forget();
     this.#load = `${++lastLoad}`;
+    this.#modules = new Map();
+    const modules = this.#modules;
     loads.set(this.#load, this);
-    lastLoads.add(this.#load);
+    currentLoads.set(this.#load, (path) => modules.get(path)?.hash === hashNow(path));
+    if (code !== undefined) loadFrom(this.#load, code);
     let exported: { default?: unknown };
     try {
       exported = (await import(markedUrl(pathToFileURL(this.path).href, this.#load))) as {
@@ -80,6 +107,25 @@ export class DeviceFile {
     }
     if (!isDevice(device)) throw new DeviceFileError(`${this.path}: ${NO_DEVICE}`);
     return make as MakeDevice;
+  }
+
+  /** The load before is over. */
+  #forget(): void {
+    if (this.#load === '') return;
+    loads.delete(this.#load);
+    currentLoads.delete(this.#load);
+    loadFrom(this.#load, undefined);
+  }
+
+  /** What its load did. @internal */
+  note(told: Told): void {
+    if ('importer' in told) {
+      this.#modules.get(told.importer)?.imports.set(told.specifier, told.path);
+      return;
+    }
+    const { path, hash, text } = told;
+    this.files.set(path, hash);
+    if (hash !== undefined) this.#modules.set(path, { hash, text, imports: new Map() });
   }
 
   #failed(error: unknown): DeviceFileError {
@@ -114,7 +160,15 @@ const NO_DEVICE =
 
 /** Nothing is taken out of `files` again: a load that fails does not get to all that the next one needs. */
 function noteFiles(): void {
-  for (const { load, path, hash } of takeLoadedFiles()) loads.get(load)?.files.set(path, hash);
+  for (const told of takeTold()) loads.get(told.load)?.note(told);
+}
+
+function hashNow(path: string): string | undefined {
+  try {
+    return hashOf(readFileSync(path));
+  } catch {
+    return undefined;
+  }
 }
 
 function hasPlace(message: string): boolean {

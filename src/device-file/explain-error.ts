@@ -1,5 +1,5 @@
 import { codeFrame } from './code-frame.js';
-import { LOAD_PARAMETER, lastLoads, pathOf } from './load-marks.js';
+import { currentLoads, LOAD_PARAMETER, pathOf } from './load-marks.js';
 
 /** Where something was thrown, for the author of the code there. */
 export interface Explanation {
@@ -53,7 +53,7 @@ export function explainError(error: unknown): Explanation | undefined {
 function linesOf(error: Error, frames: readonly Frame[]): string[] {
   const { path, line, column, load } = frames[0]!;
   // What is on the disk is not what ran, once it was saved.
-  const same = load === undefined || lastLoads.has(load);
+  const same = load === undefined || currentLoads.get(load)?.(path) === true;
   const lines = frames
     .slice(0, FRAMES)
     .map(({ name, ...at }) => `at ${name === '' ? '' : `${name} `}(${placeOf(at)})`);

@@ -1,24 +1,51 @@
 import type { InitializeHook, LoadHook, ResolveHook } from 'node:module';
-import type { MessagePort } from 'node:worker_threads';
-import { type LoadedFile, markResolved, missingFile, ownAnswer, sourceOf } from './module-source.js';
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { DeviceCode } from './device-code.js';
+import {
+  foundInCode,
+  foundModule,
+  giveCode,
+  markResolved,
+  missingFile,
+  ownAnswer,
+  sourceOf,
+  type Told,
+} from './module-source.js';
 
 // The hooks of `module-hooks.ts` as Node 20 has them: asynchronous, in a thread of their own.
 
-let tell: (file: LoadedFile) => void = () => {};
+let port: MessagePort | undefined;
 
-export const initialize: InitializeHook<{ port: MessagePort }> = ({ port }) => {
-  tell = (file) => port.postMessage(file);
+const tell = (what: Told | undefined): void => {
+  if (what !== undefined) port?.postMessage(what);
+};
+
+/** Takes the code that loads are to have: what was sent before one began is here. */
+function takeCode(): void {
+  for (let next = port && receiveMessageOnPort(port); next; next = receiveMessageOnPort(port!)) {
+    const { load, code } = next.message as { load: string; code: DeviceCode | undefined };
+    giveCode(load, code);
+  }
+}
+
+export const initialize: InitializeHook<{ port: MessagePort }> = (data) => {
+  port = data.port;
 };
 
 export const resolve: ResolveHook = async (specifier, context, next) => {
-  const own = ownAnswer(specifier, context);
-  if (own !== undefined) return { url: own, shortCircuit: true };
+  takeCode();
+  const own = foundInCode(specifier, context) ?? ownAnswer(specifier, context);
+  if (own !== undefined) {
+    tell(foundModule(specifier, context, own));
+    return { url: own, shortCircuit: true };
+  }
   try {
     const found = await next(specifier, context);
-    return { ...found, url: markResolved(found.url, context) };
+    const url = markResolved(found.url, context);
+    tell(foundModule(specifier, context, url));
+    return { ...found, url };
   } catch (error) {
-    const missing = missingFile(specifier, context);
-    if (missing !== undefined) tell(missing);
+    tell(missingFile(specifier, context));
     throw error;
   }
 };

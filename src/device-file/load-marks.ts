@@ -1,8 +1,8 @@
 /** In the address of a module: which load of a device's file it belongs to. */
 export const LOAD_PARAMETER = 'virtio-misc-load';
 
-/** The last load of each device's file: what its modules read is on the disk still, until one of them is saved. */
-export const lastLoads: Set<string> = new Set();
+/** For each load of a device's file that matters still: whether what it read of a file is what is there now. */
+export const currentLoads: Map<string, (path: string) => boolean> = new Map();
 
 /** The path of a module's address as its owner knows it. */
 export function pathOf(url: string): string {

@@ -1,6 +1,16 @@
 import * as module from 'node:module';
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { type LoadedFile, markResolved, missingFile, ownAnswer, sourceOf } from './module-source.js';
+import type { DeviceCode } from './device-code.js';
+import {
+  foundInCode,
+  foundModule,
+  giveCode,
+  markResolved,
+  missingFile,
+  ownAnswer,
+  sourceOf,
+  type Told,
+} from './module-source.js';
 
 /** The part of `module.registerHooks` that is used here; Node 20 has none. */
 interface SyncHooks {
@@ -16,7 +26,7 @@ interface SyncHooks {
   ): object;
 }
 
-const loaded: LoadedFile[] = [];
+const told: Told[] = [];
 let thread: MessagePort | undefined;
 let installed = false;
 
@@ -26,30 +36,40 @@ export function installModuleHooks(): void {
   installed = true;
   const { registerHooks } = module as unknown as { registerHooks?: (hooks: SyncHooks) => void };
   if (registerHooks === undefined) installInThread();
-  else registerHooks(syncHooks((file) => loaded.push(file)));
+  else registerHooks(syncHooks((what) => what && told.push(what)));
 }
 
-/** The files that were read for device files since the last call, in order. */
-export function takeLoadedFiles(): LoadedFile[] {
-  for (let told = receive(); told !== undefined; told = receive()) loaded.push(told.message);
-  return loaded.splice(0);
+/** What loads of device files did since the last call, in order. */
+export function takeTold(): Told[] {
+  for (let next = receive(); next !== undefined; next = receive()) told.push(next.message);
+  return told.splice(0);
 }
 
-function receive(): { message: LoadedFile } | undefined {
+/** Has a load that begins after this call take that code; `undefined` when it is over. */
+export function loadFrom(load: string, code: DeviceCode | undefined): void {
+  if (thread === undefined) giveCode(load, code);
+  else thread.postMessage({ load, code });
+}
+
+function receive(): { message: Told } | undefined {
   return thread && receiveMessageOnPort(thread);
 }
 
-function syncHooks(tell: (file: LoadedFile) => void): SyncHooks {
+function syncHooks(tell: (what: Told | undefined) => void): SyncHooks {
   return {
     resolve(specifier, context, next) {
-      const own = ownAnswer(specifier, context);
-      if (own !== undefined) return { url: own, shortCircuit: true };
+      const own = foundInCode(specifier, context) ?? ownAnswer(specifier, context);
+      if (own !== undefined) {
+        tell(foundModule(specifier, context, own));
+        return { url: own, shortCircuit: true };
+      }
       try {
         const found = next(specifier, context);
-        return { ...found, url: markResolved(found.url, context) };
+        const url = markResolved(found.url, context);
+        tell(foundModule(specifier, context, url));
+        return { ...found, url };
       } catch (error) {
-        const missing = missingFile(specifier, context);
-        if (missing !== undefined) tell(missing);
+        tell(missingFile(specifier, context));
         throw error;
       }
     },

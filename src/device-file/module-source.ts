@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { DeviceCode } from './device-code.js';
 import { LOAD_PARAMETER } from './load-marks.js';
 import { locateSyntaxError, stripTypes } from './strip-types.js';
 
@@ -18,6 +19,48 @@ export interface LoadedFile {
   readonly path: string;
   /** Of what was read; `undefined` when there was nothing. */
   readonly hash: string | undefined;
+  /** What Node was given, where it is not Node's to load. */
+  readonly text?: string;
+}
+
+/** A module that one of a load's own imports, and that is the load's own, too. */
+export interface FoundModule {
+  readonly load: string;
+  /** Its path. */
+  readonly importer: string;
+  readonly specifier: string;
+  readonly path: string;
+}
+
+/** What a load did. */
+export type Told = LoadedFile | FoundModule;
+
+/** The code that loads are to take, where it is not what is on the disk. */
+const given = new Map<string, DeviceCode>();
+
+/** Has a load take this code; `undefined` for what is on the disk. */
+export function giveCode(load: string, code: DeviceCode | undefined): void {
+  if (code === undefined) given.delete(load);
+  else given.set(load, code);
+}
+
+/** Where a module of code that was given is. */
+export function foundInCode(specifier: string, context: Context): string | undefined {
+  const load = loadOf(context.parentURL);
+  // The device's file itself is named by its address.
+  if (load === undefined) {
+    const main = given.get(loadOf(specifier) ?? '')?.main;
+    return main !== undefined && main === fileURLToPath(specifier) ? specifier : undefined;
+  }
+  const path = given.get(load)?.modules.get(fileURLToPath(context.parentURL!))?.imports.get(specifier);
+  return path && markedUrl(pathToFileURL(path).href, load);
+}
+
+/** What to tell of a module that was found at this address. */
+export function foundModule(specifier: string, context: Context, url: string): FoundModule | undefined {
+  const load = loadOf(context.parentURL);
+  if (load === undefined || loadOf(url) !== load) return undefined;
+  return { load, importer: fileURLToPath(context.parentURL!), specifier, path: fileURLToPath(url) };
 }
 
 /** The part of Node's resolve and load context that matters. */
@@ -75,12 +118,24 @@ export function sourceOf(
   const load = loadOf(url);
   if (load === undefined) return undefined;
   const path = fileURLToPath(url);
+  const known = given.get(load)?.modules.get(path);
+  if (known !== undefined) {
+    loaded({ load, path, hash: known.hash, text: known.text });
+    return known.text;
+  }
   const source = readFileSync(path);
-  loaded({ load, path, hash: hashOf(source) });
+  // Also of what can't be loaded: it is looked at again when it is saved.
+  const file = { load, path, hash: hashOf(source) };
+  loaded(file);
+  const text = textOf(source, path, context);
+  if (text !== undefined) loaded({ ...file, text });
+  return text;
+}
+
+function textOf(source: Buffer, path: string, { format }: Context): string | undefined {
   const text = source.toString('utf8');
   if (/\.m?ts$/.test(path)) return stripTypes(text, path);
-  if (!/\.m?js$/.test(path) || context.format === 'commonjs') return undefined;
-  return text;
+  return /\.m?js$/.test(path) && format !== 'commonjs' ? text : undefined;
 }
 
 export function hashOf(source: Uint8Array): string {
