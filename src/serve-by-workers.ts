@@ -1,7 +1,8 @@
 import { type Connection, Connections } from './connections.js';
 import type { FileServer } from './file-server.js';
 import type { DeviceOutline, Ready } from './keeper/frames.js';
-import { Keeper, type KeeperContext, type KeeperOptions } from './keeper/keeper/keeper.js';
+import { Keeper, type KeeperOptions } from './keeper/keeper/keeper.js';
+import type { KeeperContext } from './keeper/keeper/place.js';
 import type { WorkerCommand, WorkerEnd } from './keeper/keeper/worker-process.js';
 import { linuxOs } from './linux-only.js';
 
@@ -46,7 +47,6 @@ export async function serveByWorkers(
     os,
     places,
     worker: command,
-    spare: true,
     stuckAfter,
     info: () => {},
     warn: (line, about) => options.warn(line, about),

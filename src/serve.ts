@@ -86,8 +86,13 @@ export interface ServeOptions {
 export interface Source {
   readonly name: string;
   readonly transport: Transport;
-  /** Says who gets those who come; another process keeps what is to be known of them, and has numbers for them. */
-  accept(accepted: (channel: Channel, keep: Keep, connection: number) => void): void;
+  /**
+   * Says who gets those who come; another process keeps what is to be known of them, and has numbers for them. The first is one when no driver has
+   * started a device yet.
+   */
+  accept(accepted: (channel: Channel, keep: Keep, connection: number, first: boolean) => void): void;
+  /** A driver has started the device. */
+  started(): void;
 }
 
 /** One for the process: all that is polled takes turns. */
@@ -388,6 +393,8 @@ class ServedSocket {
   #session: Session | undefined;
   #device: VirtioDevice | undefined;
   #keep: Keep | undefined;
+  /** Where its front-end comes from, in a worker. */
+  #source: Source | undefined;
   /** Another process has its front-end. */
   #left = false;
   /** It is being saved: the front-end left. */
@@ -438,7 +445,8 @@ class ServedSocket {
     this.#failures = new FailureLines(this.#limiter, write);
     this.make = make;
     if (typeof place === 'object') {
-      place.accept((channel, keep, connection) => this.#serve(channel, keep, connection));
+      this.#source = place;
+      place.accept((channel, keep, connection, first) => this.#serve(channel, keep, connection, first));
       return;
     }
     const socket = typeof place === 'string' ? os.listen(place) : os.adoptSocket(place);
@@ -453,14 +461,18 @@ class ServedSocket {
     });
   }
 
-  #serve(channel: Channel, keep?: Keep, connectionNumber: number = this.#number()): void {
+  #serve(
+    channel: Channel,
+    keep?: Keep,
+    connectionNumber: number = this.#number(),
+    first: boolean = true,
+  ): void {
     const kept = new KeptDevice(keep, (fd) => this.#environment.os.closeFd(fd));
     let device: VirtioDevice;
     try {
       device = madeDevice(this.make, 'serve');
       if (kept.before !== undefined) this.#goOn(device, kept.before.device);
-      // A worker does not know who came before its front-end.
-      else if (!kept.started && (keep === undefined || connectionNumber === 1)) this.#restored.giveTo(device);
+      else if (first && !kept.started) this.#restored.giveTo(device);
     } catch (error) {
       channel.close();
       this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`, {
@@ -499,6 +511,7 @@ class ServedSocket {
       begun: kept.before?.active,
       activated: () => {
         this.#restored.given();
+        this.#source?.started();
         kept.activated();
       },
     };

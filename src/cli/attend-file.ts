@@ -1,11 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { codeFrame } from '../device-file/code-frame.js';
 import type { DeviceFile } from '../device-file/device-file.js';
-import { FileWatcher } from '../device-file/file-watcher.js';
-import { hashOf } from '../device-file/module-source.js';
 import { TypeCheck, type TypeReport } from '../device-file/type-check.js';
+import type { ReloadResult } from '../keeper/frames.js';
 import type { Server } from '../serve.js';
-import { type ReloadResult, reloadOnSave } from './live-reload.js';
+import { reloadOnSave } from './live-reload.js';
 import type { Logger } from './log.js';
 import { logStrayErrors } from './stray-errors.js';
 
@@ -34,12 +32,7 @@ export function attendFile(
   { watch, typeCheck, reloaded = () => {} }: Attendance,
 ): () => void {
   const lines = log.child({ file: file.path });
-  let wrong = false;
-  const check = new TypeCheck(file.path, (reports) => {
-    if (reports.length > 0) logReports(reports, lines);
-    else if (wrong) lines.info('its types are right again');
-    wrong = reports.length > 0;
-  });
+  const check = checkTypes(file.path, lines);
   const stopStrays = logStrayErrors(file.files, lines);
   const stopReloading = watch
     ? reloadOnSave(file, server, log, (result) => {
@@ -58,30 +51,14 @@ export function attendFile(
   };
 }
 
-/**
- * Checks the types of a device's file that other processes load, now and after each save.
- *
- * @returns ends that.
- */
-export function attendTypes(path: string, log: Logger, watch: boolean): () => void {
-  const lines = log.child({ file: path });
+/** A check of a file's types that says what is wrong, and when that is over. */
+export function checkTypes(path: string, lines: Logger): TypeCheck {
   let wrong = false;
-  const check = new TypeCheck(path, (reports) => {
+  return new TypeCheck(path, (reports) => {
     if (reports.length > 0) logReports(reports, lines);
     else if (wrong) lines.info('its types are right again');
     wrong = reports.length > 0;
   });
-  const files = new Map<string, string | undefined>();
-  const start = (): void => {
-    files.set(path, existsSync(path) ? hashOf(readFileSync(path)) : undefined);
-    check.start();
-  };
-  start();
-  const watcher = watch ? new FileWatcher(files, start) : undefined;
-  return () => {
-    watcher?.close();
-    check.close();
-  };
 }
 
 function logReports(reports: readonly TypeReport[], log: Logger): void {

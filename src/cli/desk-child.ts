@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { DESK_VARIABLE } from './desk-frames.js';
+import type { ReloadResult } from '../keeper/frames.js';
+import { DESK_VARIABLE, type FromKeeperProcess } from './desk-frames.js';
 import type { Logger } from './log.js';
 
 /** How long it may take to end, ms. */
@@ -40,7 +41,16 @@ export class DeskChild {
 
   /** A front-end left. */
   left(connection: number): void {
-    if (this.#child.connected) this.#child.send({ gone: connection }, () => {});
+    this.#tell({ gone: connection });
+  }
+
+  /** The device's file was saved. */
+  reloaded(result: ReloadResult): void {
+    this.#tell({ reloaded: result });
+  }
+
+  #tell(what: FromKeeperProcess): void {
+    if (this.#child.connected) this.#child.send(what, () => {});
   }
 
   /** Lets it write what it has, and end. */

@@ -1,5 +1,5 @@
 import type { Connection } from '../connections.js';
-import type { ReloadResult } from './live-reload.js';
+import type { ReloadResult } from '../keeper/frames.js';
 import type { Counted } from './metrics.js';
 
 /*
@@ -31,6 +31,12 @@ export type ToDesk =
   | { readonly say: 'counted'; readonly counted: Counted }
   /** Whole blocks of a recording follow. */
   | { readonly say: 'recorded' }
-  | { readonly say: 'answer'; readonly id: number; readonly said?: string; readonly refused?: string }
+  | { readonly say: 'answer'; readonly id: number; readonly said?: string; readonly refused?: string };
+
+/** What the process that started the desk tells it. */
+export interface FromKeeperProcess {
+  /** That front-end left. */
+  readonly gone?: number;
   /** The device's file was saved. */
-  | { readonly say: 'reloaded'; readonly result: ReloadResult };
+  readonly reloaded?: ReloadResult;
+}

@@ -4,7 +4,6 @@ import type { LinuxOs } from '../linux/linux-os.js';
 import type { Channel } from '../transports/ports.js';
 import type { Asked } from './control-places.js';
 import { deskName, type FromDesk, type ToDesk } from './desk-frames.js';
-import type { ReloadResult } from './live-reload.js';
 import type { Metrics } from './metrics.js';
 import type { RecordingEnd } from './record-file.js';
 
@@ -74,10 +73,6 @@ export class DeskLine {
 
   serving(device: string, connection: Connection): void {
     this.#say({ say: 'serving', device, connection });
-  }
-
-  reloaded(result: ReloadResult): void {
-    this.#say({ say: 'reloaded', result });
   }
 
   close(): void {

@@ -7,7 +7,7 @@ import { linuxOs } from '../linux-only.js';
 import { interfaceDescription, sectionHeader } from '../record/pcapng.js';
 import { renumber } from '../record/renumber.js';
 import { openControls } from './control-places.js';
-import type { FromDesk, ToDesk } from './desk-frames.js';
+import type { FromDesk, FromKeeperProcess, ToDesk } from './desk-frames.js';
 import type { Logger } from './log.js';
 import { Metrics } from './metrics.js';
 import { RecordFile } from './record-file.js';
@@ -73,8 +73,9 @@ class Desk {
       desk.#ends.push(() => page.close());
     }
     const controls = await openControls(control, { ask: (words) => desk.#ask(words) });
-    process.on('message', (body: { gone?: number }) => {
-      if (body.gone !== undefined) desk.#metrics.gone({ connection: body.gone });
+    process.on('message', ({ gone, reloaded }: FromKeeperProcess) => {
+      if (gone !== undefined) desk.#metrics.gone({ connection: gone });
+      if (reloaded !== undefined) desk.#metrics.reloaded(reloaded);
     });
     desk.#ends.push(
       () => controls.close(),
@@ -140,9 +141,6 @@ class Desk {
         asked?.done(body);
         return;
       }
-      case 'reloaded':
-        this.#metrics.reloaded(body.result);
-        return;
     }
   }
 

@@ -87,7 +87,7 @@ export async function findDevices(
   options: DeviceOptions,
 ): Promise<DeviceKind[]> {
   const kinds: DeviceKind[] = [];
-  for (const { name, set } of wanted) kinds.push(await findKind(name, set));
+  for (const { name, set, code } of wanted) kinds.push(await findKind(name, set, code));
   for (const key of Object.keys(OPTIONS) as (keyof DeviceOptions)[]) {
     if (options[key] !== undefined && !kinds.some((kind) => kind.options.includes(key))) {
       throw new UsageError(
@@ -101,12 +101,13 @@ export async function findDevices(
   return kinds;
 }
 
-/** `findDevices` for one. */
+/** `findDevices` for one. @param code - of its file, where that is not to be read from the disk. */
 export async function findDevice(
   name: string,
   options: DeviceOptions & { readonly set?: Settings },
+  code?: Uint8Array,
 ): Promise<DeviceKind> {
-  return (await findDevices([{ name, set: options.set ?? {} }], options))[0]!;
+  return (await findDevices([{ name, set: options.set ?? {}, code }], options))[0]!;
 }
 
 /** `--set`: what a device's own options are to be, as it is written. */
@@ -116,6 +117,8 @@ export type Settings = Readonly<Record<string, string>>;
 export interface WantedDevice {
   readonly name: string;
   readonly set: Settings;
+  /** That of its file, where that is not to be read from the disk. */
+  readonly code?: Uint8Array | undefined;
 }
 
 /** `--set`, for the commands that have one device. */
@@ -133,11 +136,12 @@ export function setting(text: string): Settings {
   return { [name]: value! };
 }
 
-async function findKind(name: string, set: Settings): Promise<DeviceKind> {
+async function findKind(name: string, set: Settings, code: Uint8Array | undefined): Promise<DeviceKind> {
   if (isDeviceFile(name)) {
     const { DeviceFile } = await import('../device-file/device-file.js');
-    const file = new DeviceFile(name, set);
-    const make = await file.load();
+    const given = code && (await import('../device-file/device-code.js')).decodeCode(code);
+    const file = new DeviceFile(given ?? name, set);
+    const make = await file.load(given);
     return { name, options: [], make: () => make(), file };
   }
   const kind = KINDS.find((k) => k.name === name || `virtio-${k.name}` === name);

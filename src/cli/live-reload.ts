@@ -2,11 +2,10 @@ import type { DeviceFile } from '../device-file/device-file.js';
 import type { DeviceFileError } from '../device-file/device-file-error.js';
 import { explainError } from '../device-file/explain-error.js';
 import { FileWatcher } from '../device-file/file-watcher.js';
+import type { ReloadResult } from '../keeper/frames.js';
 import type { Server } from '../serve.js';
+import type { MakeDevice } from '../virtio/make-device.js';
 import type { Logger } from './log.js';
-
-/** What became of a save. */
-export type ReloadResult = 'reloaded' | 'refused' | 'failed';
 
 /**
  * Replaces what a server serves whenever the device's file, or one that it imports, is saved. Whatever goes wrong with the new code is
@@ -28,10 +27,9 @@ export function reloadOnSave(
     loading = true;
     try {
       const make = await file.load();
-      if (!closed) reloaded(report(server.replace(make), lines));
+      if (!closed) reloaded(replace(server, make, lines));
     } catch (error) {
-      const { message, detail = [] } = error as Partial<DeviceFileError>;
-      lines.error({ detail }, `not reloaded, the old device goes on: ${message}`);
+      sayFailed(error, lines);
       reloaded('failed');
     }
     loading = false;
@@ -45,7 +43,19 @@ export function reloadOnSave(
   };
 }
 
-function report(done: ReturnType<Server['replace']>, log: Logger): ReloadResult {
+/** Says that code could not be loaded. */
+export function sayFailed(error: unknown, log: Logger): void {
+  const { message, detail = [] } = error as Partial<DeviceFileError>;
+  log.error({ detail }, `not reloaded, the old device goes on: ${message}`);
+}
+
+/**
+ * Replaces what a server serves, and says what came of that.
+ *
+ * @throws what `make` throws; nothing is changed then.
+ */
+export function replace(server: Pick<Server, 'replace'>, make: MakeDevice, log: Logger): ReloadResult {
+  const done = server.replace(make);
   let result: ReloadResult = 'reloaded';
   for (const { socket, error } of done) {
     if (error === undefined) {

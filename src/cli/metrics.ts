@@ -2,9 +2,9 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { Connection } from '../connections.js';
+import type { ReloadResult } from '../keeper/frames.js';
 import type { DeviceQueue, VirtioDevice } from '../virtio/device.js';
 import type { Monitor } from '../virtio/monitor.js';
-import type { ReloadResult } from './live-reload.js';
 import { UsageError } from './usage-error.js';
 
 /** What is counted of one queue of one kind of device, over all connections. */

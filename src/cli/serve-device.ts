@@ -34,7 +34,7 @@ export async function serveDevice(
   log: Logger,
 ): Promise<void> {
   const { stdout } = takeOverStreams();
-  const kind = await findDevice(name, options);
+  const kind = await findDevice(name, options, worker?.given.code);
   const first = kind.make(options);
   const deviceName = first.name;
   const metrics = options.metrics === undefined ? undefined : new (await import('./metrics.js')).Metrics();
@@ -50,12 +50,13 @@ export async function serveDevice(
   const inspector = await startInspector(options, () => kind.make(options).name);
   const stopped = worker === undefined ? stopSignal() : worker.ended;
   if (worker === undefined) endWithNpm();
+  const restore = worker === undefined ? stateOf(options) : worker.given.state;
   const settings: ServeOptions = {
     ...sockets,
     ...(options.vectors !== undefined && { vectors: options.vectors }),
     ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
     ...(options.poll !== undefined && { poll: options.poll }),
-    ...(options.restore !== undefined && { restore: readState(options.restore) }),
+    ...(restore !== undefined && { restore }),
     ...(options.inband && { inband: true }),
     ...(options.features !== undefined && { features: options.features }),
     print: options.quiet ? false : printTo(stdout),
@@ -97,13 +98,10 @@ export async function serveDevice(
   const leaveFile =
     kind.file &&
     attendFile(kind.file, server, log, {
-      watch: options.watch,
-      // One of many workers would say the same as the last.
+      // Of workers the keeper's process sees to it.
+      watch: options.watch && worker === undefined,
       typeCheck: options.typeCheck && worker === undefined,
-      reloaded: (result) => {
-        if (worker === undefined) metrics?.reloaded(result);
-        else if (server.devices.length > 0) worker.desk?.reloaded(result);
-      },
+      reloaded: (result) => metrics?.reloaded(result),
     });
   worker?.desk?.answer(new ControlDesk(() => server.devices));
   const places = worker === undefined ? options.control : [];
@@ -118,7 +116,7 @@ export async function serveDevice(
           upgrade: refuseUpgrade,
         })
       : undefined;
-  if (worker !== undefined) worker.ready(first);
+  if (worker !== undefined) worker.ready(first, kind.file && { file: kind.file, log });
   else for (const socket of Object.values(sockets)) log.info({ socket }, `serving ${deviceName}`);
   if (page !== undefined) log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
   if (inspector !== undefined) log.info(`inspector at ${inspector.url}`);
@@ -135,6 +133,11 @@ export async function serveDevice(
   inspector?.close();
   for (const limiter of [comings, troubles, traces]) limiter.flush();
   if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
+}
+
+/** What `--restore` names. */
+function stateOf({ restore }: ServeCommandOptions): Uint8Array | undefined {
+  return restore === undefined ? undefined : readState(restore);
 }
 
 async function refuseUpgrade(): Promise<never> {

@@ -1,7 +1,9 @@
-import type { Ready } from '../keeper/frames.js';
-import { Keeper, type KeeperContext } from '../keeper/keeper/keeper.js';
+import { Keeper } from '../keeper/keeper/keeper.js';
+import type { KeeperContext } from '../keeper/keeper/place.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { linuxOs } from '../linux-only.js';
+import type { Attendance } from './attend-file.js';
+import { attendKeptFile } from './attend-kept-file.js';
 import type { DeskChild } from './desk-child.js';
 import { takeErrands } from './errand-listener.js';
 import type { Logger } from './log.js';
@@ -17,11 +19,15 @@ export interface KeeperSettings {
   readonly stuckAfter?: number | undefined;
   /** What counts, records and is asked for all processes. */
   readonly desk?: DeskChild | undefined;
+  /** What the first device goes on from that a driver starts. */
+  readonly state?: Uint8Array | undefined;
+  /** The device's file, and what is done for it. */
+  readonly file?: { readonly path: string; readonly attendance: Attendance } | undefined;
 }
 
 /** Keeps sockets and connections, and has this program, started anew with the same arguments, serve the device: until told to stop. */
 export async function serveKeeper(settings: KeeperSettings, log: Logger): Promise<void> {
-  const { vhostUser, vfioUser, stuckAfter, desk } = settings;
+  const { vhostUser, vfioUser, stuckAfter, desk, state, file } = settings;
   const lines = processLimiter<KeeperContext>((line, about) => log.info(about, line));
   const troubles = processLimiter<KeeperContext>((line, about) => log.warn(about, line));
   const stopped = stopSignal(['SIGUSR2']);
@@ -34,7 +40,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
       ...(vfioUser === undefined ? [] : [{ place: vfioUser, transport: 'vfio-user' as const }]),
     ],
     worker: programAsStarted(),
-    spare: true,
+    state,
     stuckAfter,
     info: (line, about) => lines.say(line, about),
     warn: (line, about) => troubles.say(line, about),
@@ -49,14 +55,21 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
     close();
     throw error;
   });
-  if (typeof first !== 'string' && 'words' in first) {
+  if (typeof first === 'string') {
+    close();
+    log.info(`stopping on ${first}`);
+    if (!isOrderly(first)) await dieOf(first);
+    return;
+  }
+  if ('words' in first) {
     // It said itself what is wrong.
     close();
     process.exitCode = first.code === null || first.code === 0 ? 1 : first.code;
     return;
   }
-  for (const socket of typeof first === 'string' ? [] : [vhostUser, vfioUser])
-    if (socket !== undefined) log.info({ socket }, `serving ${(first as Ready).name}`);
+  for (const socket of [vhostUser, vfioUser])
+    if (socket !== undefined) log.info({ socket }, `serving ${first.name}`);
+  const leaveFile = file && attendKeptFile(file.path, keeper, log, file.attendance);
   const upgrade = async (): Promise<string> => {
     try {
       const gaps = await keeper.upgrade(programNow());
@@ -77,6 +90,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
   });
   const signal = await Promise.race([stopped, keeper.finished]);
   log.info(signal === undefined ? 'stopping: the only front-end left' : `stopping on ${signal}`);
+  leaveFile?.();
   errands.close();
   close();
   for (const limiter of [lines, troubles]) limiter.flush();

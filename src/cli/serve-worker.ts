@@ -1,4 +1,7 @@
-import { type DeviceOutline, KEEPER_VARIABLE, type Question } from '../keeper/frames.js';
+import { decodeCode, encodeCode } from '../device-file/device-code.js';
+import type { DeviceFile } from '../device-file/device-file.js';
+import { type DeviceOutline, KEEPER_VARIABLE, type LookedAt, type Question } from '../keeper/frames.js';
+import { readGiven, type WasGiven } from '../keeper/worker/given.js';
 import { type Answer, type Handed, WorkerLine } from '../keeper/worker/worker-line.js';
 import type { LinuxOs } from '../linux/linux-os.js';
 import { endWithParent } from '../linux/parent-death.js';
@@ -7,9 +10,17 @@ import { type KeptServer, type ServeOptions, type Source, serveKept } from '../s
 import type { MakeDevice } from '../virtio/make-device.js';
 import { DeskLine } from './desk-line.js';
 import { inMemory } from './errand-listener.js';
+import { replace, sayFailed } from './live-reload.js';
+import type { Logger } from './log.js';
 
 /** What a keeper hears of with its own ears: the signals that a terminal or a service manager sends to all. */
 const KEEPERS: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
+
+/** A device's file, and who hears what becomes of it. */
+export interface ServedFile {
+  readonly file: DeviceFile;
+  readonly log: Logger;
+}
 
 /** A process that a keeper started, to serve one front-end. */
 export class Worker {
@@ -25,8 +36,13 @@ export class Worker {
     this.#end = resolve;
   });
 
+  /** What its keeper gave it. */
+  readonly given: WasGiven;
+  #file: ServedFile | undefined;
+
   private constructor(os: LinuxOs, fd: number) {
     this.#os = os;
+    this.given = readGiven();
     this.desk = DeskLine.find(os);
     this.#line = new WorkerLine(
       os,
@@ -57,9 +73,13 @@ export class Worker {
     return this.#server;
   }
 
-  /** A front-end can come, to a device like this one. */
-  ready(device: DeviceOutline): void {
-    this.#line.ready(device);
+  /** A front-end can come, to a device like this one. @param file - where it is from, if it is a file's. */
+  ready(device: DeviceOutline, file?: ServedFile): void {
+    this.#file = file;
+    this.#line.ready(
+      device,
+      file && { bytes: this.given.code ?? encodeCode(file.file.code), files: lookedAt(file.file) },
+    );
   }
 
   /** None can: this process ends. @param why - in one line. */
@@ -91,10 +111,32 @@ export class Worker {
         await server.yield();
         return { at };
       }
+      case 'reload':
+        return this.#reload(bytes.length === 0 ? undefined : bytes, question.quiet);
       case 'save':
         return inMemory(this.#os, await server.save({ standing: question.standing }));
       default:
         throw new Error('a worker of this version does not know how');
+    }
+  }
+
+  /** Loads the device's file anew, or this code, and has that device served. */
+  async #reload(given: Uint8Array | undefined, quiet: boolean): Promise<Answer> {
+    const { file, log } = this.#file!;
+    const lines = log.child({ file: file.path }, quiet ? { level: 'silent' } : {});
+    let make: MakeDevice;
+    try {
+      make = await file.load(given && decodeCode(given));
+    } catch (error) {
+      sayFailed(error, lines);
+      return { result: 'failed', files: lookedAt(file) };
+    }
+    const code = given === undefined ? { bytes: encodeCode(file.code) } : {};
+    try {
+      return { result: replace(this.#server!, make, lines), files: lookedAt(file), ...code };
+    } catch (error) {
+      sayFailed(error, lines);
+      return { result: 'failed', files: lookedAt(file) };
     }
   }
 
@@ -103,7 +145,14 @@ export class Worker {
       transport,
       name: typeof place === 'string' ? place : `descriptor ${place}`,
       accept: (accepted) =>
-        this.#accepted.set(transport, ({ channel, keep, connection }) => accepted(channel, keep, connection)),
+        this.#accepted.set(transport, ({ channel, keep, connection, first }) =>
+          accepted(channel, keep, connection, first),
+        ),
+      started: () => this.#line.started(),
     };
   }
+}
+
+function lookedAt({ files }: DeviceFile): LookedAt {
+  return [...files].map(([path, hash]) => [path, hash ?? null] as const);
 }

@@ -1,9 +1,12 @@
+import { existsSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { KEEPER_VARIABLE } from '../keeper/frames.js';
+import { isDeviceFile } from '../device-file/is-device-file.js';
+import { KEEPER_VARIABLE, type ReloadResult } from '../keeper/frames.js';
 import type { ServeOptions } from '../serve.js';
 import { capabilities } from './capabilities.js';
 import { controlOption } from './control-places.js';
+import type { DeskChild } from './desk-child.js';
 import { deskName } from './desk-frames.js';
 import { addDeviceOptions, DEVICE_LIST, findDevice, setOption, vectorsOption } from './device-options.js';
 import { duration, TIME_HELP } from './duration.js';
@@ -14,9 +17,11 @@ import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
 import { metricsOption } from './metrics-option.js';
 import { pollOption } from './poll-option.js';
 import { checkRecording, recordBytesOption, recordOption } from './record-options.js';
+import type { KeeperSettings } from './serve-keeper.js';
 import type { ServeCommandOptions } from './serve-options.js';
 import type { Worker } from './serve-worker.js';
 import { takeOverStreams } from './standard-streams.js';
+import { readState } from './state-file.js';
 import { typeCheckOption } from './type-check-option.js';
 import { UsageError } from './usage-error.js';
 
@@ -126,6 +131,7 @@ async function keep(
   const { metrics, control, record, inspect, stuckAfter } = options;
   if (inspect !== undefined) throw new UsageError('--inspect looks into this process: leave out --keeper');
   checkRecording(options);
+  const state = options.restore === undefined ? undefined : readState(options.restore);
   const wanted = metrics !== undefined || control !== undefined || record !== undefined;
   const { DeskChild } = await import('./desk-child.js');
   const desk = wanted ? await DeskChild.start(control?.includes('-') === true, log) : undefined;
@@ -134,18 +140,23 @@ async function keep(
     process.exitCode = desk;
     return;
   }
-  // Once, and not in each process.
-  const leaveTypes =
-    options.typeCheck && /\.m?ts$/.test(name)
-      ? (await import('./attend-file.js')).attendTypes(resolve(name), log, options.watch)
-      : undefined;
   try {
     const { serveKeeper } = await import('./serve-keeper.js');
-    await serveKeeper({ ...sockets, stuckAfter, desk }, log);
+    await serveKeeper({ ...sockets, stuckAfter, desk, state, file: fileOf(name, options, desk) }, log);
   } finally {
-    leaveTypes?.();
     await desk?.close();
   }
+}
+
+/** The device's file, if it is one, and what is done for it. */
+function fileOf(
+  name: string,
+  { watch, typeCheck }: ServeCommandOptions,
+  desk: DeskChild | undefined,
+): KeeperSettings['file'] {
+  if (!isDeviceFile(name) || !existsSync(name)) return undefined;
+  const attendance = { watch, typeCheck, reloaded: (result: ReloadResult) => desk?.reloaded(result) };
+  return { path: realpathSync(name), attendance };
 }
 
 /** Where to serve vhost-user: a path, or a descriptor. */

@@ -8,6 +8,7 @@ import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import { decodeCode, encodeCode } from './device-code.js';
 import { DeviceFile } from './device-file.js';
 import { DeviceFileError } from './device-file-error.js';
+import { hashNow } from './file-watcher.js';
 
 let folder: string;
 beforeEach(() => {
@@ -109,6 +110,18 @@ test('what a load took can be loaded again, in another process too, whatever is 
   assert.equal((await other.load(code))().name, 'old words');
   write('device.ts', `import { defineDevice } from 'virtio-misc'; ${device("'new'")}`);
   assert.equal((await other.load())().name, 'new');
+});
+
+test('a load that fails has seen all that there is: nothing is tried again before it is saved', async () => {
+  const words = write('words.ts', `export const word = 'old';`);
+  const text = `import { defineDevice } from 'virtio-misc'; import { word } from './words.ts'; ${device('word')}`;
+  const path = write('device.ts', text);
+  const file = new DeviceFile(path);
+  await file.load();
+  write('words.ts', `export const word = 'new';`);
+  write('device.ts', '}');
+  await assert.rejects(file.load(), DeviceFileError);
+  for (const one of [path, words]) assert.equal(file.files.get(one), hashNow(one), one);
 });
 
 test("Node's module hooks are installed once, however often files are loaded", async (t) => {

@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isDevice, type MakeDevice } from '../virtio/make-device.js';
@@ -7,10 +7,11 @@ import { codeFrame } from './code-frame.js';
 import type { CodeModule, DeviceCode } from './device-code.js';
 import { DeviceFileError } from './device-file-error.js';
 import { explainError } from './explain-error.js';
+import { hashNow } from './file-watcher.js';
 import { isDeviceFile } from './is-device-file.js';
 import { currentLoads, withoutMarks } from './load-marks.js';
 import { installModuleHooks, loadFrom, takeTold } from './module-hooks.js';
-import { findSyntaxError, hashOf, markedUrl, type Told } from './module-source.js';
+import { findSyntaxError, markedUrl, type Told } from './module-source.js';
 
 /** As a load took it; without a text, where that is Node's to load. */
 interface LoadedModule {
@@ -81,6 +82,8 @@ export class DeviceFile {
     loads.set(this.#load, this);
     currentLoads.set(this.#load, (path) => modules.get(path)?.hash === hashNow(path));
     if (code !== undefined) loadFrom(this.#load, code);
+    // A load that fails does not get to all of them: what they are now did not help.
+    else for (const [path, hash] of this.files) this.files.set(path, hashNow(path) ?? hash);
     let exported: { default?: unknown };
     try {
       exported = (await import(markedUrl(pathToFileURL(this.path).href, this.#load))) as {
@@ -161,14 +164,6 @@ const NO_DEVICE =
 /** Nothing is taken out of `files` again: a load that fails does not get to all that the next one needs. */
 function noteFiles(): void {
   for (const told of takeTold()) loads.get(told.load)?.note(told);
-}
-
-function hashNow(path: string): string | undefined {
-  try {
-    return hashOf(readFileSync(path));
-  } catch {
-    return undefined;
-  }
 }
 
 function hasPlace(message: string): boolean {

@@ -61,7 +61,8 @@ export class FileWatcher {
   }
 }
 
-function hashNow(path: string): string | undefined {
+/** Of what is in a file now; `undefined` when it is not there. */
+export function hashNow(path: string): string | undefined {
   try {
     return hashOf(readFileSync(path));
   } catch {

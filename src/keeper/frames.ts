@@ -14,6 +14,20 @@ export const FORMAT = 1;
 /** The environment variable that tells a worker which descriptor leads to its keeper. */
 export const KEEPER_VARIABLE = 'VIRTIO_MISC_KEEPER';
 
+/** The one that tells it from which descriptor it reads what it is given, if that is anything: one frame. */
+export const GIVEN_VARIABLE = 'VIRTIO_MISC_GIVEN';
+
+/** What is in that frame: so many bytes of a device's code, which is not to be read from the disk then; all others are a state to go on from. */
+export interface Given {
+  readonly code: number | undefined;
+}
+
+/** What became of code that was loaded anew. */
+export type ReloadResult = 'reloaded' | 'refused' | 'failed';
+
+/** The files that a load of a device's code looked at, with the hash of each; `null` for one that was not there. */
+export type LookedAt = readonly (readonly [path: string, hash: string | null])[];
+
 /** What a worker may be asked; each is answered once. */
 export type Question =
   /** The device, for one in another worker to try (`Session.portray`). Answered with its bytes. */
@@ -22,6 +36,11 @@ export type Question =
   | { readonly what: 'try'; readonly transport: 'vhost-user' | 'vfio-user' }
   /** Leaves the front-end to another worker, with what is kept (`Session.yield`). Answered with when it began to, in ns of CLOCK_MONOTONIC. */
   | { readonly what: 'yield' }
+  /**
+   * Loads the device's file anew, or takes the code that comes along, and has the new device take the place of the one that is served, if any is. It
+   * says itself what came of that, unless told not to. Answered with the code, unless it failed.
+   */
+  | { readonly what: 'reload'; readonly quiet: boolean }
   /** The device's state (`Server.save`). Answered with so many bytes of memory, whose descriptor comes along. */
   | { readonly what: 'save'; readonly standing: boolean };
 
@@ -52,6 +71,8 @@ export type FromKeeper =
       readonly say: 'serve';
       readonly transport: 'vhost-user' | 'vfio-user';
       readonly connection: number;
+      /** No driver has started a device here yet: what is to be restored is for this one. */
+      readonly first?: boolean;
     }
   /** Some of what is kept; with the bytes of each, one after the other, and the descriptors likewise. */
   | { readonly say: 'kept'; readonly items: readonly Part[] }
@@ -65,15 +86,18 @@ export type FromKeeper =
 
 /** What a worker tells its keeper. */
 export type FromWorker =
-  /** It can serve a front-end; `name` is the device's. One of an older version does not say more. */
+  /** It can serve a front-end; `name` is the device's. Its code comes along, where that is a file. One of an older version does not say more. */
   | {
       readonly say: 'ready';
       readonly name: string;
       readonly format: number;
       readonly device?: DeviceOutline;
+      readonly files?: LookedAt;
     }
   /** It can't, and ends. */
   | { readonly say: 'failed'; readonly why: string }
+  /** A driver has started its device, the first. */
+  | { readonly say: 'started' }
   /** It has taken up a front-end where the worker before was, at that time, in ns of CLOCK_MONOTONIC. */
   | { readonly say: 'serving'; readonly at: number }
   /** `refused` says why nothing came of it. */
@@ -83,6 +107,8 @@ export type FromWorker =
       readonly refused?: string;
       readonly at?: number;
       readonly size?: number;
+      readonly result?: ReloadResult;
+      readonly files?: LookedAt;
     }
   /** So many bytes of the front-end's are dealt with; with those of `put` one after the other, then those to send to it, and their descriptors. */
   | {

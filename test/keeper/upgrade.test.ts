@@ -264,6 +264,38 @@ test('save with a keeper: its worker is asked; what is saved is gone on from by 
   await later.close();
 });
 
+test('--restore: the state is for the first device that a driver starts, whoever connected before, and whatever became of its file and of processes', async () => {
+  keeper = await serving(socket, log, ['misc', '--quiet']);
+  const transport = await connectVhostUser(socket);
+  const driver = await MiscDriver.open(transport);
+  await driver.setTimer(3_600_000, () => {}, undefined);
+  await transport.pause();
+  const state = join(folder, 'state');
+  assert.equal((await virtioMisc('save', socket, state)).code, 0);
+  await driver.close().catch(() => {});
+  keeper.kill('SIGKILL');
+  keeper = await serving(socket, log, ['misc', '--quiet', '--max-timers', '1', '--restore', state]);
+  rmSync(state);
+  for (let i = 1; i <= 2; i++) {
+    const other = await connectVhostUser(socket);
+    while (!said().includes(`"connection":${i}`)) await sleep(1);
+    const children = readFileSync(`/proc/${keeper.pid}/task/${keeper.pid}/children`, 'utf8')
+      .trim()
+      .split(' ');
+    for (const pid of children.map(Number)) process.kill(pid, 'SIGKILL');
+    other.close();
+  }
+  const next = await MiscDriver.open(await connectVhostUser(socket));
+  const more = (): Promise<unknown> => next.setTimer(3_600_000, () => {}, undefined);
+  await assert.rejects(more(), /a timer with this id exists/);
+  process.kill(servingPid(keeper.pid!, 'memfd:virtio-misc')!, 'SIGKILL');
+  await assert.rejects(more(), /no room for another timer/);
+  await next.close();
+  const later = await MiscDriver.open(await connectVhostUser(socket));
+  await later.setTimer(3_600_000, () => {}, undefined);
+  await later.close();
+});
+
 test('upgraded from one installed version to another: the path of the program is looked up anew', async () => {
   const installed = join(folder, 'installed');
   const main = join(installed, 'dist/src/cli/main.js');

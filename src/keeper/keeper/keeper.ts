@@ -1,18 +1,9 @@
 import type { LinuxOs } from '../../linux/linux-os.js';
-import type { UnixChannel } from '../../linux/unix-channel.js';
-import type { UnixListener } from '../../linux/unix-listener.js';
-import { encodeFrame, type Frame, type FromWorker, type Ready } from '../frames.js';
-import { Backoff } from './backoff.js';
-import { KeptConnection } from './kept-connection.js';
+import type { LookedAt, Ready } from '../frames.js';
+import type { KeptConnection } from './kept-connection.js';
+import { type Hearing, Place } from './place.js';
 import { WorkerPool } from './worker-pool.js';
-import type { WorkerCommand, WorkerEnd, WorkerProcess } from './worker-process.js';
-
-/** What a line of the keeper's is about. */
-export interface KeeperContext {
-  readonly socket?: string;
-  readonly transport?: KeptConnection['transport'];
-  readonly connection?: number;
-}
+import type { Reloaded, WorkerCommand, WorkerEnd, WorkerProcess } from './worker-process.js';
 
 /** Where front-ends come: a path to listen at, or a descriptor that listens or is connected. */
 export interface KeeperPlace {
@@ -20,34 +11,16 @@ export interface KeeperPlace {
   readonly transport: KeptConnection['transport'];
 }
 
-export interface KeeperOptions {
+export interface KeeperOptions extends Hearing {
   readonly os: LinuxOs;
   /** One that depends on what the device is may be said when that is known. */
   readonly places: readonly KeeperPlace[] | ((ready: Ready) => readonly KeeperPlace[]);
   readonly worker: WorkerCommand;
-  /** Whether a worker is kept ready. */
-  readonly spare: boolean;
-  /** ms after which a worker is killed that does not come back to its loop; not unless told. */
-  readonly stuckAfter?: number | undefined;
-  info(line: string, about: KeeperContext): void;
-  warn(line: string, about: KeeperContext): void;
-  /** A worker has taken a front-end up. */
-  serves?(pid: number, about: Required<KeeperContext>): void;
-  /** A front-end came. */
-  came?(about: Required<KeeperContext>): void;
-  /** It left, or was let go for that reason. */
-  left?(about: Required<KeeperContext>, reason: string | undefined): void;
+  /** How many workers are kept ready, once a front-end came; 1 unless told. */
+  readonly spares?: number | undefined;
+  /** What the first device goes on from that a driver starts. */
+  readonly state?: Uint8Array | undefined;
 }
-
-/** A worker that lived so long is not one that dies again and again, ms. */
-const LONG = 300;
-
-/** Why a front-end has to go: `undefined` for one that went by itself; or how its worker ended. */
-type Outcome =
-  | { readonly over: string | undefined }
-  | { readonly died: WorkerEnd }
-  /** It has yielded to another. */
-  | { readonly next: WorkerProcess };
 
 /**
  * Owns what must not die with a device's code: sockets, connections, and what front-ends handed over; workers do all the rest, each for one
@@ -59,11 +32,14 @@ export class Keeper {
   readonly #places: Place[] = [];
   #connections = 0;
   #upgrading = false;
+  /** What is being done with all workers, one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    this.#pool = new WorkerPool(options.os, options.worker, options.spare, ({ words }) =>
+    const { os, worker, spares = 1, state } = options;
+    this.#pool = new WorkerPool(os, worker, spares, state, ({ words }) =>
       options.warn(`a worker ${words} before it could serve anybody; the next one is tried`, {}),
     );
   }
@@ -76,19 +52,30 @@ export class Keeper {
    */
   async start(): Promise<Ready | WorkerEnd> {
     const first = await this.#pool.begin();
-    if ('words' in first || this.#closed) return first;
+    if ('words' in first) return first;
+    const { ready, worker } = first;
+    this.#files = worker.files;
+    if (this.#closed) return ready;
     const { os, places } = this.#options;
-    for (const { place, transport } of typeof places === 'function' ? places(first) : places) {
+    for (const { place, transport } of typeof places === 'function' ? places(ready) : places) {
       const socket = typeof place === 'string' ? os.listen(place) : os.adoptSocket(place);
       this.#places.push(
         new Place(socket, typeof place === 'string' ? place : `descriptor ${place}`, transport, {
           options: this.#options,
           pool: this.#pool,
           number: () => ++this.#connections,
+          changed: () => this.#prepare(),
         }),
       );
     }
-    return first;
+    return ready;
+  }
+
+  #files: LookedAt = [];
+
+  /** The files that the first worker looked at to load the device, where that is a file. */
+  get files(): LookedAt {
+    return this.#files;
   }
 
   /** Resolves when all its front-ends left and no other can come. */
@@ -105,8 +92,23 @@ export class Keeper {
   async upgrade(command: WorkerCommand): Promise<{ readonly socket: string; readonly gap: number }[]> {
     if (this.#upgrading) throw new Error('an upgrade is under way');
     this.#upgrading = true;
+    return this.#inTurn(() => this.#upgrade(command)).finally(() => {
+      this.#upgrading = false;
+    });
+  }
+
+  /**
+   * Has all workers load the device's file as it is now. A front-end goes on with the old device where that one can't take its place; the next one
+   * gets the new one all the same, unless it failed.
+   */
+  async reload(): Promise<Reloaded> {
+    return this.#inTurn(() => this.#reload());
+  }
+
+  async #upgrade(command: WorkerCommand): Promise<{ readonly socket: string; readonly gap: number }[]> {
     const done: { socket: string; gap: number }[] = [];
     let next: WorkerProcess | undefined;
+    let code: Uint8Array | undefined;
     try {
       // Also where no front-end is, so that a program that can't be had is never taken.
       next = await this.#pool.tryOut(command);
@@ -114,19 +116,62 @@ export class Keeper {
         if (!place.busy) continue;
         next ??= await this.#pool.tryOut(command);
         const taken = place.upgrade(next);
+        code = next.code;
         done.push({ socket: place.name, gap: await taken });
         next = undefined;
       }
-      this.#pool.change(command, next);
+      this.#pool.change(command, next === undefined ? code : next.code, next);
+      this.#prepare();
     } catch (error) {
       next?.dismiss();
       if (done.length === 0) throw error;
       const text = done.map(({ socket }) => socket).join(', ');
       throw new Error(`${(error as Error).message}; that at ${text} was upgraded`);
-    } finally {
-      this.#upgrading = false;
     }
     return done;
+  }
+
+  async #reload(): Promise<Reloaded> {
+    let all = await this.#reloadPlaces(undefined);
+    if (all.length === 0) {
+      const first = await this.#pool.reload();
+      // Who came meanwhile has the old one.
+      all = [first, ...(first.code === undefined ? [] : await this.#reloadPlaces(first.code))];
+    }
+    const { code } = all.find((one) => one.code !== undefined) ?? {};
+    const results = all.map(({ result }) => result);
+    const result = results.includes('failed')
+      ? 'failed'
+      : results.includes('refused')
+        ? 'refused'
+        : 'reloaded';
+    if (code !== undefined && result !== 'failed') this.#pool.renew(code);
+    this.#prepare();
+    const why = all.find((one) => one.why !== undefined)?.why;
+    return { result, files: all.flatMap(({ files }) => files), ...(why !== undefined && { why }) };
+  }
+
+  /** Has all workers that have a front-end take this code, or what is on the disk: the first loads it, and the others take what it has loaded. */
+  async #reloadPlaces(given: Uint8Array | undefined): Promise<Reloaded[]> {
+    let code = given;
+    const done = new Map<KeptConnection, Reloaded>();
+    const died = new Map<KeptConnection, WorkerProcess>();
+    for (;;) {
+      const place = this.#places.find(({ connection }) => connection !== undefined && !done.has(connection));
+      if (place === undefined) return [...done.values()];
+      const connection = place.connection!;
+      const worker = await place.next(died.get(connection));
+      if (worker === undefined || place.connection !== connection) continue;
+      const now = await worker.reload(code, false);
+      if (now.killed === true && !died.has(connection)) {
+        // That may be no fault of the code's: whoever goes on is asked.
+        died.set(connection, worker);
+        continue;
+      }
+      done.set(connection, now);
+      code ??= now.code;
+      if (code === undefined) return [...done.values()];
+    }
   }
 
   /**
@@ -147,6 +192,18 @@ export class Keeper {
     return place.save(standing);
   }
 
+  /** Gets workers ready for the front-ends that are there, else for the next one. */
+  #prepare(): void {
+    const busy = this.#places.find(({ connection }) => connection !== undefined);
+    this.#pool.prepare(busy === undefined ? this.#pool.newest : busy.code);
+  }
+
+  #inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
+    const done = this.#turn.then(act);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
   /** Ends connections and workers, and removes the sockets. Safe to call twice. */
   close(): void {
     if (this.#closed) return;
@@ -155,179 +212,3 @@ export class Keeper {
     for (const place of this.#places) place.close();
   }
 }
-
-interface PlacePorts {
-  readonly options: KeeperOptions;
-  readonly pool: WorkerPool;
-  number(): number;
-}
-
-/** A socket, and its front-end. */
-class Place {
-  readonly #ports: PlacePorts;
-  readonly name: string;
-  readonly #transport: KeptConnection['transport'];
-  readonly #listener: UnixListener | undefined;
-  #connection: KeptConnection | undefined;
-  #worker: WorkerProcess | undefined;
-  /** Has another one go on, while one is there. */
-  #hand: ((next: WorkerProcess) => void) | undefined;
-  #backoff: Backoff | undefined;
-  #closed = false;
-  #finish: () => void = () => {};
-  readonly finished: Promise<void> = new Promise((resolve) => {
-    this.#finish = resolve;
-  });
-
-  constructor(
-    socket: UnixListener | UnixChannel,
-    name: string,
-    transport: KeptConnection['transport'],
-    ports: PlacePorts,
-  ) {
-    this.name = name;
-    this.#transport = transport;
-    this.#ports = ports;
-    if ('send' in socket) {
-      void this.#serve(socket);
-      return;
-    }
-    this.#listener = socket;
-    socket.accept({
-      accepted: (channel) => void this.#serve(channel),
-      failed: (error) => ports.options.warn(error.message, { socket: name, transport }),
-    });
-  }
-
-  /** Whether a front-end is there, with its worker. */
-  get busy(): boolean {
-    return this.#worker !== undefined;
-  }
-
-  /**
-   * Has another worker go on, if it can.
-   *
-   * @returns how long nobody served the front-end, in ms.
-   * @throws Error with why not.
-   */
-  async upgrade(next: WorkerProcess): Promise<number> {
-    const worker = this.#worker!;
-    const { bytes } = await worker.ask({ what: 'portray' });
-    await next.ask({ what: 'try', transport: this.#transport }, bytes);
-    const { body } = await worker.ask({ what: 'yield' });
-    if (this.#worker !== worker) throw new Error('its front-end left meanwhile');
-    this.#hand!(next);
-    const at = await Promise.race([next.serving, next.ended]);
-    if (typeof at !== 'number')
-      throw new Error(`worker ${next.pid} ${at.words} at once: another one goes on`);
-    return (at - body.at!) / 1e6;
-  }
-
-  /** @see Keeper.save */
-  async save(standing: boolean): Promise<{ fd: number; size: number }> {
-    const { body, fds } = await this.#worker!.ask({ what: 'save', standing });
-    return { fd: fds[0]!, size: body.size! };
-  }
-
-  close(): void {
-    this.#closed = true;
-    this.#listener?.close();
-    this.#backoff?.close();
-    this.#worker?.dismiss();
-    this.#connection?.close();
-    this.#finish();
-  }
-
-  /** One front-end, from the first to the last of its workers. */
-  async #serve(channel: UnixChannel): Promise<void> {
-    const { options, pool, number } = this.#ports;
-    this.#listener?.pause();
-    const connection = new KeptConnection(channel, number(), this.#transport, this.name);
-    this.#connection = connection;
-    const about = { connection: connection.number, socket: this.name, transport: this.#transport };
-    options.info('front-end connected', about);
-    options.came?.(about);
-    this.#backoff = new Backoff();
-    let error: string | undefined;
-    let next: WorkerProcess | undefined;
-    for (;;) {
-      const worker: WorkerProcess | undefined = next ?? (await pool.take());
-      next = undefined;
-      if (worker === undefined || this.#closed) return;
-      const outcome = await this.#attend(worker, connection, about);
-      if (this.#closed) return;
-      if ('over' in outcome) {
-        error = outcome.over;
-        break;
-      }
-      if ('next' in outcome) {
-        next = outcome.next;
-        continue;
-      }
-      const { words, signal } = outcome.died;
-      if (signal === 'SIGBUS') {
-        error = `its worker ${words}: memory that it shared is gone`;
-        break;
-      }
-      options.warn(`worker ${worker.pid} ${words}: another one goes on`, about);
-      await this.#backoff.wait();
-    }
-    connection.close();
-    options.left?.(about, error);
-    this.#connection = undefined;
-    if (error === undefined) options.info('front-end left', about);
-    else options.warn(`front-end dropped: ${error}`, about);
-    this.#listener?.resume();
-    if (this.#listener === undefined) this.#finish();
-  }
-
-  /** One front-end and one of its workers. */
-  async #attend(
-    worker: WorkerProcess,
-    connection: KeptConnection,
-    about: Required<KeeperContext>,
-  ): Promise<Outcome> {
-    const { options, pool } = this.#ports;
-    const { stuckAfter } = options;
-    this.#worker = worker;
-    const began = performance.now();
-    const over = new Promise<Outcome>((resolve) => {
-      worker.listen((frame) => {
-        const { body } = frame;
-        if (body.say === 'over') resolve({ over: body.error });
-        if (body.say !== 'settle') return;
-        this.#backoff!.well();
-        try {
-          connection.settle(frame as Frame<Extract<FromWorker, { say: 'settle' }>>);
-        } catch (error) {
-          resolve({ over: (error as Error).message });
-        }
-        worker.channel.send(SETTLED);
-      });
-    });
-    connection.hand(worker.channel);
-    void worker.serving.then(() => options.serves?.(worker.pid!, about));
-    if (stuckAfter !== undefined)
-      worker.watch(stuckAfter, () =>
-        options.warn(`worker ${worker.pid} is stuck for ${stuckAfter} ms: it is killed`, about),
-      );
-    pool.prepare();
-    let next: WorkerProcess | undefined;
-    const yielded = new Promise<Outcome>((resolve) => {
-      this.#hand = (to) => {
-        next = to;
-        resolve({ next: to });
-      };
-    });
-    const first = await Promise.race([yielded, over, worker.ended.then((died): Outcome => ({ died }))]);
-    // Whatever came of this one in the same moment.
-    const outcome = next === undefined ? first : { next };
-    this.#hand = undefined;
-    this.#worker = undefined;
-    if (performance.now() - began >= LONG) this.#backoff!.well();
-    worker.dismiss();
-    return outcome;
-  }
-}
-
-const SETTLED = encodeFrame({ say: 'settled' });

@@ -32,10 +32,10 @@ export class KeptConnection {
     this.socket = socket;
   }
 
-  /** Hands everything over to a worker: duplicates of the descriptors go with it. */
-  hand(worker: Channel): void {
+  /** Hands everything over to a worker: duplicates of the descriptors go with it. @param first - no driver has started a device yet. */
+  hand(worker: Channel, first: boolean): void {
     const { transport, number } = this;
-    worker.send(encodeFrame({ say: 'serve', transport, connection: number }), [this.#channel.fd]);
+    worker.send(encodeFrame({ say: 'serve', transport, connection: number, first }), [this.#channel.fd]);
     const some: KeptItem[] = [];
     for (const item of this.#items.values()) {
       if (some.length > 0 && !fit([...some, item])) sendKept(worker, some.splice(0));

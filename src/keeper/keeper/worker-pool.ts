@@ -1,41 +1,78 @@
 import type { LinuxOs } from '../../linux/linux-os.js';
 import type { Ready } from '../frames.js';
 import { Backoff } from './backoff.js';
-import { type WorkerCommand, type WorkerEnd, WorkerProcess } from './worker-process.js';
+import { type Reloaded, type WorkerCommand, type WorkerEnd, WorkerProcess } from './worker-process.js';
 
-/** Where workers come from: one is kept ready, if that is wished, so that it need not be started when it is needed. */
+/** A device's code, as a worker has read it; `undefined` for a device that is none of a file's. */
+type Code = Uint8Array | undefined;
+
+/** Where workers come from: some are kept ready, if that is wished, so that they need not be started when they are needed. */
 export class WorkerPool {
   readonly #os: LinuxOs;
   #command: WorkerCommand;
-  readonly #spares: boolean;
+  readonly #wanted: number;
   readonly #failed: (end: WorkerEnd) => void;
   readonly #backoff = new Backoff();
-  #spare: WorkerProcess | undefined;
+  #state: Uint8Array | undefined;
+  #spares: WorkerProcess[] = [];
+  /** What the next front-end gets. */
+  #newest: Code;
+  /** Resolves when nothing is being done with those that are ready. */
+  #turn: Promise<void> = Promise.resolve();
   #closed = false;
 
-  /** @param failed - a worker ended before it could serve anybody. */
-  constructor(os: LinuxOs, command: WorkerCommand, spares: boolean, failed: (end: WorkerEnd) => void) {
+  /**
+   * @param spares - how many are kept ready.
+   * @param state - what the first device goes on from that a driver starts.
+   * @param failed - a worker ended before it could serve anybody.
+   */
+  constructor(
+    os: LinuxOs,
+    command: WorkerCommand,
+    spares: number,
+    state: Uint8Array | undefined,
+    failed: (end: WorkerEnd) => void,
+  ) {
     this.#os = os;
     this.#command = command;
-    this.#spares = spares;
+    this.#wanted = spares;
+    this.#state = state;
     this.#failed = failed;
   }
 
-  /** Starts the first. @returns what it said of itself, or how it ended before it could serve anybody. */
-  async begin(): Promise<Ready | WorkerEnd> {
-    const first = new WorkerProcess(this.#os, this.#command);
-    const ready = await first.ready;
-    if (ready === undefined) return first.ended;
-    if (this.#closed) first.dismiss();
-    else this.#spare = first;
-    return ready;
+  /** The code that the next front-end gets. */
+  get newest(): Code {
+    return this.#newest;
   }
 
-  /** One that is ready; `undefined` after `close`. */
-  async take(): Promise<WorkerProcess | undefined> {
+  /** A driver has started a device: the next ones have nothing to go on from. */
+  started(): void {
+    this.#state = undefined;
+  }
+
+  /** Whether none has. */
+  get first(): boolean {
+    return this.#state !== undefined;
+  }
+
+  /** Starts the first. @returns it, or how it ended before it could serve anybody. */
+  async begin(): Promise<{ readonly ready: Ready; readonly worker: WorkerProcess } | WorkerEnd> {
+    const worker = this.#start(undefined);
+    const ready = await worker.ready;
+    if (ready === undefined) return worker.ended;
+    if (this.#closed) worker.dismiss();
+    this.#newest = worker.code;
+    this.#spares.push(worker);
+    return { ready, worker };
+  }
+
+  /** One that is ready, and has that code; `undefined` after `close`. */
+  async take(code: Code = this.#newest): Promise<WorkerProcess | undefined> {
     while (!this.#closed) {
-      const worker = this.#spare ?? new WorkerProcess(this.#os, this.#command);
-      this.#spare = undefined;
+      await this.#turn;
+      const found = this.#spares.find((spare) => spare.code === code);
+      this.#spares = this.#spares.filter((spare) => spare !== found);
+      const worker = found ?? this.#start(code);
       const ready = (await worker.ready) !== undefined;
       if (this.#closed) worker.dismiss();
       else if (ready) {
@@ -49,33 +86,66 @@ export class WorkerPool {
     return undefined;
   }
 
-  /** Gets the next one ready, if that is wished. */
-  prepare(): void {
-    if (this.#spares && !this.#closed) this.#spare ??= new WorkerProcess(this.#os, this.#command);
+  /** Gets the next ones ready, if that is wished, with that code. */
+  prepare(code: Code = this.#newest): void {
+    if (this.#closed) return;
+    for (const spare of this.#spares.filter((one) => one.code !== code)) this.#change(spare, code);
+    while (this.#spares.length < this.#wanted) this.#spares.push(this.#start(code));
+  }
+
+  /** Has one that is ready load the device's file anew, which is then what the next front-end gets, if it can be had. */
+  async reload(): Promise<Reloaded> {
+    const worker = await this.take();
+    const done = (await worker?.reload(undefined, false)) ?? { result: 'failed' as const, files: [] };
+    if (worker === undefined) return done;
+    if (done.result === 'failed' && done.why !== undefined) worker.dismiss();
+    else this.#spares.unshift(worker);
+    return done;
+  }
+
+  /** From now on that is what the next front-end gets. */
+  renew(code: Code): void {
+    this.#newest = code;
   }
 
   /** Starts one of another program. @throws Error with why that can't be had. */
   async tryOut(command: WorkerCommand): Promise<WorkerProcess> {
-    const worker = new WorkerProcess(this.#os, command);
+    const worker = new WorkerProcess(this.#os, command, { state: this.#state });
     if ((await worker.ready) !== undefined) return worker;
     throw new Error(`a worker of the program as it is now ${(await worker.ended).words}`);
   }
 
-  /** From now on they are of that program. @param spare - one of it, which is ready. */
-  change(command: WorkerCommand, spare?: WorkerProcess): void {
+  /** From now on they are of that program, and have that code. @param spare - one of it, which is ready. */
+  change(command: WorkerCommand, code: Code, spare?: WorkerProcess): void {
     this.#command = command;
-    this.#spare?.dismiss();
-    this.#spare = spare;
-    if (this.#closed) spare?.dismiss();
-    else if (!this.#spares && spare !== undefined) {
-      spare.dismiss();
-      this.#spare = undefined;
-    } else this.prepare();
+    this.#newest = code;
+    for (const old of this.#spares.splice(0)) old.dismiss();
+    if (spare === undefined) return;
+    if (this.#closed || this.#wanted === 0) spare.dismiss();
+    else this.#spares.push(spare);
   }
 
   close(): void {
     this.#closed = true;
     this.#backoff.close();
-    this.#spare?.dismiss();
+    for (const spare of this.#spares.splice(0)) spare.dismiss();
+  }
+
+  #start(code: Code): WorkerProcess {
+    return new WorkerProcess(this.#os, this.#command, { code, state: this.#state });
+  }
+
+  /** Has one that is ready take that code, or another one take its place. */
+  #change(spare: WorkerProcess, code: Code): void {
+    this.#turn = this.#turn.then(async () => {
+      if (spare.code === code || !this.#spares.includes(spare)) return;
+      if (code !== undefined && (await spare.ready) !== undefined) {
+        const { result } = await spare.reload(code, true);
+        if (result === 'reloaded') return;
+      }
+      this.#spares = this.#spares.filter((one) => one !== spare);
+      spare.dismiss();
+      this.prepare(code);
+    });
   }
 }

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import type { Writable } from 'node:stream';
 import { closeFd } from '../../linux/close-fd.js';
 import { closeStranger } from '../../linux/close-stranger.js';
 import type { LinuxOs } from '../../linux/linux-os.js';
@@ -9,8 +10,13 @@ import {
   type Frame,
   FrameDecoder,
   type FromWorker,
+  GIVEN_VARIABLE,
+  type Given,
+  joined,
+  type LookedAt,
   type Question,
   type Ready,
+  type ReloadResult,
 } from '../frames.js';
 
 /** How a worker is started. */
@@ -36,11 +42,33 @@ export interface WorkerEnd {
   readonly words: string;
 }
 
+/** What a worker begins with. */
+export interface GivenToWorker {
+  /** The device's code, as a worker before has read it; what is on the disk otherwise. */
+  readonly code?: Uint8Array | undefined;
+  /** What the first device goes on from that a driver starts. */
+  readonly state?: Uint8Array | undefined;
+}
+
+/** What became of code that a worker was to load anew. */
+export interface Reloaded {
+  readonly result: ReloadResult;
+  readonly files: LookedAt;
+  /** What it has loaded, if that went well, whatever became of it then. */
+  readonly code?: Uint8Array | undefined;
+  /** Why it has not answered. */
+  readonly why?: string;
+  /** It died in that moment of what somebody else did. */
+  readonly killed?: boolean;
+}
+
 /** Its standard output and error. */
 const INHERITED = ['inherit', 'inherit'] as const;
 const PIPES = ['pipe', 'pipe'] as const;
 /** Its descriptor there. */
 const FD = 3;
+/** The one from which it reads what it is given. */
+const GIVEN_FD = 4;
 /** How long a worker that is of no use any more may take to end, ms. */
 const LAST_WORDS = 2000;
 
@@ -52,9 +80,12 @@ export class WorkerProcess {
   readonly channel: UnixChannel;
   readonly #child: ChildProcess;
   readonly #decoder = new FrameDecoder<FromWorker>();
+  #code: Uint8Array | undefined;
+  #files: LookedAt = [];
   #frames: ((frame: Frame<FromWorker>) => void) | undefined;
   #stuck: NodeJS.Timeout | undefined;
   #answered = true;
+  #killed = false;
   /** Resolves with what it said of itself, or with `undefined` when it ended before. */
   readonly ready: Promise<Ready | undefined>;
   /** Resolves when it has taken a front-end up, with when that was, in ns of CLOCK_MONOTONIC. */
@@ -65,17 +96,30 @@ export class WorkerProcess {
   /** Resolves when it is gone, and all that it said was heard. */
   readonly ended: Promise<WorkerEnd>;
 
-  constructor(os: LinuxOs, { program, args, variable, env, said }: WorkerCommand) {
+  constructor(os: LinuxOs, { program, args, variable, env, said }: WorkerCommand, given: GivenToWorker = {}) {
+    this.#code = given.code;
     const { channel, fd } = os.createChannel();
     this.channel = channel;
+    const gives = given.code !== undefined || given.state !== undefined;
     try {
       this.#child = spawn(program, args, {
-        stdio: ['ignore', ...(said === undefined ? INHERITED : PIPES), fd],
-        env: { ...process.env, ...env, [variable]: String(FD) },
+        stdio: [
+          'ignore',
+          ...(said === undefined ? INHERITED : PIPES),
+          fd,
+          ...(gives ? (['pipe'] as const) : []),
+        ],
+        env: {
+          ...process.env,
+          ...env,
+          [variable]: String(FD),
+          ...(gives && { [GIVEN_VARIABLE]: String(GIVEN_FD) }),
+        },
       });
     } finally {
       closeFd(fd);
     }
+    if (gives) give(this.#child.stdio[GIVEN_FD] as Writable, given);
     if (said !== undefined)
       for (const stream of [this.#child.stdout!, this.#child.stderr!])
         stream.setEncoding('utf8').on('data', said);
@@ -97,7 +141,7 @@ export class WorkerProcess {
         received: (bytes, fds) => {
           for (const frame of this.#decoder.push(bytes, fds)) {
             const { body } = frame;
-            if (body.say === 'ready') isReady(this.#speaks(body.format) ? body : undefined);
+            if (body.say === 'ready') isReady(this.#isReady(frame as Frame<Ready>));
             else if (body.say === 'failed') this.#why = body.why;
             else if (body.say === 'serving') isServing(body.at);
             else if (body.say === 'answer') this.#answers(frame as Answered);
@@ -124,6 +168,32 @@ export class WorkerProcess {
 
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** The device's code, as it has it; `undefined` where that is none of a file's. */
+  get code(): Uint8Array | undefined {
+    return this.#code;
+  }
+
+  /** What it looked at to load that. */
+  get files(): LookedAt {
+    return this.#files;
+  }
+
+  /** Has it load the device's file anew, or take that code (see `Question`). */
+  async reload(code: Uint8Array | undefined, quiet: boolean): Promise<Reloaded> {
+    try {
+      const { body, bytes } = await this.ask({ what: 'reload', quiet }, code);
+      const { result = 'failed', files = [] } = body;
+      const loaded = code ?? (bytes.length === 0 ? undefined : bytes);
+      if (result === 'reloaded') this.#code = loaded;
+      return { result, files, code: loaded };
+    } catch (error) {
+      const why = (error as Error).message;
+      const { signal, words } = await this.ended;
+      const killed = signal !== null && !this.#killed;
+      return { result: 'failed', files: [], why: this.#killed ? why : `worker ${this.pid} ${words}`, killed };
+    }
   }
 
   /** Asks it something. @throws Error with why nothing came of it. */
@@ -161,6 +231,13 @@ export class WorkerProcess {
     else asked.answered(frame);
   }
 
+  #isReady({ body, bytes }: Frame<Ready>): Ready | undefined {
+    if (!this.#speaks(body.format)) return undefined;
+    if (bytes.length > 0) this.#code ??= bytes;
+    this.#files = body.files ?? [];
+    return body;
+  }
+
   #speaks(format: number): boolean {
     if (format === FORMAT) return true;
     this.#why = `it speaks format ${format} with its keeper, and this keeper ${FORMAT}: restart the service to have it`;
@@ -188,6 +265,7 @@ export class WorkerProcess {
   }
 
   kill(): void {
+    this.#killed = true;
     this.#child.kill('SIGKILL');
   }
 
@@ -207,6 +285,14 @@ export class WorkerProcess {
     for (const fd of this.#decoder.abandon()) closeStranger(fd);
   }
 }
+
+/** One that dies before it has read it is heard to be gone. */
+function give(to: Writable, { code, state }: GivenToWorker): void {
+  const body: Given = { code: code?.length };
+  to.on('error', () => {}).end(encodeFrame(body, joined([code ?? NOTHING, state ?? NOTHING])));
+}
+
+const NOTHING = new Uint8Array();
 
 function after(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref());

@@ -10,8 +10,10 @@ import {
   FrameDecoder,
   type FromKeeper,
   type FromWorker,
+  type LookedAt,
   partsOf,
   type Question,
+  type ReloadResult,
 } from '../frames.js';
 import { KeptChannel } from './kept-channel.js';
 
@@ -19,6 +21,8 @@ import { KeptChannel } from './kept-channel.js';
 export interface Answer {
   readonly at?: number;
   readonly size?: number;
+  readonly result?: ReloadResult;
+  readonly files?: LookedAt;
   readonly bytes?: Uint8Array;
   readonly fd?: number;
 }
@@ -30,6 +34,8 @@ export interface Handed {
   readonly connection: number;
   readonly channel: Channel;
   readonly keep: Keep;
+  /** What is to be restored is for it. */
+  readonly first: boolean;
 }
 
 /** A worker's way to its keeper, which has it serve one front-end, and then no other. */
@@ -42,6 +48,7 @@ export class WorkerLine {
   #serve: { readonly frame: Frame<FromKeeper>; readonly kept: KeptItem[] } | undefined;
   #served: KeptChannel | undefined;
   #over = false;
+  #first = false;
 
   /**
    * @param fd - what leads to the keeper.
@@ -68,10 +75,17 @@ export class WorkerLine {
     });
   }
 
-  /** A front-end can be served, with this device. */
-  ready({ id, name, queues, config }: DeviceOutline): void {
+  /** A front-end can be served, with this device. @param code - where it is a file's. */
+  ready({ id, name, queues, config }: DeviceOutline, code?: { bytes: Uint8Array; files: LookedAt }): void {
     const device = { id, name, queues: queues.map(({ size }) => ({ size })), config: { size: config.size } };
-    this.#say({ say: 'ready', name, format: FORMAT, device });
+    const body = { say: 'ready', name, format: FORMAT, device, ...(code && { files: code.files }) } as const;
+    this.#channel.send(encodeFrame<FromWorker>(body, code?.bytes));
+  }
+
+  /** A driver has started the device. */
+  started(): void {
+    if (this.#first) this.#say({ say: 'started' });
+    this.#first = false;
   }
 
   /** None can be, and this process ends. */
@@ -138,7 +152,9 @@ export class WorkerLine {
       setImmediate(() => this.over(undefined)),
     );
     this.#served = channel;
-    this.#handed({ transport: body.transport, connection: body.connection, channel, keep: channel });
+    const { transport, connection, first = false } = body;
+    this.#first = first;
+    this.#handed({ transport, connection, channel, keep: channel, first });
     this.#say({ say: 'serving', at: Number(process.hrtime.bigint()) });
   }
 }
