@@ -86,6 +86,7 @@ export class WorkerProcess {
   #stuck: NodeJS.Timeout | undefined;
   #answered = true;
   #killed = false;
+  #wasReady = false;
   /** Resolves with what it said of itself, or with `undefined` when it ended before. */
   readonly ready: Promise<Ready | undefined>;
   /** Resolves when it has taken a front-end up, with when that was, in ns of CLOCK_MONOTONIC. */
@@ -235,6 +236,7 @@ export class WorkerProcess {
     if (!this.#speaks(body.format)) return undefined;
     if (bytes.length > 0) this.#code ??= bytes;
     this.#files = body.files ?? [];
+    this.#wasReady = true;
     return body;
   }
 
@@ -272,6 +274,8 @@ export class WorkerProcess {
   /** It is of no use any more. */
   dismiss(): void {
     this.#close();
+    // One that is being started has nothing to end.
+    if (!this.#wasReady) this.kill();
     const timer = setTimeout(() => this.kill(), LAST_WORDS).unref();
     void this.ended.then(() => clearTimeout(timer));
   }
