@@ -39,7 +39,7 @@ export class WorkerError extends Error {
  */
 export async function serveByWorkers(
   options: WorkersOptions,
-): Promise<{ readonly server: FileServer; readonly device: DeviceOutline }> {
+): Promise<{ readonly server: FileServer; readonly device: DeviceOutline; readonly keeper: Keeper }> {
   const { command, places, stuckAfter, signal } = options;
   const os = await linuxOs();
   const connections = new Connections();
@@ -106,5 +106,5 @@ export async function serveByWorkers(
     },
   };
   // A worker of this version says what its device is.
-  return { server, device: first.device! };
+  return { server, device: first.device!, keeper };
 }
