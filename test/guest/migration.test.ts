@@ -192,7 +192,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
         held.stop();
         held.release((disk) => !DISKS[disk]!.inflight);
       }
-      const { downtime, ram, 'total-time': total } = await arrival.completed(signal);
+      const { downtime, ram, 'total-time': total } = await arrival.completed();
       // Here nobody hears of these any more; at the other end they are carried out again.
       held.release(() => true);
       assert.deepEqual(arrival.differences(), []);

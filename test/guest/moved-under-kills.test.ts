@@ -122,7 +122,7 @@ test(`a guest moves ${MOVES} times while the processes of its disks are killed: 
         await progressed(from, (await progressed(from, 0, signal)) + 1, signal);
       });
       step('the guest stops');
-      await arrival.completed(signal);
+      await arrival.completed();
       enough.abort();
       await killing;
       died += disks.logs.reduce((sum, log) => sum + deaths(log).length, 0);

@@ -75,7 +75,7 @@ export class MovingGuest {
   /** What is of use to whoever wants to know why it does not go on. */
   get state(): string {
     const said = this.said === '' ? 'nothing' : this.said;
-    return `The guest's last lines: ${this.lines.slice(-3).join(' | ')}; QEMU ${this.#n} is its last; they said: ${said}`;
+    return `The guest's last lines: ${this.lines.slice(-3).join(' | ')}; QEMU ${this.#n} is its last; they said: ${said}. ${this.#failure?.message ?? ''}`;
   }
 
   /** The monitor of the QEMU that it is in. */
@@ -137,7 +137,7 @@ export class MovingGuest {
   /** Moves it to another QEMU, which is told at this socket. */
   async move(path: string): Promise<Migration> {
     const arrival = await this.leave(path);
-    const all = await arrival.completed(this.#options.signal);
+    const all = await arrival.completed();
     await arrival.go();
     return all;
   }
@@ -164,13 +164,17 @@ export class MovingGuest {
     });
     createInterface({ input: qemu.stdout! }).on('line', this.#hear);
     const gone = new AbortController();
+    const n = this.#n + 1;
     qemu.once('exit', (code, by) => {
-      const error = new Error(`the QEMU that it is moved to ended with ${by ?? code}: ${this.said}`);
-      gone.abort(error);
+      const how = `QEMU ${n} ended with ${by ?? code}`;
       // Ours to end, or the guest is lost with it.
-      if (this.#others.has(qemu)) this.#fail(error);
+      if (!this.#others.has(qemu)) return;
+      this.said += `${how}\n`;
+      const error = new Error(`${how}: ${this.said}`);
+      gone.abort(error);
+      this.#fail(error);
     });
-    this.#n += 1;
+    this.#n = n;
     const to = await Qmp.connect(this.#qmpPath(this.#n), AbortSignal.any([signal, gone.signal]));
     if (during === undefined) {
       await from.ask('migrate', { uri });
@@ -185,7 +189,19 @@ export class MovingGuest {
       await unlessOver(from, during(from), signal);
     }
     await limit(from, 1024, 2000);
-    return new Arrival(from, to, [this.#pid, qemu.pid!], async () => {
+    const pids = [this.#pid, qemu.pid!] as const;
+    const completed = async (): Promise<Migration> => {
+      try {
+        const all = await until(from, ({ status }) => status === 'completed', signal);
+        await until(to, ({ status }) => status === 'completed', signal);
+        return all;
+      } catch (cause) {
+        // How a QEMU ended may be heard of a little later than that it did.
+        await delay(500);
+        throw new Error(`${(cause as Error).message}. ${this.state}`, { cause });
+      }
+    };
+    return new Arrival(from, pids, completed, async () => {
       await this.#abandon();
       this.#monitor = to;
       this.#pid = qemu.pid!;
@@ -251,22 +267,22 @@ export class MovingGuest {
 /** Both QEMUs, while the guest goes from one to the other. */
 export class Arrival {
   readonly from: Qmp;
-  readonly #to: Qmp;
   readonly #pids: readonly [number, number];
-  readonly #go: () => Promise<void>;
-
-  constructor(from: Qmp, to: Qmp, pids: readonly [number, number], go: () => Promise<void>) {
-    this.from = from;
-    this.#to = to;
-    this.#pids = pids;
-    this.#go = go;
-  }
-
   /** Waits until all is there. @returns what the old QEMU says of it. */
-  async completed(signal: AbortSignal): Promise<Migration> {
-    const all = await until(this.from, ({ status }) => status === 'completed', signal);
-    await until(this.#to, ({ status }) => status === 'completed', signal);
-    return all;
+  readonly completed: () => Promise<Migration>;
+  /** The guest goes on; the QEMU that it was in ends. */
+  readonly go: () => Promise<void>;
+
+  constructor(
+    from: Qmp,
+    pids: readonly [number, number],
+    completed: () => Promise<Migration>,
+    go: () => Promise<void>,
+  ) {
+    this.from = from;
+    this.#pids = pids;
+    this.completed = completed;
+    this.go = go;
   }
 
   /** The pages of 4096 bytes that are not the same at both ends, or the first of many. */
@@ -278,11 +294,6 @@ export class Arrival {
       closeSync(left);
       closeSync(right);
     }
-  }
-
-  /** The guest goes on; the QEMU that it was in ends. */
-  go(): Promise<void> {
-    return this.#go();
   }
 }
 

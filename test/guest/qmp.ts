@@ -13,12 +13,15 @@ export class Qmp {
   private constructor(socket: Socket, signal: AbortSignal) {
     this.#socket = socket;
     this.#signal = signal;
-    createInterface({ input: socket }).on('line', (line) => {
+    const lines = createInterface({ input: socket });
+    lines.on('line', (line) => {
       const message = JSON.parse(line) as { return?: unknown; error?: { desc: string }; event?: string };
       if ('return' in message || 'error' in message) this.#answers.shift()?.(message);
       else if (message.event !== undefined) this.#events.emit(message.event);
     });
+    // It closes then. Each tells of it by itself.
     socket.on('error', () => {});
+    lines.on('error', () => {});
     socket.on('close', () => {
       for (const answer of this.#answers.splice(0)) answer({ error: { desc: 'QEMU is gone' } });
     });
