@@ -355,6 +355,17 @@ export class DeviceRunner {
     this.#queues[index]!.hold(false);
   }
 
+  /** Has the device take what an earlier one took of this queue and did not hand back, and nothing else: the queue is held. */
+  takeLeft(index: number): void {
+    const queue = this.#queues[index]!;
+    for (let left = queue.left, before = left + 1; left > 0 && left < before; left = queue.left) {
+      before = left;
+      queue.hold(false);
+      if (this.#serves(queue)) this.#serve(queue, left);
+    }
+    queue.hold(true);
+  }
+
   /** The memory of this queue is out of reach for now: as `suspend`, for one queue while the device and its clock go on. */
   suspendQueue(index: number): void {
     this.#queues[index]!.suspend();

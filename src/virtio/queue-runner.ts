@@ -375,6 +375,11 @@ export class QueueRunner {
     return this.#before - this.#budget;
   }
 
+  /** Chains that an earlier device took and did not hand back, and that were not taken anew. */
+  get left(): number {
+    return this.#ring?.pending ?? 0;
+  }
+
   /** Whether the device holds chains. */
   get owing(): boolean {
     return this.#ring !== undefined && this.#ring.inFlight > 0;

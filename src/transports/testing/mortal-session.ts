@@ -12,7 +12,7 @@ export class MortalSession {
   /** What came and was not dealt with. */
   #pieces: { bytes: Uint8Array; fds: number[] }[] = [];
   #handler: ChannelHandler | undefined;
-  #unsent: { bytes: Uint8Array; fds: readonly number[] }[] = [];
+  readonly #unsent: { bytes: Uint8Array; fds: readonly number[] }[] = [];
   #session: Session;
   /** Sessions before this one say what they like. */
   #life = 0;
@@ -48,7 +48,7 @@ export class MortalSession {
   die(): void {
     this.#life += 1;
     this.#handler = undefined;
-    this.#unsent = [];
+    this.#forgetUnsent();
     this.#session.close();
     this.#session = this.#serve();
     for (const piece of this.#pieces) this.#deliver(piece);
@@ -84,7 +84,8 @@ export class MortalSession {
       },
       send: (bytes, fds = []) => {
         if (!alive()) return;
-        this.#unsent.push({ bytes: bytes.slice(), fds });
+        // They are closed before it is sent.
+        this.#unsent.push({ bytes: bytes.slice(), fds: fds.map((fd) => this.#os.duplicate(fd)) });
         this.#os.defer(() => {
           if (alive() && this.#unsent.length > 0) this.#settle(0, {});
         });
@@ -110,7 +111,12 @@ export class MortalSession {
     else for (const fd of taken.fds) this.#os.closeFd(fd);
     for (const { key, bytes, fds = [] } of put)
       this.#put({ key, bytes: bytes.slice(), fds: fds.map((fd) => this.#os.duplicate(fd)) });
-    for (const { bytes, fds } of this.#unsent.splice(0)) this.#channel.send(bytes, fds);
+    for (const { bytes, fds } of this.#unsent) this.#channel.send(bytes, fds);
+    this.#forgetUnsent();
+  }
+
+  #forgetUnsent(): void {
+    for (const { fds } of this.#unsent.splice(0)) for (const fd of fds) this.#os.closeFd(fd);
   }
 
   #take(size: number): { bytes: Uint8Array; fds: number[] } {

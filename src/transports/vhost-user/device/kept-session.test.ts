@@ -7,7 +7,7 @@ import type { Keep, KeptItem } from '../../keep.js';
 import { encodeMessage } from '../codec.js';
 import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST, VHOST_F_LOG_ALL, VHOST_VRING_F_LOG } from '../messages.js';
 import { LOG_PAGE } from '../page-log.js';
-import { encodeLog, encodeU64, encodeVringState } from '../payloads.js';
+import { decodeInflight, encodeInflight, encodeLog, encodeU64, encodeVringState } from '../payloads.js';
 import { Bench, GUEST_START, MEMORY_SIZE } from '../testing/bench.js';
 import { ProbeDevice } from '../testing/probe-device.js';
 import { notesOf, ordered } from './records.js';
@@ -95,6 +95,70 @@ for (const layout of ['split', 'packed'] as const) {
     log.release();
     b.close();
   });
+}
+
+for (const layout of ['split', 'packed'] as const) {
+  for (const region of ["the front-end's", 'our own'] as const) {
+    test(`a process dies between a ring's SET_VRING_ENABLE 0 and its GET_VRING_BASE, as QEMU stops it: the next one finishes what is in flight, and stops it there (${layout}, ${region} record)`, () => {
+      const first = new ProbeDevice(1);
+      const b = new Bench(first, ALL_RING_FEATURES, false, { mortal: true });
+      b.negotiate(F_PROTOCOL_FEATURES | (layout === 'packed' ? VIRTIO_F_RING_PACKED : 0n));
+      b.say(REQUEST.SET_PROTOCOL_FEATURES, encodeU64(PROTOCOL_F.INFLIGHT_SHMFD));
+      if (region === "the front-end's") {
+        b.frontend.kept = [];
+        const wanted = encodeInflight({ mmapSize: 0, mmapOffset: 0, queues: 1, queueSize: 8 });
+        b.say(REQUEST.GET_INFLIGHT_FD, wanted);
+        const description = decodeInflight(b.frontend.take(REQUEST.GET_INFLIGHT_FD));
+        const fds = b.frontend.kept;
+        b.frontend.kept = undefined;
+        b.say(REQUEST.SET_INFLIGHT_FD, encodeInflight(description), { fds });
+        for (const fd of fds) b.os.closeFd(fd);
+      }
+      const ring = layout === 'packed' ? b.packedRing(0, 8) : b.ring(0);
+      const fresh = layout === 'packed' ? 0x8000_8000 : 0;
+      ring.start({ base: fresh });
+      ring.enable();
+      ring.request(1);
+      assert.deepEqual(ring.answers(), [1]);
+      first.hold = true;
+      ring.request(2);
+      ring.enable(false);
+      // Nobody has to look at what comes from now on.
+      ring.request(3);
+      const second = new ProbeDevice(1);
+      second.hold = true;
+      b.restart(second);
+      // While all is answered in order, what was taken is as good as what was not.
+      const taken = layout === 'packed' || region === "the front-end's";
+      assert.equal(second.held, taken ? 1 : 0);
+      const third = new ProbeDevice(1);
+      third.hold = true;
+      if (taken) {
+        ring.stop();
+        // It dies once more, while it waits for the answer.
+        b.restart(third);
+        assert.equal(third.held, 1);
+        assert.throws(() => ring.takeBase());
+        third.finish();
+        b.os.run();
+        assert.deepEqual(ring.answers(), [2]);
+      } else {
+        b.restart(third);
+        ring.stop();
+      }
+      const base = ring.takeBase();
+      assert.equal(base, layout === 'packed' ? 0x8004_8004 : taken ? 2 : 1);
+      third.hold = false;
+      ring.start({ base });
+      ring.enable();
+      assert.deepEqual(ring.answers(), taken ? [3] : [2, 3]);
+      b.close();
+      b.mortal!.close();
+      assert.equal(b.os.openFds, 0);
+      assert.equal(b.os.openMappings, 0);
+      assert.deepEqual(b.warnings, []);
+    });
+  }
 }
 
 /** Counts its requests in durable memory, and answers with how many there were. */

@@ -26,6 +26,7 @@ const RANKS = [
   CONFIG,
   'ring/',
 ] as const;
+const LIVE = 'live';
 const RING_RANKS = [
   'num',
   'address',
@@ -36,6 +37,7 @@ const RING_RANKS = [
   'enable',
   'kick',
   'started',
+  LIVE,
 ] as const;
 
 /**
@@ -128,6 +130,19 @@ export const INFLIGHT_KEYS: InflightKeys = {
     return room === 'ring' && what === 'inflight' ? Number(index) : undefined;
   },
 };
+
+/** A ring that a queue is over, be it disabled; or is no more. */
+export function liveNotes(index: number, live: boolean): Notes {
+  const key = `ring/${index}/${LIVE}`;
+  // A message that does nothing, for a process of a version that does not know of this.
+  return live ? { put: [{ key, bytes: encodeMessage(REQUEST.SET_OWNER, 0) }] } : { drop: [key] };
+}
+
+/** The ring that an item says a queue was over; `undefined` for another item. */
+export function liveRing({ key }: KeptItem): number | undefined {
+  const [room, index, what] = key.split('/');
+  return room === 'ring' && what === LIVE ? Number(index) : undefined;
+}
 
 /** The memory of a shared memory region. @param fd - of the memory. */
 export function memoryNotes(id: number, fd: number): Notes {

@@ -68,6 +68,8 @@ export class FrontendRequests {
   #status = 0n;
   /** What is on record: the rings that stand still, and the configuration space. */
   readonly #standing = new Map<number, RingStop | undefined>();
+  /** Those that a queue is over. */
+  readonly #live = new Set<number>();
   #config: Uint8Array;
 
   constructor(device: VirtioDevice, environment: Environment, warn: (line: string) => void) {
@@ -291,6 +293,10 @@ export class FrontendRequests {
       if (index < this.#device.queueCount) all.push(records.stoppedNotes(index, num));
     }
     for (let index = 0; index < this.#device.queueCount; index++) {
+      const live = this.#device.isLive(index);
+      if (live !== this.#live.has(index)) all.push(records.liveNotes(index, live));
+      if (live) this.#live.add(index);
+      else this.#live.delete(index);
       const stop = this.#device.stopOf(index);
       if (stop !== this.#standing.get(index)) all.push(records.standingNotes(index, stop));
       this.#standing.set(index, stop);
@@ -317,7 +323,9 @@ export class FrontendRequests {
         continue;
       if (records.INFLIGHT_KEYS.queueOf(item) !== undefined) continue;
       const standing = records.standingRing(item);
+      const live = records.liveRing(item);
       if (item.key === records.CONFIG) this.#device.restoreConfig(item.bytes);
+      else if (live !== undefined) this.#goOn(live);
       else if (standing !== undefined) {
         this.#device.stand(standing.index, standing.stop);
         this.#standing.set(standing.index, standing.stop);
@@ -325,6 +333,15 @@ export class FrontendRequests {
     }
     this.#config = this.#device.config;
     this.#device.wake();
+  }
+
+  #goOn(ring: number): void {
+    this.#live.add(ring);
+    try {
+      this.#device.goOn(ring);
+    } catch (error) {
+      this.#warn(`ring ${ring} is not gone on with: ${(error as Error).message}`);
+    }
   }
 
   #tellAgain(message: Message): void {

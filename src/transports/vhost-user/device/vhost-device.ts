@@ -407,6 +407,21 @@ export class VhostDevice {
     this.#runner.device.config.restore(bytes);
   }
 
+  /** Whether it has a queue over this ring, be it disabled. */
+  isLive(index: number): boolean {
+    return this.#rings[index]!.live;
+  }
+
+  /** Another process had a queue over this ring, which may have been disabled since, and died: it is stopped where it is, and not where it began. */
+  goOn(index: number): void {
+    const ring = this.#rings[index]!;
+    if (ring.live || ring.waiting || !ring.started) return;
+    this.#putQueue(ring);
+    if (!ring.live) return;
+    this.#runner.activate();
+    this.#runner.takeLeft(index);
+  }
+
   /** Where a ring was stopped, while it is. */
   stopOf(index: number): RingStop | undefined {
     return this.#rings[index]!.stop;
