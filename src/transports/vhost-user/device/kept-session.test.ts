@@ -274,3 +274,30 @@ test('other features, after the process died under a guest that stood still, are
   assert.deepEqual(ring.answers(), [1, 1]);
   end(bench);
 });
+
+test('what is in flight is on record while a ring runs, in whichever process, and let go with the message that stops it', () => {
+  const bench = counting();
+  const isKept = (): boolean => bench.mortal!.keys.includes('ring/0/inflight');
+  const ring = bench.ring(0);
+  assert.equal(isKept(), false);
+  ring.start();
+  ring.enable();
+  ring.request(0);
+  assert.equal(isKept(), true);
+  bench.restart(new Counting(1));
+  ring.request(0);
+  assert.equal(isKept(), true);
+  const before = bench.mortal!.settles;
+  ring.stop();
+  const base = ring.takeBase();
+  assert.equal(isKept(), false);
+  assert.equal(bench.mortal!.settles, before + 1);
+  bench.restart(new Counting(1));
+  ring.start({ base });
+  ring.enable();
+  ring.request(0);
+  assert.equal(isKept(), true);
+  bench.say(REQUEST.RESET_DEVICE);
+  assert.equal(isKept(), false);
+  end(bench);
+});

@@ -1,7 +1,6 @@
 import type { VirtioDevice } from '../../../virtio/device.js';
 import { StateError } from '../../../virtio/saved-state.js';
-import type { KeptItem, Notes } from '../../keep.js';
-import { isDurable } from '../../kept-durable.js';
+import type { Notes } from '../../keep.js';
 import type { EventPort } from '../../ports.js';
 import type { Environment } from '../../session.js';
 import { checkDescriptors, checkRequest, type Message } from '../codec.js';
@@ -22,29 +21,12 @@ import { REFUSED } from '../refused.js';
 import { encodeSharedConfig } from '../shared-memory.js';
 import { BackendChannel } from './channel.js';
 import { MAX_MEM_SLOTS } from './memory-table.js';
-import * as records from './records.js';
+import { ProtocolFeatures } from './protocol-features.js';
 import { Refusal } from './refusal.js';
-import type { RingStop } from './ring.js';
+import { SessionRecord } from './session-record.js';
 import { SharedMemoryRegions } from './shared-memory.js';
 import { StateTransfer } from './state-transfer.js';
 import { VhostDevice } from './vhost-device.js';
-
-/** What is implemented is all that is offered: QEMU takes whatever bit it sees. */
-const PROTOCOL_FEATURES = Object.values(PROTOCOL_F).reduce((all, bit) => all | bit, 0n);
-
-/** What must not be negotiated without others. */
-const TOGETHER: readonly [bit: bigint, needed: bigint, text: string][] = [
-  [
-    PROTOCOL_F.GET_VRING_BASE_INFLIGHT,
-    PROTOCOL_F.INFLIGHT_SHMFD,
-    'GET_VRING_BASE_INFLIGHT takes INFLIGHT_SHMFD',
-  ],
-  [
-    PROTOCOL_F.GET_VRING_BASE_SKIP_DRAIN,
-    PROTOCOL_F.GET_VRING_BASE_INFLIGHT | PROTOCOL_F.INFLIGHT_SHMFD,
-    'GET_VRING_BASE_SKIP_DRAIN takes GET_VRING_BASE_INFLIGHT and INFLIGHT_SHMFD',
-  ],
-];
 
 /** VIRTIO 1.3 §2.1: the driver's features were accepted. */
 const VIRTIO_CONFIG_S_FEATURES_OK = 8n;
@@ -63,14 +45,10 @@ export class FrontendRequests {
   readonly #device: VhostDevice;
   readonly #shared: SharedMemoryRegions;
   readonly #transfer: StateTransfer;
+  readonly #features: ProtocolFeatures;
+  readonly #record: SessionRecord;
   #backendChannel: BackendChannel | undefined;
-  #protocolFeatures = 0n;
   #status = 0n;
-  /** What is on record: the rings that stand still, and the configuration space. */
-  readonly #standing = new Map<number, RingStop | undefined>();
-  /** Those that a queue is over. */
-  readonly #live = new Set<number>();
-  #config: Uint8Array;
 
   constructor(device: VirtioDevice, environment: Environment, warn: (line: string) => void) {
     this.#environment = environment;
@@ -82,7 +60,7 @@ export class FrontendRequests {
       {
         os,
         ask: (...message) =>
-          this.#has(PROTOCOL_F.SHMEM) && (this.#backendChannel?.command(...message) ?? false),
+          this.#features.has(PROTOCOL_F.SHMEM) && (this.#backendChannel?.command(...message) ?? false),
         note: (notes) => keep?.settle(0, notes),
         warn,
       },
@@ -93,7 +71,7 @@ export class FrontendRequests {
       environment,
       {
         configChanged: () => {
-          environment.keep?.settle(0, { put: this.#configNotes() });
+          environment.keep?.settle(0, { put: this.#record.configNotes() });
           this.#backendChannel?.configChanged();
         },
         serving: () => {
@@ -115,8 +93,13 @@ export class FrontendRequests {
       },
       this.#shared.regions,
     );
-    this.#config = this.#device.config;
-    if (environment.keep !== undefined) this.#restore(environment.keep.kept);
+    this.#features = new ProtocolFeatures({
+      config: this.#device.hasConfig,
+      sharedMemory: this.#shared.regions.size > 0,
+      inband: environment.inband === true,
+    });
+    this.#record = new SessionRecord(this.#device);
+    if (keep !== undefined) this.#record.restore(keep.kept, (message) => this.#tellAgain(message), warn);
   }
 
   /** @throws as `Session.replace` does. */
@@ -169,7 +152,7 @@ export class FrontendRequests {
         device.accept(payload.getBigUint64(0, true));
         return;
       case REQUEST.GET_PROTOCOL_FEATURES:
-        return payloads.encodeU64(this.#offered);
+        return payloads.encodeU64(this.#features.offered);
       case REQUEST.SET_PROTOCOL_FEATURES:
         this.#setProtocolFeatures(payload.getBigUint64(0, true));
         return;
@@ -230,12 +213,12 @@ export class FrontendRequests {
       case REQUEST.GET_VRING_BASE:
         return this.#getVringBase(payloads.decodeVringState(payload).index, true, later);
       case REQUEST.GET_VRING_BASE_SKIP_DRAIN:
-        this.#expect('GET_VRING_BASE_SKIP_DRAIN');
+        this.#features.expect('GET_VRING_BASE_SKIP_DRAIN');
         return this.#getVringBase(payloads.decodeVringState(payload).index, false, later);
       case REQUEST.GET_INFLIGHT_FD:
         return this.#getInflight(payload);
       case REQUEST.SET_INFLIGHT_FD:
-        this.#expect('INFLIGHT_SHMFD');
+        this.#features.expect('INFLIGHT_SHMFD');
         checkDescriptors(message, 1);
         device.setInflight(payloads.decodeInflight(payload), message.fds.pop()!);
         return;
@@ -254,9 +237,7 @@ export class FrontendRequests {
         device.setErr(...this.#vringEvent(message));
         return;
       case REQUEST.VRING_KICK:
-        if (!this.#has(PROTOCOL_F.INBAND_NOTIFICATIONS)) {
-          throw new Refusal('INBAND_NOTIFICATIONS was not negotiated');
-        }
+        this.#features.expect('INBAND_NOTIFICATIONS');
         device.kick(payloads.decodeVringState(payload).index);
         return;
       case REQUEST.SET_BACKEND_REQ_FD:
@@ -285,63 +266,7 @@ export class FrontendRequests {
    * @param reply - what it was answered with; without one it was carried out, unless it was refused.
    */
   notes(message: Message, reply: Reply | undefined, refused: boolean): Notes {
-    const { request } = message;
-    const all = [records.notesOf(message, refused), ...this.#device.notes()];
-    const stops = request === REQUEST.GET_VRING_BASE || request === REQUEST.GET_VRING_BASE_SKIP_DRAIN;
-    if (stops && reply instanceof Uint8Array) {
-      const { index, num } = payloads.decodeVringState(new DataView(reply.buffer, reply.byteOffset));
-      if (index < this.#device.queueCount) all.push(records.stoppedNotes(index, num));
-    }
-    for (let index = 0; index < this.#device.queueCount; index++) {
-      const live = this.#device.isLive(index);
-      if (live !== this.#live.has(index)) all.push(records.liveNotes(index, live));
-      if (live) this.#live.add(index);
-      else this.#live.delete(index);
-      const stop = this.#device.stopOf(index);
-      if (stop !== this.#standing.get(index)) all.push(records.standingNotes(index, stop));
-      this.#standing.set(index, stop);
-    }
-    return {
-      drop: all.flatMap(({ drop = [] }) => drop),
-      keep: all[0]!.keep,
-      put: [...all.flatMap(({ put = [] }) => put), ...this.#configNotes()],
-    };
-  }
-
-  #configNotes(): NonNullable<Notes['put']> {
-    const config = this.#device.config;
-    if (config.every((byte, i) => byte === this.#config[i])) return [];
-    this.#config = config;
-    return [{ key: records.CONFIG, bytes: config }];
-  }
-
-  /** Goes on where the session of another process was. */
-  #restore(kept: readonly KeptItem[]): void {
-    for (const item of records.ordered(kept)) {
-      // The regions have these, and the device.
-      if (records.isSharedFile(item) || records.sharedMemoryOf(item) !== undefined || isDurable(item))
-        continue;
-      if (records.INFLIGHT_KEYS.queueOf(item) !== undefined) continue;
-      const standing = records.standingRing(item);
-      const live = records.liveRing(item);
-      if (item.key === records.CONFIG) this.#device.restoreConfig(item.bytes);
-      else if (live !== undefined) this.#goOn(live);
-      else if (standing !== undefined) {
-        this.#device.stand(standing.index, standing.stop);
-        this.#standing.set(standing.index, standing.stop);
-      } else this.#tellAgain(records.messageOf(item));
-    }
-    this.#config = this.#device.config;
-    this.#device.wake();
-  }
-
-  #goOn(ring: number): void {
-    this.#live.add(ring);
-    try {
-      this.#device.goOn(ring);
-    } catch (error) {
-      this.#warn(`ring ${ring} is not gone on with: ${(error as Error).message}`);
-    }
+    return this.#record.notes(message, reply instanceof Uint8Array ? reply : undefined, refused);
   }
 
   #tellAgain(message: Message): void {
@@ -354,40 +279,13 @@ export class FrontendRequests {
     }
   }
 
-  get #offered(): bigint {
-    let features = PROTOCOL_FEATURES;
-    // A front-end that does not expect a configuration space complains of one.
-    if (!this.#device.hasConfig) features &= ~PROTOCOL_F.CONFIG;
-    // For one that has it, QEMU does not let its guest be moved.
-    if (this.#shared.regions.size === 0) features &= ~PROTOCOL_F.SHMEM;
-    // QEMU accepts it, and sends nothing of it.
-    if (this.#environment.inband !== true) features &= ~PROTOCOL_F.INBAND_NOTIFICATIONS;
-    return features;
-  }
-
-  #has(feature: bigint): boolean {
-    return (this.#protocolFeatures & feature) !== 0n;
-  }
-
   /** The channel for what takes the place of events, if that was negotiated. */
   get #inbandChannel(): BackendChannel | undefined {
-    return this.#has(PROTOCOL_F.INBAND_NOTIFICATIONS) ? this.#backendChannel : undefined;
+    return this.#features.has(PROTOCOL_F.INBAND_NOTIFICATIONS) ? this.#backendChannel : undefined;
   }
 
   #setProtocolFeatures(features: bigint): void {
-    const extra = features & ~this.#offered;
-    if (extra !== 0n) throw new Refusal(`bits 0x${extra.toString(16)} were not offered`);
-    for (const [bit, needed, text] of TOGETHER) {
-      if ((features & bit) !== 0n && (features & needed) !== needed) throw new Refusal(text);
-    }
-    const needed = PROTOCOL_F.BACKEND_REQ | PROTOCOL_F.REPLY_ACK;
-    if ((features & PROTOCOL_F.INBAND_NOTIFICATIONS) !== 0n && (features & needed) !== needed) {
-      throw new ProtocolError(
-        'FEATURES',
-        'SET_PROTOCOL_FEATURES: INBAND_NOTIFICATIONS takes BACKEND_REQ and REPLY_ACK',
-      );
-    }
-    this.#protocolFeatures = features;
+    this.#features.accept(features);
     this.#device.toldOfResets = (features & (PROTOCOL_F.RESET_DEVICE | PROTOCOL_F.STATUS)) !== 0n;
   }
 
@@ -420,16 +318,11 @@ export class FrontendRequests {
 
   #setLogBase(message: Message): void {
     const log = payloads.decodeLog(message.payload);
-    if (log === undefined || !this.#has(PROTOCOL_F.LOG_SHMFD)) {
+    if (log === undefined || !this.#features.has(PROTOCOL_F.LOG_SHMFD)) {
       throw new Refusal('a log takes LOG_SHMFD: one at an address of the front-end can not be reached');
     }
     checkDescriptors(message, 1);
     this.#device.setLog(log, message.fds.pop()!);
-  }
-
-  /** @throws Refusal when it was not negotiated. */
-  #expect(name: keyof typeof PROTOCOL_F): void {
-    if ((this.#protocolFeatures & PROTOCOL_F[name]) === 0n) throw new Refusal(`${name} was not negotiated`);
   }
 
   /** A region of no bytes says that there is none. */
@@ -437,7 +330,7 @@ export class FrontendRequests {
     const wanted = payloads.decodeInflight(payload);
     const { byteLength } = payload;
     try {
-      this.#expect('INFLIGHT_SHMFD');
+      this.#features.expect('INFLIGHT_SHMFD');
       const { description, fd } = this.#device.makeInflight(wanted);
       return { payload: payloads.encodeInflight(description, byteLength), fd };
     } catch (error) {
@@ -472,21 +365,19 @@ export class FrontendRequests {
     const { os, keep } = this.#environment;
     const channel = os.adoptChannel(message.fds.pop()!, keep !== undefined);
     this.#backendChannel?.close();
-    const acknowledged = this.#has(PROTOCOL_F.REPLY_ACK);
+    const acknowledged = this.#features.has(PROTOCOL_F.REPLY_ACK);
     this.#backendChannel = new BackendChannel(channel, os, acknowledged, () => this.#device.serving);
     if (this.#device.serving) this.#showShared();
   }
 
   #showShared(): void {
-    if (this.#backendChannel !== undefined && this.#has(PROTOCOL_F.SHMEM)) this.#shared.show();
+    if (this.#backendChannel !== undefined && this.#features.has(PROTOCOL_F.SHMEM)) this.#shared.show();
   }
 
   #setDeviceState(message: Message): void {
     const { direction, phase } = payloads.decodeDeviceState(message.payload);
     checkDescriptors(message, 1);
-    if (!this.#has(PROTOCOL_F.DEVICE_STATE)) {
-      throw new Refusal('DEVICE_STATE was not negotiated');
-    }
+    this.#features.expect('DEVICE_STATE');
     if (this.#shared.regions.size > 0) throw new Refusal('the device has shared memory, which is not moved');
     if (direction > STATE_DIRECTION.LOAD) throw new Refusal(`direction ${direction} is unknown`);
     if (phase !== STATE_PHASE.STOPPED) throw new Refusal(`phase ${phase} is unknown`);
