@@ -5,6 +5,7 @@ import { Keeper, type KeeperOptions } from './keeper/keeper/keeper.js';
 import type { KeeperContext } from './keeper/keeper/place.js';
 import type { WorkerCommand, WorkerEnd } from './keeper/keeper/worker-process.js';
 import { linuxOs } from './linux-only.js';
+import { WorkerError } from './worker-error.js';
 
 /** A device that other processes have, and who hears of them. */
 export interface WorkersOptions {
@@ -21,25 +22,18 @@ export interface WorkersOptions {
   closed?(): void;
 }
 
-/** The first worker could serve nobody. */
-export class WorkerError extends Error {
-  override readonly name = 'WorkerError';
-  readonly end: WorkerEnd;
-
-  constructor(end: WorkerEnd) {
-    super(end.words);
-    this.end = end;
-  }
-}
-
 /**
  * Has workers serve a device; this process is their keeper.
  *
  * @throws WorkerError when the first could not serve anybody, which it said why of; OsError when a socket can't be had; what `places` throws.
  */
-export async function serveByWorkers(
-  options: WorkersOptions,
-): Promise<{ readonly server: FileServer; readonly device: DeviceOutline; readonly keeper: Keeper }> {
+export async function serveByWorkers(options: WorkersOptions): Promise<{
+  readonly server: FileServer;
+  readonly device: DeviceOutline;
+  /** The first one's. */
+  readonly pid: number;
+  readonly keeper: Keeper;
+}> {
   const { command, places, stuckAfter, signal } = options;
   const os = await linuxOs();
   const connections = new Connections();
@@ -103,8 +97,9 @@ export async function serveByWorkers(
     },
     async [Symbol.asyncDispose]() {
       close();
+      await keeper.gone;
     },
   };
-  // A worker of this version says what its device is.
-  return { server, device: first.device!, keeper };
+  // A worker of this version says which process it is, and what its device is.
+  return { server, device: first.device!, pid: first.pid!, keeper };
 }

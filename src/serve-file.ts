@@ -5,7 +5,7 @@ import type { Connection } from './connections.js';
 import type { FileServeOptions, FileServer } from './file-server.js';
 import type { WorkerCommand } from './keeper/keeper/worker-process.js';
 import { processLimiter } from './lines/process-limiter.js';
-import { serveByWorkers, WorkerError } from './serve-by-workers.js';
+import { serveByWorkers } from './serve-by-workers.js';
 import {
   aFunction,
   anything,
@@ -17,6 +17,7 @@ import {
 import { described } from './virtio/described.js';
 import type { LogContext } from './virtio/log-context.js';
 import { ringArgs, workerCommand } from './worker-command.js';
+import { WorkerError } from './worker-error.js';
 
 const ELSEWHERE = 'for devices that run in this process: leave it out, or leave out keeper';
 

@@ -1,6 +1,11 @@
 import type { VirtioDevice } from '../virtio/device.js';
 import { didYouMean } from '../virtio/nearest.js';
 
+/** No device of these knows the control. */
+export class UnknownControlError extends Error {
+  override readonly name = 'UnknownControlError';
+}
+
 /** Asks devices what people want of them, by the words of a line. */
 export class ControlDesk {
   readonly #devices: () => readonly VirtioDevice[];
@@ -26,7 +31,7 @@ export class ControlDesk {
     const asked = devices.filter(({ controls = [] }) => controls.some((control) => control.name === name));
     if (asked.length === 0) {
       const names = devices.map((device) => device.name).join(', ');
-      throw new Error(`${names}: there is no control '${name}'${didYouMean(name, known)}`);
+      throw new UnknownControlError(`${names}: there is no control '${name}'${didYouMean(name, known)}`);
     }
     const answers = await Promise.all(asked.map((device) => device.control!(name, said)));
     return answers

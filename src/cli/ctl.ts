@@ -9,7 +9,7 @@ export function ctlCommand(): Command {
   return new Command('ctl')
     .summary('ask something of a device that runs')
     .description(
-      "Asks a device that 'serve' or 'vm' runs with --control SOCKET for something that it declares (`controls` in its definition).\nWithout a control it lists what there is.",
+      "Asks a device that 'serve' or 'vm' runs with --control SOCKET for something that it declares (`controls` in its definition).\nWithout a control it lists what there is. Where processes of their own run the devices, 'process' is answered with the number of each.",
     )
     .argument('<socket>', 'the socket of --control')
     .argument('[control]', 'what to ask')

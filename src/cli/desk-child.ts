@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import type { ReloadResult } from '../keeper/frames.js';
 import { DESK_VARIABLE, type FromKeeperProcess } from './desk-frames.js';
 import type { Logger } from './log.js';
+import type { Numbered } from './metrics.js';
 
 /** How long it may take to end, ms. */
 const LAST_WORDS = 2000;
@@ -40,8 +41,8 @@ export class DeskChild {
   }
 
   /** A front-end left. */
-  left(connection: number): void {
-    this.#tell({ gone: connection });
+  left({ connection, socket }: Numbered): void {
+    this.#tell({ gone: { connection, socket } });
   }
 
   /** The device's file was saved. */

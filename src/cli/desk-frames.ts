@@ -1,6 +1,6 @@
 import type { Connection } from '../connections.js';
 import type { ReloadResult } from '../keeper/frames.js';
-import type { Counted } from './metrics.js';
+import type { Counted, Numbered } from './metrics.js';
 
 /*
  * What a worker and the desk say to each other: where several processes serve a device, the desk is the one that counts, records and is asked for
@@ -31,12 +31,19 @@ export type ToDesk =
   | { readonly say: 'counted'; readonly counted: Counted }
   /** Whole blocks of a recording follow. */
   | { readonly say: 'recorded' }
-  | { readonly say: 'answer'; readonly id: number; readonly said?: string; readonly refused?: string };
+  /** `unknown`: its device has no such control. */
+  | {
+      readonly say: 'answer';
+      readonly id: number;
+      readonly said?: string;
+      readonly refused?: string;
+      readonly unknown?: boolean;
+    };
 
 /** What the process that started the desk tells it. */
 export interface FromKeeperProcess {
   /** That front-end left. */
-  readonly gone?: number;
+  readonly gone?: Numbered;
   /** The device's file was saved. */
   readonly reloaded?: ReloadResult;
 }

@@ -2,6 +2,7 @@ import type { Connection } from '../connections.js';
 import { encodeFrame, FrameDecoder } from '../keeper/frames.js';
 import type { LinuxOs } from '../linux/linux-os.js';
 import type { Channel } from '../transports/ports.js';
+import { UnknownControlError } from './control-desk.js';
 import type { Asked } from './control-places.js';
 import { deskName, type FromDesk, type ToDesk } from './desk-frames.js';
 import type { Metrics } from './metrics.js';
@@ -101,7 +102,8 @@ export class DeskLine {
     try {
       this.#say({ say: 'answer', id, said: (await this.#asked?.ask(words)) ?? '' });
     } catch (error) {
-      this.#say({ say: 'answer', id, refused: (error as Error).message });
+      const unknown = error instanceof UnknownControlError;
+      this.#say({ say: 'answer', id, refused: (error as Error).message, unknown });
     }
   }
 

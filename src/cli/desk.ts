@@ -1,15 +1,15 @@
 import { resolve } from 'node:path';
-import { encodeFrame, type Frame, FrameDecoder } from '../keeper/frames.js';
+import { encodeFrame, type Frame, FrameDecoder, type ReloadResult } from '../keeper/frames.js';
 import { closeStranger } from '../linux/close-stranger.js';
 import type { UnixChannel } from '../linux/unix-channel.js';
 import { peerOf } from '../linux/unix-socket.js';
 import { linuxOs } from '../linux-only.js';
 import { interfaceDescription, sectionHeader } from '../record/pcapng.js';
-import { renumber } from '../record/renumber.js';
+import { describesConnection, renumber } from '../record/renumber.js';
 import { openControls } from './control-places.js';
 import type { FromDesk, FromKeeperProcess, ToDesk } from './desk-frames.js';
 import type { Logger } from './log.js';
-import { Metrics } from './metrics.js';
+import { Metrics, type Numbered } from './metrics.js';
 import { RecordFile } from './record-file.js';
 import { VERSION } from './version.js';
 
@@ -29,6 +29,10 @@ export async function runDesk(name: string, options: DeskOptions, log: Logger): 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => {});
   const over = new Promise<void>((done) => process.once('disconnect', () => done()));
   const desk = await Desk.open(name, options, log);
+  process.on('message', ({ gone, reloaded }: FromKeeperProcess) => {
+    if (gone !== undefined) desk.left(gone);
+    if (reloaded !== undefined) desk.reloaded(reloaded);
+  });
   process.send!('ready');
   await over;
   await desk.close();
@@ -37,6 +41,7 @@ export async function runDesk(name: string, options: DeskOptions, log: Logger): 
 /** One worker. */
 interface Teller {
   readonly channel: UnixChannel;
+  readonly pid: number;
   /** The number of its connection in the recording, from its first event on. */
   number: number | undefined;
   device: string;
@@ -46,7 +51,8 @@ interface Teller {
   counted?: () => void;
 }
 
-class Desk {
+/** Counts, records and is asked for the processes that serve devices. */
+export class Desk {
   readonly #metrics = new Metrics();
   readonly #tellers = new Set<Teller>();
   readonly #asked = new Map<number, { readonly from: Teller; readonly done: (answer: Answer) => void }>();
@@ -57,6 +63,7 @@ class Desk {
   readonly #watchers = new Set<() => void>();
   readonly #ends: (() => void)[] = [];
 
+  /** @param name - at which these find it. @throws UsageError for what can't be had. */
   static async open(name: string, options: DeskOptions, log: Logger): Promise<Desk> {
     const desk = new Desk();
     const { metrics, control, record } = options;
@@ -73,10 +80,6 @@ class Desk {
       desk.#ends.push(() => page.close());
     }
     const controls = await openControls(control, { ask: (words) => desk.#ask(words) });
-    process.on('message', ({ gone, reloaded }: FromKeeperProcess) => {
-      if (gone !== undefined) desk.#metrics.gone({ connection: gone });
-      if (reloaded !== undefined) desk.#metrics.reloaded(reloaded);
-    });
     desk.#ends.push(
       () => controls.close(),
       () => listener.close(),
@@ -92,23 +95,34 @@ class Desk {
     this.#file?.close();
   }
 
+  /** A front-end left. */
+  left(connection: Numbered): void {
+    this.#metrics.gone(connection);
+  }
+
+  /** The file of a device was saved. */
+  reloaded(result: ReloadResult): void {
+    this.#metrics.reloaded(result);
+  }
+
   #attend(channel: UnixChannel): void {
-    if (peerOf(channel.fd).uid !== process.getuid!()) {
+    const { uid, pid } = peerOf(channel.fd);
+    if (uid !== process.getuid!()) {
       channel.close();
       return;
     }
-    const teller: Teller = { channel, number: undefined, device: '?', place: '', serving: false };
+    const teller: Teller = { channel, pid, number: undefined, device: '?', place: '', serving: false };
     this.#tellers.add(teller);
     const decoder = new FrameDecoder<ToDesk>();
     channel.receive({
       received: (bytes, fds) => {
         for (const frame of decoder.push(bytes, fds)) this.#take(teller, frame);
       },
-      closed: () => this.#left(teller),
+      closed: () => this.#ended(teller),
     });
   }
 
-  #left(teller: Teller): void {
+  #ended(teller: Teller): void {
     this.#tellers.delete(teller);
     this.#metrics.ended(teller);
     for (const [id, { from, done }] of this.#asked) {
@@ -146,6 +160,11 @@ class Desk {
 
   #record(teller: Teller, blocks: Uint8Array): void {
     if (teller.number === undefined) {
+      // Connections have their numbers in the order in which they are described.
+      if (!describesConnection(blocks)) {
+        say(teller, { say: 'written', size: blocks.length });
+        return;
+      }
       this.#numbers += 1;
       teller.number = this.#numbers;
     }
@@ -173,15 +192,23 @@ class Desk {
     const all = [...this.#tellers].filter(({ serving }) => serving);
     if (all.length === 0) throw new Error('no front-end has the device yet');
     const list = words.length === 0 || words[0] === 'help';
-    // They are of one kind, and have the same to say.
-    const asked = list ? all.slice(0, 1) : all;
+    // Those of one device have the same to say.
+    const asked = list
+      ? all.filter(({ device }, index) => all.findIndex((other) => other.device === device) === index)
+      : all;
     const answers = await Promise.all(asked.map((teller) => this.#askOne(teller, words)));
-    const said = answers.flatMap((answer, index) =>
+    let said = answers.flatMap((answer, index) =>
       answer.said === undefined ? [] : [{ device: asked[index]!.device, text: answer.said }],
     );
-    if (said.length === 0) throw new Error(answers[0]!.refused);
+    if (said.length === 0) {
+      const refused = answers.find(({ unknown }) => unknown !== true) ?? answers[0]!;
+      if (refused.unknown !== true || words.join() !== 'process') throw new Error(refused.refused);
+      said = asked.map(({ device, pid }) => ({ device, text: `${pid}` }));
+    }
+    const named = said.length > 1 && !list;
     return said
-      .map(({ device, text }) => (said.length > 1 ? `${device}: ${text}` : text))
+      .map(({ device, text }) => (named ? `${device}: ${text}` : text))
+      .concat(list ? [PROCESS] : [])
       .filter((line) => line !== '')
       .join('\n');
   }
@@ -219,7 +246,11 @@ class Desk {
 interface Answer {
   readonly said?: string;
   readonly refused?: string;
+  readonly unknown?: boolean;
 }
+
+/** Beside what the devices can be asked. */
+const PROCESS = 'process  the number of the process that runs the device now; another goes on when it dies';
 
 function say(to: Teller, body: FromDesk): void {
   to.channel.send(encodeFrame(body));

@@ -81,13 +81,28 @@ export function addDeviceOptions(command: Command): Command {
   return command;
 }
 
+/** A device that can be meant; its code is not loaded yet. */
+export interface NamedDevice extends Pick<DeviceKind, 'name' | 'options'> {
+  readonly set: Settings;
+  /** Whether it is a file, whose code is somebody else's. */
+  readonly isFile: boolean;
+  /** @throws DeviceFileError for a file that is none. */
+  load(): Promise<DeviceKind>;
+}
+
 /** @throws UsageError when there is no such device, or an option is for none of these; DeviceFileError for a file that is none. */
 export async function findDevices(
   wanted: readonly WantedDevice[],
   options: DeviceOptions,
 ): Promise<DeviceKind[]> {
   const kinds: DeviceKind[] = [];
-  for (const { name, set, code } of wanted) kinds.push(await findKind(name, set, code));
+  for (const device of nameDevices(wanted, options)) kinds.push(await device.load());
+  return kinds;
+}
+
+/** As `findDevices`, for those who don't need the devices themselves. */
+export function nameDevices(wanted: readonly WantedDevice[], options: DeviceOptions): NamedDevice[] {
+  const kinds = wanted.map(nameDevice);
   for (const key of Object.keys(OPTIONS) as (keyof DeviceOptions)[]) {
     if (options[key] !== undefined && !kinds.some((kind) => kind.options.includes(key))) {
       throw new UsageError(
@@ -136,18 +151,25 @@ export function setting(text: string): Settings {
   return { [name]: value! };
 }
 
-async function findKind(name: string, set: Settings, code: Uint8Array | undefined): Promise<DeviceKind> {
+function nameDevice({ name, set, code }: WantedDevice): NamedDevice {
   if (isDeviceFile(name)) {
-    const { DeviceFile } = await import('../device-file/device-file.js');
-    const given = code && (await import('../device-file/device-code.js')).decodeCode(code);
-    const file = new DeviceFile(given ?? name, set);
-    const make = await file.load(given);
-    return { name, options: [], make: () => make(), file };
+    const load = async (): Promise<DeviceKind> => {
+      const { DeviceFile } = await import('../device-file/device-file.js');
+      const given = code && (await import('../device-file/device-code.js')).decodeCode(code);
+      const file = new DeviceFile(given ?? name, set);
+      const make = await file.load(given);
+      return { name, options: [], make: () => make(), file };
+    };
+    return { name, options: [], set, isFile: true, load };
   }
   const kind = KINDS.find((k) => k.name === name || `virtio-${k.name}` === name);
   if (kind !== undefined) {
     const [option] = Object.keys(set);
-    if (option === undefined) return { name: kind.name, options: kind.options, make: await kind.load() };
+    if (option === undefined) {
+      const { name, options } = kind;
+      const load = async (): Promise<DeviceKind> => ({ name, options, make: await kind.load() });
+      return { name, options, set, isFile: false, load };
+    }
     throw new UsageError(
       `--set is for devices of your own: an option of '${name}' is written as --help has it, not --set ${option}=`,
     );
@@ -156,6 +178,16 @@ async function findKind(name: string, set: Settings, code: Uint8Array | undefine
   throw new UsageError(
     `there is no device '${name}': take one of ${names}, or a file such as ./my-device.ts`,
   );
+}
+
+/** The options of devices as they are written, for one of these. */
+export function writtenOptions({ name, options, set }: NamedDevice, given: DeviceOptions): string[] {
+  const flags = options.flatMap((key) => {
+    const value = given[key];
+    if (value === undefined) return [];
+    return [OPTIONS[key].long!, key === 'first' || key === 'every' ? `${value}ms` : `${value}`];
+  });
+  return [name, ...flags, ...Object.entries(set).flatMap(([key, value]) => ['--set', `${key}=${value}`])];
 }
 
 /** `--vectors`, for the commands that serve over vfio-user. */

@@ -48,7 +48,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #queues = new Map<string, { device: string; queue: string; counts: QueueCounts }>();
   /** The labels of those that are connected. */
-  readonly #connected = new Map<number, { device: string; transport: string }>();
+  readonly #connected = new Map<string, { device: string; transport: string }>();
   readonly #connections: Gauge;
   readonly #connectionsTotal: Counter;
   readonly #reloads: Counter;
@@ -131,20 +131,21 @@ export class Metrics {
   }
 
   /** A front-end came, or is served by another process. */
-  came(device: string, { connection, transport }: Connection): void {
-    if (this.#connected.has(connection)) return;
+  came(device: string, connection: Connection): void {
+    const { transport } = connection;
+    if (this.#connected.has(keyOf(connection))) return;
     const labels = { device, transport };
-    this.#connected.set(connection, labels);
+    this.#connected.set(keyOf(connection), labels);
     this.#connections.inc(labels);
     this.#connectionsTotal.inc(labels);
   }
 
   /** The front-end of a `monitor` left. */
-  gone({ connection }: Pick<Connection, 'connection'>): void {
-    const labels = this.#connected.get(connection);
+  gone(connection: Numbered): void {
+    const labels = this.#connected.get(keyOf(connection));
     if (labels === undefined) return;
     this.#connections.dec(labels);
-    this.#connected.delete(connection);
+    this.#connected.delete(keyOf(connection));
   }
 
   reloaded(result: ReloadResult): void {
@@ -241,6 +242,13 @@ export class Metrics {
     this.#queues.set(key, { device, queue, counts });
     return counts;
   }
+}
+
+/** A connection; several devices have numbers each. */
+export type Numbered = Pick<Connection, 'connection' | 'socket'>;
+
+function keyOf({ connection, socket }: Numbered): string {
+  return `${connection} ${socket}`;
 }
 
 function counted(queue: DeviceQueue, counts: QueueCounts): DeviceQueue {

@@ -1,4 +1,4 @@
-import type { VirtioDevice } from '../virtio/device.js';
+import type { DeviceOutline } from '../keeper/frames.js';
 import type { Machine } from '../vm/boot-options.js';
 import { UsageError } from './usage-error.js';
 
@@ -12,7 +12,7 @@ export const PATIENT = 60_000;
 const NO_PCI = 'machine microvm has virtio-mmio alone, and there is no vfio-user over that';
 
 /** Why a stock QEMU can't take this device over vhost-user; `undefined` when it can. */
-export function vhostUserObstacle(device: VirtioDevice): string | undefined {
+export function vhostUserObstacle(device: DeviceOutline): string | undefined {
   // QEMU's table of names ends there and has a hole: it stops on an assertion.
   if (device.id > 45 || (device.id >= 42 && device.id <= 44)) {
     return `QEMU aborts on vhost-user devices with id ${device.id}`;
@@ -21,7 +21,7 @@ export function vhostUserObstacle(device: VirtioDevice): string | undefined {
 }
 
 /** The transport that works for this device with a stock QEMU. */
-export function bestTransport(device: VirtioDevice, machine?: Machine): TransportName {
+export function bestTransport(device: DeviceOutline, machine?: Machine): TransportName {
   return machine === 'microvm' || vhostUserObstacle(device) === undefined ? 'vhost-user' : 'vfio-user';
 }
 
@@ -54,7 +54,7 @@ export function memoryArgs(size: string, machine?: Machine): string[] {
  * @throws UsageError when a stock QEMU can't take it over this transport.
  */
 export function deviceArgs(
-  device: VirtioDevice,
+  device: DeviceOutline,
   transport: TransportName,
   socket: string,
   name: string,

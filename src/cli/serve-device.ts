@@ -5,6 +5,7 @@ import type { VirtioDevice } from '../virtio/device.js';
 import { combineMonitors, type Monitor } from '../virtio/monitor.js';
 import { StateError } from '../virtio/saved-state.js';
 import { attendFile } from './attend-file.js';
+import type { ConsoleLine } from './console-line.js';
 import { ControlDesk } from './control-desk.js';
 import { openControls } from './control-places.js';
 import { findDevice } from './device-options.js';
@@ -25,6 +26,7 @@ import { UsageError } from './usage-error.js';
  * Serves a device in this process, until told to stop.
  *
  * @param worker - where a keeper has started this process.
+ * @param line - where it is one of `vm`.
  */
 export async function serveDevice(
   worker: Worker | undefined,
@@ -32,6 +34,7 @@ export async function serveDevice(
   sockets: Pick<ServeOptions, 'vhostUser' | 'vfioUser'>,
   options: ServeCommandOptions,
   log: Logger,
+  line?: ConsoleLine,
 ): Promise<void> {
   const { stdout } = takeOverStreams();
   const kind = await findDevice(name, options, worker?.given.code);
@@ -59,7 +62,7 @@ export async function serveDevice(
     ...(restore !== undefined && { restore }),
     ...(options.inband && { inband: true }),
     ...(options.features !== undefined && { features: options.features }),
-    print: options.quiet ? false : printTo(stdout),
+    print: options.quiet ? false : (line?.print(deviceName) ?? printTo(stdout)),
     warn: (line, about) => log.warn(about, line),
     connected: (_, connection) => {
       if (worker === undefined) comings.say('front-end connected', connection);
@@ -74,7 +77,8 @@ export async function serveDevice(
     monitor: (device, connection) => {
       const monitors: Monitor[] = [];
       if (metrics !== undefined) monitors.push(metrics.monitor(device, connection));
-      if (options.trace) monitors.push(traceTo(log, traces, connection));
+      if (options.trace)
+        monitors.push(traceTo(log, traces, line === undefined ? connection : { device: deviceName }));
       return monitors.length > 0 ? combineMonitors(monitors) : undefined;
     },
   };

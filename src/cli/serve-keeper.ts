@@ -44,7 +44,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
     stuckAfter,
     info: (line, about) => lines.say(line, about),
     warn: (line, about) => troubles.say(line, about),
-    left: ({ connection }) => desk?.left(connection),
+    left: (connection) => desk?.left(connection),
   });
   const close = (): void => {
     keeper.close();

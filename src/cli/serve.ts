@@ -20,7 +20,7 @@ import { checkRecording, recordBytesOption, recordOption } from './record-option
 import type { KeeperSettings } from './serve-keeper.js';
 import type { ServeCommandOptions } from './serve-options.js';
 import type { Worker } from './serve-worker.js';
-import { takeOverStreams } from './standard-streams.js';
+import { FLUSH, takeOverStreams } from './standard-streams.js';
 import { readState } from './state-file.js';
 import { typeCheckOption } from './type-check-option.js';
 import { UsageError } from './usage-error.js';
@@ -109,7 +109,8 @@ async function runAs(worker: Worker | undefined, name: string, options: ServeCom
   if (options.stuckAfter !== undefined && options.keeper !== true)
     throw new UsageError('--stuck-after needs --keeper');
   const { stderr } = takeOverStreams();
-  const log = makeLog(stderr, options.log, options.trace ? 'trace' : 'info');
+  const line = worker && (await import('./console-line.js')).ConsoleLine.find();
+  const log = makeLog(line ?? stderr, options.log, options.trace ? 'trace' : 'info');
   const desk = worker === undefined ? deskName() : undefined;
   if (desk !== undefined) {
     const { runDesk } = await import('./desk.js');
@@ -117,7 +118,8 @@ async function runAs(worker: Worker | undefined, name: string, options: ServeCom
   } else if (worker === undefined && options.keeper === true) await keep(name, sockets, options, log);
   else {
     const { serveDevice } = await import('./serve-device.js');
-    await serveDevice(worker, name, sockets, options, log);
+    await serveDevice(worker, name, sockets, options, log, line);
+    await line?.end(FLUSH);
   }
 }
 

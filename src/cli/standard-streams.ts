@@ -56,8 +56,8 @@ export function printTo(output: Output, before: () => void = () => {}): Print {
 }
 
 /** Has somebody else write what anybody writes to Node's standard streams from now on, which were taken over. */
-export function divert(write: (text: string) => void): void {
-  for (const stream of [process.stdout, process.stderr]) redirect(stream, write);
+export function divert(write: (text: string, stream: NodeJS.WriteStream) => void): void {
+  for (const stream of [process.stdout, process.stderr]) redirect(stream, (text) => write(text, stream));
 }
 
 function redirect(stream: NodeJS.WriteStream, write: (text: string) => void): void {

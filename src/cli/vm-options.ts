@@ -27,5 +27,8 @@ export interface VmOptions extends DeviceOptions, RecordOptions, InspectOptions 
   readonly verbose?: boolean;
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
+  readonly keeper: boolean;
+  /** ms. */
+  readonly stuckAfter?: number;
   readonly features?: RingFeatures;
 }

@@ -5,11 +5,13 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { MACHINES } from '../vm/boot-options.js';
 import { KERNEL_NAMES } from '../vm/find-kernel.js';
 import { DEFAULT_KERNEL } from '../vm/stock-kernel.js';
+import { WorkerError } from '../worker-error.js';
 import { controlOption } from './control-places.js';
 import {
   addDeviceOptions,
   DEVICE_LIST,
-  findDevices,
+  type NamedDevice,
+  nameDevices,
   setting,
   vectorsOption,
   type WantedDevice,
@@ -23,13 +25,14 @@ import { memoryOption, SIZE_HELP } from './memory-size.js';
 import { metricsOption } from './metrics-option.js';
 import { endWithNpm } from './npm-parent.js';
 import { pollOption } from './poll-option.js';
-import { bestTransport } from './qemu-args.js';
+import type { TransportName } from './qemu-args.js';
 import { recordBytesOption, recordOption } from './record-options.js';
 import { endStreams, takeOverStreams } from './standard-streams.js';
 import { stopSignal } from './stop-signal.js';
 import { typeCheckOption } from './type-check-option.js';
 import { UsageError } from './usage-error.js';
-import { type Attachment, runGuest } from './vm-guest.js';
+import { checkVectors, transportFor } from './vm-devices.js';
+import { runGuest } from './vm-guest.js';
 import type { VmOptions } from './vm-options.js';
 
 /** What the guest prints that waits for a slow reader, UTF-16 units. */
@@ -113,6 +116,16 @@ export function vmCommand(): Command {
     .option('--verbose', "show the kernel's boot messages too")
     .addOption(pollOption())
     .addOption(featuresOption())
+    .option(
+      '--no-keeper',
+      'run the devices in this process: when one dies, the guest loses it (--inspect does the same)',
+    )
+    .addOption(
+      new Option(
+        '--stuck-after <time>',
+        "a device's process that does not come back from it for so long is ended, and another goes on",
+      ).argParser(duration),
+    )
     .option('--quiet', 'do not show what the devices print');
   return addDeviceOptions(command).action(run);
 }
@@ -130,13 +143,16 @@ async function run(options: VmOptions): Promise<void> {
       'say what to run in the guest: --exec COMMAND; a shell needs a terminal, and standard input is none',
     );
   const streams = takeOverStreams(ROOM);
-  const attachments = (await findDevices(options.device, options)).map((kind): Attachment => {
-    const device = kind.make(options);
-    return { kind, device, transport: options.transport ?? bestTransport(device, options.machine) };
-  });
-  const overVfioUser = attachments.some(({ transport }) => transport === 'vfio-user');
-  if (options.vectors !== undefined && !overVfioUser)
-    throw new UsageError('--vectors needs a device over vfio-user');
+  const devices = nameDevices(options.device, options);
+  await checkShipped(devices, options);
+  // The page looks into this process.
+  const keeper = options.keeper && options.inspect === undefined;
+  if (options.stuckAfter !== undefined && !keeper)
+    throw new UsageError(
+      `--stuck-after ends processes that run devices: leave out ${options.keeper ? '--inspect' : '--no-keeper'}`,
+    );
+  if (options.inspectHost !== undefined && options.inspect === undefined)
+    throw new UsageError('--inspect-host needs --inspect');
   const stop = new AbortController();
   // Every process and download that is under way listens.
   setMaxListeners(0, stop.signal);
@@ -154,19 +170,34 @@ async function run(options: VmOptions): Promise<void> {
     options.exec === undefined ? new GuestTerminal(process.stdin as ReadStream, streams) : undefined;
   try {
     process.exitCode = await runGuest(
-      attachments,
-      options,
+      devices,
+      { ...options, keeper },
       streams,
       stop.signal,
       terminal && { terminal, end },
     );
   } catch (error) {
-    if (stopped === undefined) throw error;
+    if (stopped === undefined) {
+      if (!(error instanceof WorkerError)) throw error;
+      // As a rule it said itself what is wrong.
+      const { code, signal, words } = error.end;
+      if (signal !== null) throw new UsageError(`the device can't be had: its process ${words}`);
+      process.exitCode = code === 0 ? 1 : code!;
+      return;
+    }
     process.stderr.write(`virtio-misc: stopped by ${stopped}\n`);
     process.exitCode = stopped === 'Ctrl-A x' ? 0 : 128 + constants.signals[stopped];
   }
   // Whoever reads slowly, in a pager for example, gets it all.
   await Promise.race([endStreams(Number.POSITIVE_INFINITY), stopping]);
+}
+
+/** What can be said of devices whose code is no secret is said before anything is started. */
+async function checkShipped(devices: readonly NamedDevice[], options: VmOptions): Promise<void> {
+  const shipped = devices.filter(({ isFile }) => !isFile);
+  const transports: TransportName[] = [];
+  for (const device of shipped) transports.push(transportFor((await device.load()).make(options), options));
+  if (shipped.length === devices.length) checkVectors(transports, options);
 }
 
 function oneMore(value: string, before: readonly string[] = []): string[] {

@@ -91,6 +91,7 @@ export type FromWorker =
       readonly say: 'ready';
       readonly name: string;
       readonly format: number;
+      readonly pid?: number;
       readonly device?: DeviceOutline;
       readonly files?: LookedAt;
     }

@@ -4,6 +4,14 @@ import { EPB, IDB, PACKET_AT, SHB } from './pcapng.js';
 const CONNECTION_AT: number = PACKET_AT + 4;
 const INTERFACE_AT = 8;
 
+/** Whether a connection is described in these blocks: from then on it is in the recording. */
+export function describesConnection(blocks: Uint8Array): boolean {
+  const view = new DataView(blocks.buffer, blocks.byteOffset, blocks.length);
+  for (let at = 0; at < blocks.length; at += view.getUint32(at + 4, true))
+    if (view.getUint32(at, true) === IDB) return true;
+  return false;
+}
+
 /**
  * Makes whole blocks of a recording of one connection a part of a recording of many.
  *

@@ -104,8 +104,17 @@ export async function findQemu({
 export async function qemuHas(device: string, property: string): Promise<boolean> {
   const named = process.env.VIRTIO_MISC_QEMU || findProgram(QEMU_PROGRAM);
   const prefix = named ? undefined : await provisionedQemu(Cache.ofUser()).catch(() => undefined);
-  const command = named ? [named] : prefix && qemuCommand(prefix);
+  const command = named ? [named] : prefix === undefined ? undefined : qemuCommand(prefix);
   if (command === undefined) return false;
+  return hasProperty({ command }, device, property);
+}
+
+/** Whether this QEMU has a property of a device. */
+export async function hasProperty(
+  { command }: Pick<Qemu, 'command'>,
+  device: string,
+  property: string,
+): Promise<boolean> {
   const [program, ...args] = command as [string, ...string[]];
   const help = await run(program, [...args, '-device', `${device},help`]).catch(() => '');
   return help.split('\n').some((line) => line.trim().startsWith(`${property}=`));

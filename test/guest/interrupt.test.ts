@@ -23,13 +23,16 @@ test('Ctrl-C ends the guest and leaves no process, no socket and no folder behin
     });
     for await (const line of createInterface({ input: child.stdout! })) if (line === 'up') break;
     child.stdout!.resume();
-    const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8');
-    const qemu = children.trim().split(' ');
-    assert.equal(qemu.length, 1, children);
+    const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim().split(' ');
+    // QEMU, and for each device the process that runs it and perhaps the one that is ready.
+    assert.ok(children.length >= 3, children.join());
     child.kill('SIGINT');
     assert.deepEqual(await once(child, 'exit'), [130, null]);
     assert.match(stderr, /stopped by SIGINT\n$/);
-    assert.equal(existsSync(`/proc/${qemu[0]}`), false);
+    assert.deepEqual(
+      children.filter((pid) => existsSync(`/proc/${pid}`)),
+      [],
+    );
     assert.deepEqual(readdirSync(folder), []);
   } finally {
     child.kill('SIGKILL');

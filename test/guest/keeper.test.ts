@@ -8,6 +8,7 @@ import { deviceArgs } from '../../src/cli/qemu-args.js';
 import { virtioTest } from '../../src/devices/test/device.js';
 import '../accel.js';
 import { dieAt, diedAt } from '../keeper/die-at.js';
+import { DEATHS, dieHow } from '../keeper/die-how.js';
 import { deaths, keeperServing, servingPid } from '../keeper/keeper-process.js';
 import { boot, KERNEL_COMPLAINT } from './guest.js';
 
@@ -33,7 +34,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const socket = join(folder, 'device.sock');
     const log = join(folder, 'log');
     const wanted = Number(process.env.VIRTIO_MISC_KILLS ?? 10);
-    const keeper = await keeperServing(socket, log, undefined, {}, transport);
+    const keeper = await keeperServing(socket, log, undefined, dieHow(), transport);
     // Enough for some of them to be killed on a quick machine.
     const rounds = Math.max(12, Math.ceil(wanted / 10));
     let over = false;
@@ -45,7 +46,9 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
           await sleep(1000 * Math.random());
           if (!ready || deaths(log).length >= wanted) continue;
           const pid = servingPid(keeper.pid!, 'memory-backend-memfd');
-          if (pid !== undefined && !deaths(log).includes(pid)) process.kill(pid, 'SIGKILL');
+          const died = deaths(log);
+          if (pid !== undefined && !died.includes(pid))
+            process.kill(pid, DEATHS[died.length % DEATHS.length]!);
         }
       };
       const killed = kill();

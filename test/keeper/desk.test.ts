@@ -71,6 +71,14 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     assert.equal((await scrape()).get(CHAINS), 5);
     assert.equal(await ctl(), '5');
     const first = servingPid(keeper.pid!, 'memfd:virtio-misc')!;
+    const asked = async (...words: string[]): Promise<readonly string[]> =>
+      (await virtioMisc('ctl', control, ...words)).lines;
+    assert.deepEqual(await asked('process'), [`${first}`]);
+    assert.match((await asked()).join('\n'), /^served +how many\nprocess +the number of the process/);
+    assert.match(
+      (await virtioMisc('ctl', control, 'serve')).stderr,
+      /there is no control 'serve': did you mean 'served'/,
+    );
     process.kill(first, 'SIGKILL');
     await requests(driver, 3);
     const after = await scrape();

@@ -30,7 +30,9 @@ export async function keeperServing(
 
 /** The workers that died over a front-end, the oldest first. */
 export function deaths(log: string): number[] {
-  return [...readFileSync(log, 'utf8').matchAll(/worker (\d+) died of SIG/g)].map(([, pid]) => Number(pid));
+  return [...readFileSync(log, 'utf8').matchAll(/worker (\d+) (?:died of SIG|ended with)/g)].map(([, pid]) =>
+    Number(pid),
+  );
 }
 
 /** The worker that serves the front-end: it has mapped memory of that name. */

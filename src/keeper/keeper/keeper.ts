@@ -204,6 +204,11 @@ export class Keeper {
     return done;
   }
 
+  /** Resolves, after `close`, when all workers have ended. */
+  get gone(): Promise<void> {
+    return this.#pool.gone;
+  }
+
   /** Ends connections and workers, and removes the sockets. Safe to call twice. */
   close(): void {
     if (this.#closed) return;

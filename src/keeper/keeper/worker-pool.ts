@@ -19,6 +19,8 @@ export class WorkerPool {
   #newest: Code;
   /** Resolves when nothing is being done with those that are ready. */
   #turn: Promise<void> = Promise.resolve();
+  /** Those that have not ended. */
+  readonly #alive = new Set<WorkerProcess>();
   #closed = false;
 
   /**
@@ -110,7 +112,7 @@ export class WorkerPool {
 
   /** Starts one of another program. @throws Error with why that can't be had. */
   async tryOut(command: WorkerCommand): Promise<WorkerProcess> {
-    const worker = new WorkerProcess(this.#os, command, { state: this.#state });
+    const worker = this.#watched(new WorkerProcess(this.#os, command, { state: this.#state }));
     if ((await worker.ready) !== undefined) return worker;
     throw new Error(`a worker of the program as it is now ${(await worker.ended).words}`);
   }
@@ -125,6 +127,11 @@ export class WorkerPool {
     else this.#spares.push(spare);
   }
 
+  /** Resolves when all of them have ended. */
+  get gone(): Promise<void> {
+    return Promise.all([...this.#alive].map(({ ended }) => ended)).then(() => {});
+  }
+
   close(): void {
     this.#closed = true;
     this.#backoff.close();
@@ -132,7 +139,13 @@ export class WorkerPool {
   }
 
   #start(code: Code): WorkerProcess {
-    return new WorkerProcess(this.#os, this.#command, { code, state: this.#state });
+    return this.#watched(new WorkerProcess(this.#os, this.#command, { code, state: this.#state }));
+  }
+
+  #watched(worker: WorkerProcess): WorkerProcess {
+    this.#alive.add(worker);
+    void worker.ended.then(() => this.#alive.delete(worker));
+    return worker;
   }
 
   /** Has one that is ready take that code, or another one take its place. */

@@ -78,7 +78,14 @@ export class WorkerLine {
   /** A front-end can be served, with this device. @param code - where it is a file's. */
   ready({ id, name, queues, config }: DeviceOutline, code?: { bytes: Uint8Array; files: LookedAt }): void {
     const device = { id, name, queues: queues.map(({ size }) => ({ size })), config: { size: config.size } };
-    const body = { say: 'ready', name, format: FORMAT, device, ...(code && { files: code.files }) } as const;
+    const body = {
+      say: 'ready',
+      name,
+      format: FORMAT,
+      pid: process.pid,
+      device,
+      ...(code && { files: code.files }),
+    } as const;
     this.#channel.send(encodeFrame<FromWorker>(body, code?.bytes));
   }
 
