@@ -68,7 +68,7 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
       await (transport === 'vhost-user' ? connectVhostUser : connectVfioUser)(socket),
     );
     await requests(driver, 5);
-    assert.equal((await scrape()).get(CHAINS), 5);
+    while ((await scrape()).get(CHAINS) !== 5);
     assert.equal(await ctl(), '5');
     const first = servingPid(keeper.pid!, 'memfd:virtio-misc')!;
     const asked = async (...words: string[]): Promise<readonly string[]> =>
@@ -81,8 +81,9 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     );
     process.kill(first, 'SIGKILL');
     await requests(driver, 3);
-    const after = await scrape();
-    assert.equal(after.get(CHAINS), 8);
+    let after = await scrape();
+    // On a busy machine a process is not waited for so long.
+    while (after.get(CHAINS) !== 8) after = await scrape();
     assert.equal(after.get(`virtio_misc_connections_total{device="asked",transport="${transport}"}`), 1);
     assert.equal(after.get(`virtio_misc_connections{device="asked",transport="${transport}"}`), 1);
     assert.equal(await ctl(), '3', 'another device answers');
