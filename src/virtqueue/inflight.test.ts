@@ -5,6 +5,7 @@ import type { GuestAddress } from '../memory/address.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { MappedView } from '../memory/mapped-view.js';
 import { PackedDeviceQueue } from './packed/device.js';
+import { packedRegionSize } from './packed/inflight-layout.js';
 import { SplitDeviceQueue } from './split/device.js';
 import { splitRegionSize } from './split/inflight-layout.js';
 import { Killed, MortalDevice, type MortalOptions } from './testing/mortal-device.js';
@@ -12,6 +13,7 @@ import { PackedRingWriter } from './testing/packed-ring-writer.js';
 import { PoliteDriver } from './testing/polite-driver.js';
 import { RingWriter } from './testing/ring-writer.js';
 import { WatchedView } from './testing/watched-view.js';
+import type { Virtqueue } from './virtqueue.js';
 import { VirtqueueError } from './virtqueue-error.js';
 
 /** What both ends do in turn: it fills rings, wraps them, and answers in another order than was asked. */
@@ -88,6 +90,13 @@ const RINGS: readonly [name: string, options: MortalOptions][] = [
   ],
   ['packed', { packed: true, size: 7 }],
   ['packed, in order', { packed: true, size: 9, inOrder: true }],
+  ['packed, ours', { packed: true, size: 7, ours: true }],
+  [
+    'packed, ours, more entries, not by words',
+    { packed: true, size: 8, ours: true, entries: 9, byWords: false },
+  ],
+  ['packed, ours, in order', { packed: true, size: 9, ours: true, inOrder: true }],
+  ['packed, ours, indirect', { packed: true, size: 5, ours: true, indirect: true, eventIdx: true }],
   [
     'packed, indirect, event indices, more entries',
     { packed: true, size: 5, indirect: true, eventIdx: true, entries: 7 },
@@ -98,7 +107,8 @@ const RINGS: readonly [name: string, options: MortalOptions][] = [
 
 for (const [name, options] of RINGS) {
   // Where it finds the most, and the next one is killed while it looks.
-  const twice = name === 'split' || name === 'split, ours' || name === 'packed, in order';
+  const twice =
+    name === 'split' || name === 'split, ours' || name === 'packed, in order' || name === 'packed, ours';
   test(`vhost-user Inflight I/O tracking: killed after any store, nothing is lost or twice: ${name}`, () => {
     const { stores } = live(options, []);
     assert.ok(stores > 30, `${stores}`);
@@ -339,22 +349,22 @@ test('2.8.21.1: a buffer id that a driver uses anew before it was shown used tak
 });
 
 /** A device over a split ring of 4 whose region is ours, with how often it stored into that. */
-function inOrder(base: number, first?: ArrayBuffer) {
-  const driver = new PoliteDriver({ size: 4, base });
-  const region = first ?? new ArrayBuffer(splitRegionSize(4));
+function inOrder() {
+  const driver = new PoliteDriver({ size: 4 });
+  const region = new ArrayBuffer(splitRegionSize(4));
   let stores = 0;
   const view = new WatchedView(new MappedView(region), {
     after: (kind) => {
       if (kind !== 'read' && kind !== 'load') stores += 1;
     },
   });
-  const start = (ours = true): SplitDeviceQueue =>
-    new SplitDeviceQueue({ ...driver.device, inflight: { view, entries: 4, ours } });
-  return { driver, region, start, stores: () => stores };
+  const start = (): SplitDeviceQueue =>
+    new SplitDeviceQueue({ ...driver.device, inflight: { view, entries: 4, ours: true } });
+  return { driver, start, stores: () => stores };
 }
 
 test('a region that is ours takes no store while all is handed back in order, and chains keep their numbers however often indices go round', () => {
-  const { driver, start, stores } = inOrder(0);
+  const { driver, start, stores } = inOrder();
   let queue = start();
   let before = stores();
   const seen = new Set<number>();
@@ -390,24 +400,40 @@ test('a region that is ours takes no store while all is handed back in order, an
 });
 
 test('a region of ours that a device filled which knew of no order is gone on with; one that is not ours has none', () => {
-  const { driver, region, start } = inOrder(7);
-  const old = start(false);
-  for (let i = 0; i < 2; i++) driver.sent([Uint8Array.of(i)], [1]);
-  driver.publish();
-  const serials = [old.pop()!, old.pop()!].map(({ head }) => [head, old.serialOf(head)]);
-  const next = start();
-  const again = [next.pop()!, next.pop()!];
-  assert.deepEqual(
-    again.map(({ head }) => [head, next.serialOf(head)]),
-    serials,
-  );
-  for (const chain of again) next.push(chain);
-  next.publish();
-  const words = new Int32Array(region);
-  assert.equal(words[0], 1, 'it is in order now');
-  assert.throws(() => start(false), refusal(/features that are not known/));
-  words[0] = 2;
-  assert.throws(() => start(), refusal(/features that are not known/));
+  for (const packed of [false, true]) {
+    const driver = new PoliteDriver({ size: 4, packed, ...(!packed && { base: 7 }) });
+    const region = new ArrayBuffer(packed ? packedRegionSize(4) : splitRegionSize(4));
+    const start = (ours = true): Virtqueue => {
+      const inflight = { view: new MappedView(region), entries: 4, ours };
+      const options = { ...driver.device, inflight };
+      return packed ? new PackedDeviceQueue(options) : new SplitDeviceQueue(options);
+    };
+    const old = start(false);
+    for (let i = 0; i < 2; i++) driver.sent([Uint8Array.of(i)], [1]);
+    driver.publish();
+    const serials = [old.pop()!, old.pop()!].map(({ head }) => [head, old.serialOf!(head)]);
+    const next = start();
+    const again = [next.pop()!, next.pop()!];
+    assert.deepEqual(
+      again.map(({ head }) => [head, next.serialOf!(head)]),
+      serials,
+    );
+    for (const chain of again) next.push(chain);
+    next.publish();
+    const words = new Int32Array(region);
+    assert.equal(words[0], 1, 'it is in order now');
+    assert.throws(() => start(false), refusal(/features that are not known/));
+    words[0] = 2;
+    assert.throws(() => start(), refusal(/features that are not known/));
+    words[0] = 1;
+    if (!packed) continue;
+    words[6] = 4;
+    assert.throws(() => start(), refusal(/used places are 4 and 0/));
+    words[6] = 0;
+    words[7] = 1;
+    words[9] = 0;
+    assert.throws(() => start(), refusal(/1 are handed back, of 0 and 0 descriptors/));
+  }
 });
 
 test('a driver that makes a chain available again before it is used, and writes over its ring, gets what it asked for: nothing of ours breaks', () => {

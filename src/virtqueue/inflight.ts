@@ -89,18 +89,18 @@ export function counterAt(words: Int32Array, at: number, index: number): number 
 }
 
 /**
- * The counter for the next chain, above all that were ever given, so that its lower half is a serial number.
+ * The highest counter that was ever given, or was about to be.
  *
  * @param last - the highest of those that are in flight.
  */
-export function counterAfter(last: number, words: Int32Array, places: Iterable<number>): number {
+export function highestCounter(last: number, words: Int32Array, places: Iterable<number>): number {
   let highest = last;
   for (const at of places) {
     const counter = (words[at + 1]! >>> 0) * 2 ** 32 + (words[at]! >>> 0);
     // Of a chain that is not in flight, and anything might be there.
     if (counter < 2 ** 52 && counter > highest) highest = counter;
   }
-  return nextCounter(highest);
+  return highest;
 }
 
 /** A chain's serial number, of its counter; never 0, which is none. */
@@ -109,7 +109,7 @@ export function serialOfCounter(counter: number): number {
   return counter >>> 0 || 0x8000_0000;
 }
 
-/** The counter after another. Its lower half is not 0, which is no serial number. */
+/** The counter after another, of a region that is not ours. Its lower half is not 0, which is no serial number. */
 export function nextCounter(counter: number): number {
   const next = counter + 1;
   return (next | 0) === 0 ? next + 1 : next;

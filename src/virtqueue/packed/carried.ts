@@ -88,7 +88,7 @@ export class PackedCarriedRing implements CarriedRing {
 
   isOut(head: number, serial: number): boolean | undefined {
     if (this.#options.inflight === undefined) return false;
-    return this.#tracked?.isOut(head, serial);
+    return this.#tracked?.isOut(head, serial, this.#taken);
   }
 
   get begun(): boolean {

@@ -10,7 +10,7 @@ import { RingReach } from '../ring-reach.js';
 import type { Virtqueue } from '../virtqueue.js';
 import { VirtqueueError } from '../virtqueue-error.js';
 import { EventWish, isWanted, wishOf } from './events.js';
-import { PackedInflight } from './inflight.js';
+import { type HeldPlace, PackedInflight } from './inflight.js';
 import {
   AREA_ALIGNMENT,
   availableFlags,
@@ -41,6 +41,8 @@ export class PackedDeviceQueue implements Virtqueue {
   readonly #held: HeldChains;
   /** By buffer id: how many descriptors of the ring its chain takes. */
   readonly #counts: Uint16Array;
+  /** By buffer id: where in the ring it begins. */
+  readonly #starts: Uint16Array;
   readonly #inOrder: InOrder | undefined;
   readonly #tracked: PackedInflight | undefined;
   readonly #wish: EventWish;
@@ -102,8 +104,11 @@ export class PackedDeviceQueue implements Virtqueue {
     };
     this.#reach = RingReach.of(memory, this.#held, options, lengths, true);
     this.#takeViews();
+    this.#starts = new Uint16Array(size);
     const { inflight } = options;
-    this.#tracked = inflight && new PackedInflight(inflight, { ...options, ring: this.#ring });
+    // With IN_ORDER one used descriptor stands for many.
+    const starts = options.inOrder === true ? undefined : this.#starts;
+    this.#tracked = inflight && new PackedInflight(inflight, { ...options, ring: this.#ring, starts });
     this.#tellOfOld();
     const base = this.#tracked?.resumed === true ? this.#tracked.base : options.base;
     if (!(Number.isInteger(base) && base >= 0 && base <= 0xffff_ffff)) {
@@ -125,7 +130,7 @@ export class PackedDeviceQueue implements Virtqueue {
     this.#counts = new Uint16Array(size);
     this.#inOrder = options.inOrder === true ? new InOrder(size) : undefined;
     this.#wish = new EventWish(options.eventIdx);
-    if (this.#tracked !== undefined) this.#track(this.#tracked);
+    if (this.#tracked?.inOrder === false) this.#track(this.#tracked);
   }
 
   get inFlight(): number {
@@ -194,6 +199,7 @@ export class PackedDeviceQueue implements Virtqueue {
     }
     if (!this.#held.give(chain)) throw this.#tooMany(head);
     this.#counts[head] = count;
+    this.#starts[head] = this.#next;
     this.#taken += count;
     const next = this.#next + count;
     if (next < this.size) this.#next = next;
@@ -205,16 +211,18 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   /**
-   * From now on what is in flight is kept on record. These stand in front of the methods, in this object only: a look for a record in each of them
-   * would cost the queues that have none their place in the compiler's budget.
+   * From now on each chain in flight is kept on record, but while all is in order. These stand in front of the methods, in this object only: a look for
+   * a record in each of them would cost the queues that have none their place in the compiler's budget.
    */
   #track(tracked: PackedInflight): void {
-    this.pop = () => (tracked.pending > 0 ? this.#popAgain(tracked) : this.#popTracked(tracked));
-    this.push = (chain) => this.#pushTracked(tracked, chain);
-    this.publish = () => this.#publishTracked(tracked);
+    this.pop = () => (tracked.inOrder ? plain.pop.call(this) : this.#popTracked(tracked));
+    this.push = (chain) =>
+      tracked.inOrder ? plain.push.call(this, chain) : this.#pushTracked(tracked, chain);
+    this.publish = () => (tracked.inOrder ? plain.publish.call(this) : this.#publishTracked(tracked));
   }
 
   #popTracked(tracked: PackedInflight): Chain | undefined {
+    if (tracked.pending > 0) return this.#popAgain(tracked);
     const first = this.#next;
     const chain = plain.pop.call(this);
     if (chain === undefined) return undefined;
@@ -230,6 +238,35 @@ export class PackedDeviceQueue implements Virtqueue {
     if (used) tracked.pushed(head);
   }
 
+  /** The next used descriptor, where what is in flight is on record. */
+  #useTracked(tracked: PackedInflight, head: number, written: number): void {
+    const count = this.#counts[head]!;
+    if (!tracked.inOrder || this.#starts[head] === this.#used) {
+      if (tracked.inOrder) tracked.save(this.#ring, this.#used, count);
+      this.#use(head, written, count);
+      return;
+    }
+    tracked.leaveOrder(this.#ring, this.#heldPlaces());
+    if (!Object.hasOwn(this, 'pop')) this.#track(tracked);
+    this.#use(head, written, count);
+    tracked.pushed(head);
+  }
+
+  /** The chains that the device holds, the oldest first. Each lies behind the one before it. */
+  #heldPlaces(): HeldPlace[] {
+    const ids = new Int32Array(this.size).fill(-1);
+    for (let id = 0; id < this.size; id++) if (this.#held.isHeld(id)) ids[this.#starts[id]!] = id;
+    const all: HeldPlace[] = [];
+    let offset = this.#used;
+    for (let left = this.#held.inFlight; left > 0; left--) {
+      const id = ids[offset]!;
+      const count = this.#counts[id]!;
+      all.push({ offset, count, id });
+      offset = (offset + count) % this.size;
+    }
+    return all;
+  }
+
   #publishTracked(tracked: PackedInflight): boolean {
     if (!this.#usable()) return false;
     if (this.#batchCount > 0) this.#useBatch();
@@ -237,6 +274,7 @@ export class PackedDeviceQueue implements Virtqueue {
     tracked.showing(this.#usedPlace);
     const wanted = plain.publish.call(this);
     tracked.shown();
+    tracked.settle(this.#nextPlace);
     return wanted;
   }
 
@@ -275,7 +313,7 @@ export class PackedDeviceQueue implements Virtqueue {
   }
 
   isOut(head: number, serial: number): boolean {
-    return this.#tracked?.isOut(head, serial) === true;
+    return this.#tracked?.isOut(head, serial, this.#taken) === true;
   }
 
   owns(chain: Chain): boolean {
@@ -286,7 +324,9 @@ export class PackedDeviceQueue implements Virtqueue {
     const own = this.#held.check(chain);
     const { head, written } = own;
     if (this.#usable()) {
-      if (this.#inOrder === undefined) this.#use(head, written, this.#counts[head]!);
+      if (this.#tracked !== undefined && this.#inOrder === undefined)
+        this.#useTracked(this.#tracked, head, written);
+      else if (this.#inOrder === undefined) this.#use(head, written, this.#counts[head]!);
       else this.#finish(this.#inOrder, head, written, written === own.writable);
     }
     // Last: when memory is out of reach for now, the chain is pushed again.
@@ -300,7 +340,10 @@ export class PackedDeviceQueue implements Virtqueue {
     if (shown === 0) return false;
     // Sequentially consistent: what the driver does not look at before this one is there (§2.8.2), and its wish is read after it, or a driver
     // that asks for an interrupt at this moment would get none.
+    const record = this.#tracked?.inOrder === true ? this.#tracked : undefined;
+    if (record !== undefined) record.passing(this.#usedPlace);
     this.#showFirst();
+    if (record !== undefined) record.passed(this.#usedPlace, shown);
     this.#taken -= shown;
     this.#unshown = 0;
     const wish = wishOf(this.#driverEvent, this.#options.eventIdx);

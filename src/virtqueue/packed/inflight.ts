@@ -4,14 +4,16 @@ import type { MemoryView } from '../../memory/memory-view.js';
 import {
   checkHeader,
   copyOf,
-  counterAfter,
   counterAt,
+  highestCounter,
+  IN_ORDER_SO_FAR,
   INFLIGHT_VERSION,
   type InflightPlace,
   isMarked,
   nextCounter,
   type Recorded,
   refuse,
+  serialOfCounter,
   VERSION_AND_ENTRIES,
 } from '../inflight.js';
 import {
@@ -33,6 +35,15 @@ export interface PackedInflightOptions {
   /** Where it begins, if no earlier device used the region: both places, as `Virtqueue.base` says them. */
   readonly base: number;
   readonly indirect: boolean;
+  /** By buffer id, where in the ring its chain began that was taken last. Without it all that is in flight is kept by its entries. */
+  readonly starts?: Uint16Array | undefined;
+}
+
+/** A chain in the ring: where it begins, how many descriptors it has, and its buffer id. */
+export interface HeldPlace {
+  readonly offset: number;
+  readonly count: number;
+  readonly id: number;
 }
 
 /**
@@ -41,17 +52,27 @@ export interface PackedInflightOptions {
  *
  * What was pushed and not shown yet is put into the region at once just before it is shown, and not with each push, because what is taken
  * meanwhile must not get the entries of what may still have to be served anew.
+ *
+ * Where the region is ours, nothing is copied as long as all chains are handed back in the order in which they were taken: what is in flight lies in the
+ * ring from the used place on, but for the first descriptors of chains that are handed back and not shown yet. Those are put into the entries of
+ * their own places. A counter says how many descriptors came before its chain, so that it need not be put down.
  */
 export class PackedInflight {
   readonly #view: MemoryView;
   readonly #words: Int32Array | undefined;
   readonly #entries: number;
+  readonly #size: number;
+  readonly #ours: boolean;
+  readonly #starts: Uint16Array | undefined;
+  /** Whether all is in order so far. */
+  inOrder = false;
   /** By entry, what the region says, without reading it again. */
   readonly #next: Uint16Array;
   readonly #last: Uint16Array;
   #free = 0;
   #usedIdx: number;
   #usedWrap: number;
+  /** Of the next chain that is taken; while all is in order, of the one at the used place. */
   #counter = 1;
   /** By buffer id: the first entry of its chain. */
   readonly #entryOf: Uint16Array;
@@ -72,29 +93,35 @@ export class PackedInflight {
 
   /** @throws VirtqueueError when the region is none for this ring. */
   constructor(place: InflightPlace, options: PackedInflightOptions) {
-    const { view, entries } = place;
-    const { size, base } = options;
+    const { view, entries, ours = false } = place;
+    const { size, base, starts, ring } = options;
     if (entries < size) refuse(`it has ${entries} entries for a queue of ${size}`);
     this.#view = view;
     this.#words = view.words;
     this.#entries = entries;
+    this.#size = size;
+    this.#ours = ours;
+    this.#starts = ours ? starts : undefined;
     this.#next = Uint16Array.from({ length: entries }, (_, i) => i + 1);
     this.#last = new Uint16Array(entries);
     this.#entryOf = new Uint16Array(size);
     this.#batch = new Uint16Array(size);
     this.#usedIdx = (base >>> 16) & 0x7fff;
     this.#usedWrap = base >>> 31;
-    const words = copyOf(place, packedRegionSize(entries));
-    this.resumed = checkHeader(words, entries, false) !== 'fresh';
-    if (this.resumed) {
-      this.#settle(words, options);
-      this.#recover(words, options);
-      const used = this.#usedIdx | (this.#usedWrap << 15);
-      this.base = (used | (used << 16)) >>> 0;
-    } else {
-      this.#begin();
-      this.base = base;
+    const words = (): Int32Array => copyOf(place, packedRegionSize(entries));
+    const state = checkHeader(words(), entries, ours);
+    this.resumed = state !== 'fresh';
+    if (state === 'order') this.#resume(words(), ring);
+    if (state === 'entries' || (state === 'order' && !this.inOrder)) {
+      this.#settle(words(), options);
+      this.#recover(words(), options);
+      this.settle(this.#usedPlace);
     }
+    if (state === 'fresh') {
+      if (ours) this.#counter = (2 - ((base >>> 15) & 1) + 1) * size + (base & 0x7fff);
+      this.#begin((base & 0xffff) === base >>> 16);
+    }
+    this.base = this.resumed ? (this.#usedPlace | (this.#usedPlace << 16)) >>> 0 : base;
   }
 
   /** How many chains of those are not taken anew. */
@@ -150,9 +177,8 @@ export class PackedInflight {
     this.#entryOf[id] = head;
     const at = entryAt(head);
     const counter = this.#counter;
-    this.#put(at + COUNTER, counter | 0);
-    this.#put(at + COUNTER + 1, (counter / 2 ** 32) | 0);
-    this.#counter = nextCounter(counter);
+    this.#putCounter(head, counter);
+    this.#counter = this.#ours ? counter + count : nextCounter(counter);
     this.#put(at + LAST_AND_NUM, last | (count << 16));
     this.#put(at, 1 | (this.#next[head]! << 16));
     // From now on it is: its entries are not among the free ones.
@@ -163,6 +189,114 @@ export class PackedInflight {
   /** It was handed back; the driver does not know yet. */
   pushed(id: number): void {
     this.#batch[this.#batched++] = this.#entryOf[id]!;
+  }
+
+  /**
+   * While all is in order: a chain is handed back, and a used descriptor is about to take the place of its first one.
+   *
+   * @param offset - where it begins, and `count` how many descriptors it has.
+   */
+  save(ring: MemoryView, offset: number, count: number): void {
+    // It may be handed back once more, when the ring was out of reach.
+    if (this.#batched > 0 && this.#batch[this.#batched - 1] === offset) return;
+    const at = entryAt(offset);
+    const { words } = ring;
+    const from = (PVIRTQ_DESC_SIZE / 4) * offset;
+    this.#put(at + LEN, words === undefined ? ring.read32(4 * (from + 2)) : words[from + 2]!);
+    this.#put(at + ID_AND_FLAGS, words === undefined ? ring.read32(4 * (from + 3)) : words[from + 3]!);
+    this.#put(at + LAST_AND_NUM, count << 16);
+    this.#batch[this.#batched++] = offset;
+    this.#put(SAVED, this.#batched);
+  }
+
+  /** While all is in order: the driver is about to be shown what was pushed. @param used - the place after it. */
+  passing(used: number): void {
+    this.#put(PLACES, used | (this.#usedPlace << 16));
+  }
+
+  /** It was. @param count - of descriptors. */
+  passed(used: number, count: number): void {
+    this.#batched = 0;
+    this.#put(SAVED, 0);
+    this.#put(PLACES, used | (used << 16));
+    this.#counter += count;
+    const around = used >>> 15 !== this.#usedWrap;
+    this.#usedIdx = used & 0x7fff;
+    this.#usedWrap = used >>> 15;
+    if (around) this.#put(1, this.#lap | 0);
+  }
+
+  /**
+   * The next chain that is handed back is not the next in order: from now on what is in flight is kept by its entries.
+   *
+   * @param held - those that were taken and not handed back, the oldest first.
+   */
+  leaveOrder(ring: MemoryView, held: readonly HeldPlace[]): void {
+    const saved = Array.from(this.#batch.subarray(0, this.#batched), (offset) => {
+      const count = this.#get(entryAt(offset) + LAST_AND_NUM) >>> 16;
+      return { offset, count, id: -1 };
+    });
+    this.#enter(ring, [...saved, ...held], saved.length);
+  }
+
+  /** Puts chains into the entries of their places in the ring, and all other entries into the list of those that are free. */
+  #enter(ring: MemoryView, chains: readonly HeldPlace[], saved: number): void {
+    const size = this.#size;
+    const taken = new Uint8Array(this.#entries);
+    let counter = this.#counter;
+    for (const [nth, { offset, count, id }] of chains.entries()) {
+      for (let i = 0; i < count; i++) {
+        const place = (offset + i) % size;
+        taken[place] = TAKEN_ENTRY;
+        this.#next[place] = (place + 1) % size;
+        if (i === 0 && nth < saved) this.#copyAddress(ring, place);
+        else this.#copy(ring, place, place);
+        if (i > 0) this.#put(entryAt(place), this.#next[place]! << 16);
+      }
+      const last = (offset + count - 1) % size;
+      const at = entryAt(offset);
+      this.#last[offset] = last;
+      if (id >= 0) this.#entryOf[id] = offset;
+      this.#putCounter(offset, counter);
+      this.#put(at + LAST_AND_NUM, last | (count << 16));
+      this.#put(at, 1 | (this.#next[offset]! << 16));
+      counter += count;
+    }
+    this.#counter = counter;
+    this.#free = this.#entries;
+    for (let entry = this.#entries - 1; entry >= 0; entry--) {
+      if (taken[entry] === TAKEN_ENTRY) continue;
+      this.#next[entry] = this.#free;
+      this.#put(entryAt(entry), this.#free << 16);
+      this.#free = entry;
+    }
+    // For a device after the next one, if nothing is in flight.
+    if (this.#free < this.#entries) this.#putCounter(this.#free, counter);
+    this.#commit();
+    this.inOrder = false;
+    this.#put(0, 0);
+    this.#put(1, 0);
+  }
+
+  /** If nothing is in flight, all is in order again. @param next - the next available place. */
+  settle(next: number): void {
+    if (this.#starts === undefined || next !== this.#usedPlace || this.#batched > 0 || this.pending > 0)
+      return;
+    this.inOrder = true;
+    this.#put(1, this.#lap | 0);
+    this.#put(SAVED, 0);
+    this.#put(PLACES, next | (next << 16));
+    this.#put(0, IN_ORDER_SO_FAR);
+  }
+
+  /** The place of the next used descriptor, as the driver sees it. */
+  get #usedPlace(): number {
+    return this.#usedIdx | (this.#usedWrap << 15);
+  }
+
+  /** How often the used place went round, while all is in order. */
+  get #lap(): number {
+    return Math.floor(this.#counter / this.#size);
   }
 
   /** The driver is about to be shown all that was pushed. @param used - the place after it, as `Place.bits` says it. */
@@ -201,6 +335,12 @@ export class PackedInflight {
     this.#put(WRAP, this.#usedWrap | (this.#usedWrap << 8));
   }
 
+  #copyAddress(ring: MemoryView, place: number): void {
+    const from = PVIRTQ_DESC_SIZE * place + PVIRTQ_DESC.addr;
+    this.#put(entryAt(place) + ADDR, ring.read32(from));
+    this.#put(entryAt(place) + ADDR + 1, ring.read32(from + 4));
+  }
+
   #copy(ring: MemoryView, place: number, entry: number): void {
     const at = entryAt(entry);
     const { words } = ring;
@@ -221,18 +361,42 @@ export class PackedInflight {
 
   /** Of a chain that was taken and not handed back. */
   serialOf(id: number): number {
-    return this.#get(entryAt(this.#entryOf[id]!) + COUNTER) >>> 0;
+    if (!this.inOrder) return serialOfCounter(this.#get(entryAt(this.#entryOf[id]!) + COUNTER));
+    const ahead = this.#starts![id]! - this.#usedIdx;
+    return serialOfCounter(this.#counter + (ahead < 0 ? ahead + this.#size : ahead));
   }
 
-  /** Whether the driver was not shown that this chain is used. */
-  isOut(id: number, serial: number): boolean {
+  /**
+   * Whether the driver was not shown that this chain is used.
+   *
+   * @param taken - how many descriptors this device took and did not show.
+   */
+  isOut(id: number, serial: number, taken: number): boolean {
+    if (this.#isAhead(id, serial, taken)) return true;
+    if (serial >>> 0 === 0x8000_0000 && this.#isAhead(id, 0, taken)) return true;
+    if (this.inOrder) return false;
     const isThis = (entry: number): boolean =>
-      (this.#get(entryAt(entry)) & 0xff) === 1 && this.#get(entryAt(entry) + COUNTER) === (serial | 0);
+      (this.#get(entryAt(entry)) & 0xff) === 1 &&
+      serialOfCounter(this.#get(entryAt(entry) + COUNTER)) === serial >>> 0;
     // What is not taken anew yet is not known by its id.
     return (
       isThis(this.#entryOf[id] ?? 0) ||
       (this.pending > 0 && this.#leftEntries.slice(this.#again).some(isThis))
     );
+  }
+
+  /** Whether the chain of this id and counter is one of those that are in order. */
+  #isAhead(id: number, counter: number, taken: number): boolean {
+    const ahead = (counter - this.#counter) >>> 0;
+    if (!this.#ours || ahead >= this.#size) return false;
+    // One that this device did not take was taken by an earlier one: while all was in order, the ring alone says that it is there.
+    if (!this.inOrder || ahead >= taken) return true;
+    return this.#starts![id] === (this.#usedIdx + ahead) % this.#size;
+  }
+
+  #putCounter(entry: number, counter: number): void {
+    this.#put(entryAt(entry) + COUNTER, counter | 0);
+    this.#put(entryAt(entry) + COUNTER + 1, (counter / 2 ** 32) | 0);
   }
 
   #get(word: number): number {
@@ -245,13 +409,54 @@ export class PackedInflight {
     else this.#view.write32(4 * word, value >>> 0);
   }
 
-  #begin(): void {
+  #begin(inOrder: boolean): void {
     for (let entry = 0; entry < this.#entries; entry++) this.#put(entryAt(entry), (entry + 1) << 16);
     this.#put(0, 0);
     this.#put(1, 0);
     this.#commit();
+    if (inOrder) this.settle(this.#usedPlace);
     // Last: until it has a version, it is none.
     this.#put(VERSION_AND_ENTRIES, INFLIGHT_VERSION | (this.#entries << 16));
+  }
+
+  /**
+   * An earlier device had all in order. What it had handed back and not shown is what the ring does not tell: that, and all of it where all has to be,
+   * is kept by its entries from now on.
+   */
+  #resume(words: Int32Array, ring: MemoryView): void {
+    const size = this.#size;
+    const [used, old] = halves(words[PLACES]!);
+    if ((used & 0x7fff) >= size || (old & 0x7fff) >= size)
+      refuse(`its used places are ${used & 0x7fff} and ${old & 0x7fff} in a ring of ${size}`);
+    const shown = used === old || isShown(ring, old & 0x7fff, old >>> 15);
+    const place = shown ? used : old;
+    this.#usedIdx = place & 0x7fff;
+    this.#usedWrap = place >>> 15;
+    const lap = words[1]! >>> 0;
+    // It may have died before it put the next one down.
+    this.#counter = (lap + ((lap + this.#usedWrap + 1) & 1)) * size + this.#usedIdx;
+    // It may also have died when it was about to put down what is in flight.
+    for (let entry = 0; entry < this.#entries; entry++) this.#putCounter(entry, 0);
+    const chains: HeldPlace[] = [];
+    // What was not shown was not begun to be, or is what is about to be.
+    const saved = shown && used !== old ? 0 : words[SAVED]!;
+    let offset = this.#usedIdx;
+    for (let i = 0, total = 0; i < saved; i++) {
+      const count = words[entryAt(offset) + LAST_AND_NUM]! >>> 16;
+      total += count;
+      if (count === 0 || total > size)
+        refuse(`${saved} are handed back, of ${count} and ${total} descriptors`);
+      chains.push({ offset, count, id: -1 });
+      offset = (offset + count) % size;
+    }
+    if (chains.length > 0 || this.#starts === undefined) {
+      this.#enter(ring, chains, chains.length);
+      return;
+    }
+    this.inOrder = true;
+    this.#put(SAVED, 0);
+    this.#put(PLACES, place | (place << 16));
+    this.#put(1, this.#lap | 0);
   }
 
   /** Ends what an earlier device was about to show, or takes it back. */
@@ -296,7 +501,7 @@ export class PackedInflight {
     }
     left.sort((a, b) => a.counter - b.counter);
     const counters = Array.from({ length: entries }, (_, index) => entryAt(index) + COUNTER);
-    this.#counter = counterAfter(left.at(-1)?.counter ?? 0, words, counters);
+    const highest = highestCounter(left.at(-1)?.counter ?? 0, words, counters);
     const copies = new Int32Array((PVIRTQ_DESC_SIZE / 4) * size);
     let total = 0;
     const counts = left.map(({ index }) => {
@@ -312,7 +517,19 @@ export class PackedInflight {
     this.#leftEntries = left.map(({ index }) => index);
     this.#leftCounts = counts;
     this.#left = new PackedRing(memory, new MappedView(copies.buffer), size, indirect);
+    this.#counter = this.#ours
+      ? this.#counterAt(total, Math.max(highest, this.#counter))
+      : nextCounter(highest);
     this.#giveBack(ring, size, total);
+  }
+
+  /** The counter of the chain that begins so many descriptors behind the used place: the first from `least` on that says this place. */
+  #counterAt(behind: number, least: number): number {
+    const place = new Place(this.#size, this.#usedPlace);
+    place.advance(behind);
+    const round = 2 * this.#size;
+    const wanted = (place.wrap ? 0 : this.#size) + place.offset;
+    return least + ((wanted - (least % round) + round) % round);
   }
 
   /** Copies the descriptors of a chain from its entries. */
@@ -370,6 +587,10 @@ const COUNTER: number = DESC_STATE_PACKED.counter / 4;
 const ID_AND_FLAGS: number = DESC_STATE_PACKED.id / 4;
 const LEN: number = DESC_STATE_PACKED.len / 4;
 const ADDR: number = DESC_STATE_PACKED.addr / 4;
+
+/** In the header, where nothing is in the document, while all is in order: both used places, and how many chains are handed back and not shown. */
+const PLACES: number = QUEUE_REGION_PACKED.desc / 4 - 2;
+const SAVED: number = QUEUE_REGION_PACKED.desc / 4 - 1;
 
 function entryAt(entry: number): number {
   return (QUEUE_REGION_PACKED.desc + DESC_STATE_PACKED_SIZE * entry) / 4;

@@ -2,8 +2,8 @@ import type { MemoryView } from '../../memory/memory-view.js';
 import {
   checkHeader,
   copyOf,
-  counterAfter,
   counterAt,
+  highestCounter,
   IN_ORDER_SO_FAR,
   INFLIGHT_VERSION,
   type InflightPlace,
@@ -131,6 +131,8 @@ export class SplitInflight {
       counter += 1;
       if (this.#batched < ((used - this.#usedIdx) & 0xffff)) this.pushed(head);
     }
+    // For a device after the next one.
+    if (next === this.#usedIdx) this.#putCounter(0, counter);
     this.#counter = counter;
     this.#lastHead = 0;
     this.#put(LAST_AND_USED, this.#usedIdx << 16);
@@ -175,10 +177,14 @@ export class SplitInflight {
   }
 
   #enter(head: number, counter: number): void {
-    const at = entryAt(head);
-    this.#put(at + COUNTER, counter | 0);
-    this.#put(at + COUNTER + 1, (counter / 2 ** 32) | 0);
-    this.#put(at, 1);
+    this.#putCounter(head, counter);
+    this.#put(entryAt(head), 1);
+  }
+
+  #putCounter(head: number, counter: number): void {
+    const at = entryAt(head) + COUNTER;
+    this.#put(at, counter | 0);
+    this.#put(at + 1, (counter / 2 ** 32) | 0);
   }
 
   /** It was handed back; the driver does not know yet. */
@@ -215,8 +221,9 @@ export class SplitInflight {
 
   /** Whether the driver was not shown that this chain is used. */
   isOut(head: number, serial: number): boolean {
-    if (this.inOrder)
-      return this.#isAhead(head, serial) || (serial >>> 0 === 0x8000_0000 && this.#isAhead(head, 0));
+    if (this.#isAhead(head, serial)) return true;
+    if (serial >>> 0 === 0x8000_0000 && this.#isAhead(head, 0)) return true;
+    if (this.inOrder) return false;
     const at = entryAt(head);
     return (
       head < this.#entries &&
@@ -228,7 +235,9 @@ export class SplitInflight {
   /** Whether the chain of this head and counter is one of those from the used index on. */
   #isAhead(head: number, counter: number): boolean {
     const ahead = (counter - this.#counter) >>> 0;
-    if (ahead > this.#mask) return false;
+    if (!this.#ours || ahead > this.#mask) return false;
+    // Taken by an earlier device, while all was in order: the ring alone says that it is there.
+    if (!this.inOrder) return true;
     const index = (this.#usedIdx + ahead) & 0xffff;
     // One that this device did not take was taken by an earlier one.
     const found = this.#indices![head] === index ? head : this.#headAt!(index);
@@ -258,7 +267,10 @@ export class SplitInflight {
   /** An earlier device had all in order up to the used index. */
   #resume(used: number): void {
     // It may have died when it was about to put them down.
-    for (let head = 0; head < this.#entries; head++) this.#put(entryAt(head), 0);
+    for (let head = 0; head < this.#entries; head++) {
+      this.#put(entryAt(head), 0);
+      this.#putCounter(head, 0);
+    }
     this.#put(1, this.#counter | 0);
     this.inOrder = true;
     if (this.#indices === undefined) this.leaveOrder(used, used);
@@ -277,10 +289,10 @@ export class SplitInflight {
     }
     left.sort((a, b) => a.counter - b.counter);
     const counters = Array.from({ length: this.#entries }, (_, index) => entryAt(index) + COUNTER);
-    this.#counter = counterAfter(left.at(-1)?.counter ?? 0, words, counters);
-    // With that in its lowest bits: see above.
+    const highest = highestCounter(left.at(-1)?.counter ?? 0, words, counters);
+    // With the index in its lowest bits: see above.
     const index = this.#usedIdx + left.length;
-    if (this.#ours) this.#counter += (index - this.#counter) & 0xffff;
+    this.#counter = this.#ours ? highest + ((index - highest) & 0xffff) : nextCounter(highest);
     return Uint16Array.from(left, ({ index }) => index);
   }
 

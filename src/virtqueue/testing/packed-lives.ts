@@ -32,7 +32,9 @@ export function packedDeviceLife(seed: number, steps: number, plausible: boolean
   const ring = new PackedRingWriter({ ...place, memory: quiet });
   const negotiated = { eventIdx: roll(2) === 0, indirect: roll(4) > 0, inOrder: roll(2) === 0 };
   const inflight =
-    roll(3) === 0 ? { view: view.slice(INFLIGHT, BYTES - INFLIGHT), entries: SIZE + roll(3) } : undefined;
+    roll(3) === 0
+      ? { view: view.slice(INFLIGHT, BYTES - INFLIGHT), entries: SIZE + roll(3), ours: roll(2) === 0 }
+      : undefined;
   /** A driver has it start when it is broken, with what an earlier device left on record or nothing. */
   const start = (): PackedDeviceQueue | undefined => {
     const offset = roll(SIZE) | (roll(2) << 15);
