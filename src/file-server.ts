@@ -43,7 +43,7 @@ export interface FileServer {
   readonly finished: Promise<void>;
   /** As `Server.connections`: a front-end is one, however many processes serve it. */
   connections(options?: Abortable): AsyncIterableIterator<ServedConnection>;
-  /** Ends its connections and processes, and removes its sockets. Safe to call twice. */
+  /** Ends its connections and processes, and removes its sockets. Safe to call twice. `await using` waits until the processes have ended. */
   close(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -44,22 +44,21 @@ export async function runGuest(
     log,
     print: (name) => (seat === undefined ? printed : (line) => seat.terminal.device(name, line)),
   };
-  let served: GuestDevices | undefined;
+  let served: Promise<GuestDevices> | undefined;
   try {
     const progress = progressTo(process.stderr);
     await checkFirst();
-    const serving = async (): Promise<GuestDevices> => {
-      served = await (options.keeper
+    const serve = async (): Promise<GuestDevices> =>
+      options.keeper
         ? (await import('./vm-kept-devices.js')).serveKept(host)
-        : (await import('./vm-own-devices.js')).serveHere(host));
-      return served;
-    };
-    const [{ attached, console }, [qemu, patient], image] = await together(signal, (signal) => [
-      serving(),
-      findQemu({ progress, signal }).then(
-        async (qemu) =>
-          [qemu, options.keeper && (await hasProperty(qemu, 'vfio-user-pci', PATIENCE))] as const,
-      ),
+        : (await import('./vm-own-devices.js')).serveHere(host);
+    const serving = serve();
+    served = serving;
+    const [[{ attached, console }, qemu, patient], image] = await together(signal, (signal) => [
+      Promise.all([serving, findQemu({ progress, signal })]).then(async ([served, qemu]) => {
+        const asked = options.keeper && served.attached.some(({ transport }) => transport === 'vfio-user');
+        return [served, qemu, asked && (await hasProperty(qemu, 'vfio-user-pci', PATIENCE))] as const;
+      }),
       prepareGuest({
         progress,
         signal,
@@ -129,7 +128,7 @@ export async function runGuest(
     return (await finished).exitCode;
   } finally {
     seat?.terminal.end();
-    await served?.close();
+    await (await served?.catch(() => undefined))?.close();
     rmSync(folder, { recursive: true, force: true });
   }
 }
@@ -153,19 +152,19 @@ function shown(line: string): string {
     .join('');
 }
 
-/** All, or the first failure: the others are stopped then, and have removed what they left half done. */
-async function together<A, B, C>(
+/** Both, or the first failure: the other is stopped then, and has removed what it left half done. */
+async function together<A, B>(
   signal: AbortSignal,
-  work: (signal: AbortSignal) => [Promise<A>, Promise<B>, Promise<C>],
-): Promise<[A, B, C]> {
+  work: (signal: AbortSignal) => [Promise<A>, Promise<B>],
+): Promise<[A, B]> {
   const stop = new AbortController();
   setMaxListeners(0, stop.signal);
-  const all = work(AbortSignal.any([signal, stop.signal]));
+  const both = work(AbortSignal.any([signal, stop.signal]));
   try {
-    return await Promise.all(all);
+    return await Promise.all(both);
   } catch (error) {
     stop.abort();
-    await Promise.allSettled(all);
+    await Promise.allSettled(both);
     throw error;
   }
 }

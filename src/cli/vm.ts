@@ -45,7 +45,7 @@ export function vmCommand(): Command {
   const command = new Command('vm')
     .summary('boot a guest with a device, for a command or a shell in it')
     .description(
-      `Boots a Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nWithout --exec there is a shell in the guest, for you. What the devices print comes on lines of its own (or wherever you send\nstderr); a device's file that you save takes over at once; Ctrl-A x ends the guest, Ctrl-A h helps.\n\nDevices:\n${DEVICE_LIST}`,
+      `Boots a Debian kernel in QEMU with the devices, loads their drivers, and runs a shell command. The guest's console and the\ndevices' own lines go to stdout in the order they happened; the exit code is the command's. What is missing (QEMU, the kernel,\na compiler) is fetched from Debian once, into ~/.cache/virtio-misc.\n\nWithout --exec there is a shell in the guest, for you. What the devices print comes on lines of its own (or wherever you send\nstderr); a device's file that you save takes over at once; Ctrl-A x ends the guest, Ctrl-A h helps.\n\nEach device is run by a process of its own, whose number is said: when it dies, another goes on, and the guest notices nothing.\n\nDevices:\n${DEVICE_LIST}`,
     )
     .addHelpText('after', `\n${TIME_HELP}\n${SIZE_HELP}`)
     .addOption(

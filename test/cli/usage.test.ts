@@ -85,6 +85,15 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['wireshark nothing', /there is no device 'nothing'/],
   ['init x --template none', /Allowed choices are struct, stream, stock/],
   ['vm --device test --exec true --vectors 2', /--vectors needs/],
+  [
+    'vm --device test --exec true --no-keeper --stuck-after 5s',
+    /--stuck-after ends .*: leave out --no-keeper$/m,
+  ],
+  [
+    'vm --device test --exec true --inspect 0 --stuck-after 5s',
+    /--stuck-after ends .*: leave out --inspect$/m,
+  ],
+  ['vm --device test --exec true --inspect-host ::1', /--inspect-host needs --inspect/],
   ['sreve test', /unknown command 'sreve'/],
 ];
 
