@@ -34,6 +34,7 @@ const RAM_DISK = `
         chain.write(Uint8Array.of(type < 2 ? 0 : 2));
       },
     }],
+    reset: () => void disk.fill(0),
     save: () => ({ disk }),
     restore: (state) => { disk = state.disk; },
   });

@@ -2,7 +2,7 @@ import type { KeptItem, Notes } from '../../keep.js';
 import type { InflightKeys } from '../../kept-inflight.js';
 import { Decoder, encodeMessage, type Message } from '../codec.js';
 import { REQUEST, VRING_FD } from '../messages.js';
-import { decodeRegion, decodeVringState, encodeVringState } from '../payloads.js';
+import { decodeRegion, decodeVringState, encodeU64, encodeVringState } from '../payloads.js';
 import { decodeSharedMapping } from '../shared-memory.js';
 import type { RingStop } from './ring.js';
 
@@ -13,6 +13,8 @@ import type { RingStop } from './ring.js';
 
 /** The bytes of the configuration space. */
 export const CONFIG = 'config';
+/** A reset that was put off. */
+export const PENDING = 'pending';
 
 /** The beginnings of keys, in the order in which what they keep is told again. */
 const RANKS = [
@@ -142,6 +144,12 @@ export function liveNotes(index: number, live: boolean): Notes {
 export function liveRing({ key }: KeptItem): number | undefined {
   const [room, index, what] = key.split('/');
   return room === 'ring' && what === LIVE ? Number(index) : undefined;
+}
+
+/** A device status of 0 was said, and the device is not reset yet; or is, or need not be. */
+export function pendingNotes(pending: boolean): Notes {
+  if (!pending) return { drop: [PENDING] };
+  return { put: [{ key: PENDING, bytes: encodeMessage(REQUEST.SET_STATUS, 0, encodeU64(0n)) }] };
 }
 
 /** The memory of a shared memory region. @param fd - of the memory. */

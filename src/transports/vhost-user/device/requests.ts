@@ -302,7 +302,7 @@ export class FrontendRequests {
 
   #reset(stopped: boolean): void {
     this.#device.reset(stopped);
-    this.#backendChannel?.forget();
+    if (!this.#device.resetPending) this.#backendChannel?.forget();
     this.#status = 0n;
   }
 

@@ -115,8 +115,19 @@ export class Ring {
     return this.left !== undefined && base === kind.freshBase && !this.#goesOn(this.left, table, kind);
   }
 
-  /** Forgets where it ran, and what its driver set up. Its call and error events stay: front-ends hand them over once. */
-  reset(): void {
+  /** Whether no other driver's ring can be like this one: it is where it was stopped, and not at its beginning. */
+  surelyGoesOn(table: Places, kind: RingKind): boolean {
+    return (
+      this.stop !== undefined && this.stop.base !== kind.freshBase && this.#goesOn(this.stop, table, kind)
+    );
+  }
+
+  /**
+   * Forgets where it ran, and what its driver set up. Its call and error events stay: front-ends hand them over once.
+   *
+   * @param wholly - where it was stopped, too.
+   */
+  reset(wholly = true): void {
     this.#awaitNothing();
     this.started = false;
     this.enabled = false;
@@ -124,7 +135,7 @@ export class Ring {
     this.waiting = false;
     this.base = undefined;
     this.#place = undefined;
-    this.stop = undefined;
+    if (wholly) this.stop = undefined;
     this.kick?.close();
     this.kick = undefined;
   }

@@ -14,6 +14,8 @@ export class SessionRecord {
   readonly #standing = new Map<number, RingStop | undefined>();
   /** Those that a queue is over. */
   readonly #live = new Set<number>();
+  /** Whether a reset is put off. */
+  #pending = false;
   #config: Uint8Array;
 
   constructor(device: VhostDevice) {
@@ -43,6 +45,9 @@ export class SessionRecord {
       if (stop !== this.#standing.get(index)) all.push(records.standingNotes(index, stop));
       this.#standing.set(index, stop);
     }
+    const { resetPending } = this.#device;
+    if (resetPending !== this.#pending) all.push(records.pendingNotes(resetPending));
+    this.#pending = resetPending;
     return {
       drop: all.flatMap(({ drop = [] }) => drop),
       keep: all[0]!.keep,
@@ -70,7 +75,10 @@ export class SessionRecord {
       const standing = records.standingRing(item);
       const live = records.liveRing(item);
       if (item.key === records.CONFIG) device.restoreConfig(item.bytes);
-      else if (live !== undefined) this.#goOn(live, warn);
+      else if (item.key === records.PENDING) {
+        device.restorePending();
+        this.#pending = true;
+      } else if (live !== undefined) this.#goOn(live, warn);
       else if (standing !== undefined) {
         device.stand(standing.index, standing.stop);
         this.#standing.set(standing.index, standing.stop);

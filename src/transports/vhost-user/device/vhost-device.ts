@@ -69,6 +69,8 @@ export class VhostDevice {
   readonly #durable: KeptDurable | undefined;
   /** A driver had the device in a process before this one, in which it stood still. */
   #inherited = false;
+  /** The front-end said a device status of 0 of rings that stood still. It is a reset unless they go on. */
+  #resetPending = false;
   readonly #environment: Environment;
   readonly #events: VhostDeviceEvents;
   #features = 0n;
@@ -337,14 +339,36 @@ export class VhostDevice {
   /**
    * RESET_DEVICE, or a device status of 0: back to the initial state. Memory and the events for the front-end stay.
    *
-   * @param stopped - a device status of 0, which QEMU also says when a guest stands still: what is in flight on rings that were stopped before
-   *   stays on the front-end's record, for when they go on, here or elsewhere.
+   * @param stopped - a device status of 0, which QEMU also says when a guest stands still. When all rings were stopped before, how they start tells
+   *   which it was: the reset is put off until then, or until somebody would notice. What is in flight on them stays on the front-end's record, for
+   *   when they go on, here or elsewhere.
    */
   reset(stopped: boolean): void {
-    const running = this.#rings.filter(({ live }) => live);
-    this.#resetDevice(stopped ? running : this.#rings);
-    for (const ring of this.#rings) ring.reset();
+    const met = this.#runner.begun || this.#inherited;
+    this.#resetPending = stopped && met && this.suspended && !this.needsReset;
+    if (!this.#resetPending) {
+      const running = this.#rings.filter(({ live }) => live);
+      this.#resetDevice(stopped ? running : this.#rings);
+    }
+    for (const ring of this.#rings) ring.reset(!this.#resetPending);
     this.#kept?.forget();
+  }
+
+  /** Whether it was told of a reset that it puts off. */
+  get resetPending(): boolean {
+    return this.#resetPending;
+  }
+
+  /** The process before was told of a reset, which it put off. */
+  restorePending(): void {
+    this.#resetPending = true;
+  }
+
+  /** Somebody would see that the device was not reset when it was said. */
+  #resetAtLast(): void {
+    if (!this.#resetPending) return;
+    this.#resetDevice([]);
+    for (const ring of this.#rings) ring.stop = undefined;
   }
 
   /**
@@ -360,6 +384,7 @@ export class VhostDevice {
   /** Has the device go on from such bytes. @throws Refusal while a ring runs; or as `DeviceRunner.restore`. */
   restore(bytes: Uint8Array): void {
     this.checkSuspended();
+    this.#resetAtLast();
     this.#runner.restore(bytes);
   }
 
@@ -381,6 +406,7 @@ export class VhostDevice {
   /** @returns `undefined` when a part of the range is not there. */
   readConfig(offset: number, length: number): Uint8Array | undefined {
     if (offset + length > this.#runner.device.config.size) return undefined;
+    this.#resetAtLast();
     return this.#runner.readConfig(offset, length);
   }
 
@@ -389,6 +415,7 @@ export class VhostDevice {
     if (offset + bytes.length > size) {
       throw new Refusal(`${bytes.length} bytes at ${offset} are not in a configuration space of ${size}`);
     }
+    this.#resetAtLast();
     this.#runner.writeConfig(offset, bytes);
   }
 
@@ -524,6 +551,7 @@ export class VhostDevice {
       throw error;
     }
     const { places, memory } = this.#reach;
+    if (this.#resetPending) this.#tellReset();
     const met = this.#runner.begun || this.#inherited;
     const suspended = met && !this.#rings.some((other) => other.live);
     // With RING_RESET a ring alone may begin anew, where a reset of the device is told otherwise.
@@ -559,6 +587,15 @@ export class VhostDevice {
     }
   }
 
+  /** The rings start: they go on, or are another driver's, or the same driver's after a reset. */
+  #tellReset(): void {
+    const { places } = this.#reach;
+    const started = this.#rings.filter((ring) => ring.started);
+    const goOn = started.some((ring) => ring.surelyGoesOn(places, this.#kind));
+    if (goOn && !started.some((ring) => ring.isFresh(places, this.#kind))) this.#resetPending = false;
+    else this.#resetAtLast();
+  }
+
   /** @returns whether the ring has to wait for what the device still does for it. It is served then. */
   #await(ring: Ring): boolean {
     if (!this.#inflight.has(ring.index)) return false;
@@ -585,6 +622,7 @@ export class VhostDevice {
   /** The driver's requests on these rings are nobody's any more. */
   #forget(rings: readonly Ring[]): void {
     this.#inherited = false;
+    this.#resetPending = false;
     this.#runner.reset();
     for (const { index } of rings) this.#inflight.forget(index);
     this.#events.wasReset();
