@@ -1,4 +1,5 @@
 import type { Connection } from '../connections.js';
+import type { FromLookout, ToLookout } from '../inspector/lookout/lookout-frames.js';
 import type { ReloadResult } from '../keeper/frames.js';
 import type { Counted, Numbered } from './metrics.js';
 
@@ -23,7 +24,9 @@ export type FromDesk =
   /** How much was counted so far? */
   | { readonly say: 'count' }
   /** So many bytes of what was recorded are in the file. */
-  | { readonly say: 'written'; readonly size: number };
+  | { readonly say: 'written'; readonly size: number }
+  /** What the inspector wants to see. */
+  | { readonly say: 'lookout'; readonly to: ToLookout };
 
 export type ToDesk =
   /** It has a front-end from now on. */
@@ -38,7 +41,9 @@ export type ToDesk =
       readonly said?: string;
       readonly refused?: string;
       readonly unknown?: boolean;
-    };
+    }
+  /** What it saw for the inspector; a report follows. */
+  | { readonly say: 'lookout'; readonly from: FromLookout };
 
 /** What the process that started the desk tells it. */
 export interface FromKeeperProcess {

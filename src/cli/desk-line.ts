@@ -1,6 +1,8 @@
 import type { Connection } from '../connections.js';
+import { LookoutEnd } from '../inspector/lookout/lookout-end.js';
 import { encodeFrame, FrameDecoder } from '../keeper/frames.js';
 import type { LinuxOs } from '../linux/linux-os.js';
+import type { Server } from '../serve.js';
 import type { Channel } from '../transports/ports.js';
 import { UnknownControlError } from './control-desk.js';
 import type { Asked } from './control-places.js';
@@ -19,6 +21,7 @@ export class DeskLine {
   readonly #decoder = new FrameDecoder<FromDesk>();
   #metrics: Metrics | undefined;
   #asked: Asked | undefined;
+  #lookout: LookoutEnd | undefined;
   #last = '';
   #timer: NodeJS.Timeout | undefined;
   /** Bytes of recordings that are not in the file yet. */
@@ -72,6 +75,16 @@ export class DeskLine {
     };
   }
 
+  /** Has the inspector see what this one serves. @param device - its name. */
+  inspect(server: Pick<Server, 'observe'>, device: string): void {
+    const now = (): number => Math.round(performance.now() * 1e6);
+    const origin = process.hrtime.bigint() - BigInt(now());
+    this.#lookout = new LookoutEnd(now, origin, device, (from, report) =>
+      this.#say({ say: 'lookout', from }, report),
+    );
+    server.observe(this.#lookout.listener());
+  }
+
   serving(device: string, connection: Connection): void {
     this.#say({ say: 'serving', device, connection });
   }
@@ -79,7 +92,9 @@ export class DeskLine {
   close(): void {
     if (this.#closed) return;
     this.#tell(false);
+    this.#lookout?.flush();
     this.#closed = true;
+    this.#lookout?.close();
     clearInterval(this.#timer);
     this.#channel.close();
   }
@@ -94,6 +109,9 @@ export class DeskLine {
         return;
       case 'written':
         this.#unwritten -= body.size;
+        return;
+      case 'lookout':
+        this.#lookout?.take(body.to);
         return;
     }
   }

@@ -8,6 +8,8 @@ import { interfaceDescription, sectionHeader } from '../record/pcapng.js';
 import { describesConnection, renumber } from '../record/renumber.js';
 import { openControls } from './control-places.js';
 import type { FromDesk, FromKeeperProcess, ToDesk } from './desk-frames.js';
+import { DeskInspector, type LookedAt } from './desk-inspector.js';
+import { listenFor } from './inspect-option.js';
 import type { Logger } from './log.js';
 import { Metrics, type Numbered } from './metrics.js';
 import { RecordFile } from './record-file.js';
@@ -18,6 +20,8 @@ export interface DeskOptions {
   readonly metrics?: number;
   readonly control?: readonly string[];
   readonly record?: string;
+  readonly inspect?: number | true;
+  readonly inspectHost?: string;
 }
 
 /** How long a device's processes may take to say what they counted, and what they have still to say when all ends, ms. */
@@ -47,6 +51,7 @@ interface Teller {
   device: string;
   place: string;
   serving: boolean;
+  readonly looked: LookedAt | undefined;
   /** It said what it counted. */
   counted?: () => void;
 }
@@ -57,6 +62,7 @@ export class Desk {
   readonly #tellers = new Set<Teller>();
   readonly #asked = new Map<number, { readonly from: Teller; readonly done: (answer: Answer) => void }>();
   #file: RecordFile | undefined;
+  #inspector: DeskInspector | undefined;
   #numbers = 0;
   #ids = 0;
   /** Hear when one said what it counted, or went. */
@@ -66,7 +72,14 @@ export class Desk {
   /** @param name - at which these find it. @throws UsageError for what can't be had. */
   static async open(name: string, options: DeskOptions, log: Logger): Promise<Desk> {
     const desk = new Desk();
-    const { metrics, control, record } = options;
+    const { metrics, control, record, inspect } = options;
+    if (inspect !== undefined) {
+      const inspector = await listenFor({ ...options, inspect }, (port, host) =>
+        DeskInspector.listen('virtio-misc', port, host, log),
+      );
+      desk.#inspector = inspector;
+      desk.#ends.push(() => inspector.close());
+    }
     if (record !== undefined) {
       desk.#file = new RecordFile(resolve(record), (line) => log.warn(line), Number.POSITIVE_INFINITY);
       desk.#file.write(sectionHeader(`virtio-misc ${VERSION}`));
@@ -79,6 +92,7 @@ export class Desk {
       log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
       desk.#ends.push(() => page.close());
     }
+    if (desk.#inspector !== undefined) log.info(`inspector at ${desk.#inspector.url}`);
     const controls = await openControls(control, { ask: (words) => desk.#ask(words) });
     desk.#ends.push(
       () => controls.close(),
@@ -98,6 +112,7 @@ export class Desk {
   /** A front-end left. */
   left(connection: Numbered): void {
     this.#metrics.gone(connection);
+    this.#inspector?.left(connection);
   }
 
   /** The file of a device was saved. */
@@ -111,7 +126,16 @@ export class Desk {
       channel.close();
       return;
     }
-    const teller: Teller = { channel, pid, number: undefined, device: '?', place: '', serving: false };
+    const looked = this.#inspector?.attend(pid, (to) => say(teller, { say: 'lookout', to }));
+    const teller: Teller = {
+      channel,
+      pid,
+      number: undefined,
+      device: '?',
+      place: '',
+      serving: false,
+      looked,
+    };
     this.#tellers.add(teller);
     const decoder = new FrameDecoder<ToDesk>();
     channel.receive({
@@ -125,6 +149,7 @@ export class Desk {
   #ended(teller: Teller): void {
     this.#tellers.delete(teller);
     this.#metrics.ended(teller);
+    teller.looked?.ended();
     for (const [id, { from, done }] of this.#asked) {
       if (from !== teller) continue;
       this.#asked.delete(id);
@@ -148,6 +173,9 @@ export class Desk {
         return;
       case 'recorded':
         this.#record(teller, bytes);
+        return;
+      case 'lookout':
+        teller.looked?.hear(body.from, bytes);
         return;
       case 'answer': {
         const asked = this.#asked.get(body.id);

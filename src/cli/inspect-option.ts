@@ -25,23 +25,35 @@ export function inspectHostOption(): Option {
   );
 }
 
+/** @throws UsageError for what can't be meant. */
+export function checkInspect({ inspect, inspectHost }: InspectOptions): void {
+  if (inspect === undefined && inspectHost !== undefined)
+    throw new UsageError('--inspect-host needs --inspect');
+}
+
 /**
  * Opens the page, if it is wanted.
  *
  * @throws UsageError when its port can't be had.
  */
 export async function startInspector(
-  { inspect, inspectHost }: InspectOptions,
+  options: InspectOptions,
   title: () => string,
 ): Promise<Inspector | undefined> {
-  if (inspect === undefined) {
-    if (inspectHost !== undefined) throw new UsageError('--inspect-host needs --inspect');
-    return undefined;
-  }
-  const port = inspect === true ? 0 : inspect;
-  const host = inspectHost === undefined ? {} : { host: inspectHost };
+  checkInspect(options);
+  const { inspect } = options;
+  if (inspect === undefined) return undefined;
   const { openInspector } = await import('../inspector-page.js');
-  return openInspector({ port, title: title(), ...host }).catch((error: unknown) => {
+  return listenFor({ ...options, inspect }, (port, host) => openInspector({ port, host, title: title() }));
+}
+
+/** Opens something where the page is to be. @throws UsageError when its port can't be had. */
+export async function listenFor<T>(
+  { inspect, inspectHost }: InspectOptions & { readonly inspect: number | true },
+  open: (port: number, host: string) => Promise<T>,
+): Promise<T> {
+  const port = inspect === true ? 0 : inspect;
+  return open(port, inspectHost ?? '127.0.0.1').catch((error: unknown) => {
     throw new UsageError(`--inspect: ${whyNot(error, port, inspectHost)}`);
   });
 }

@@ -50,7 +50,8 @@ export async function serveDevice(
     worker !== undefined && worker.desk === undefined
       ? undefined
       : startRecording(options, (line) => log.warn(line), worker?.desk?.recording);
-  const inspector = await startInspector(options, () => kind.make(options).name);
+  const inspector =
+    worker === undefined ? await startInspector(options, () => kind.make(options).name) : undefined;
   const stopped = worker === undefined ? stopSignal() : worker.ended;
   if (worker === undefined) endWithNpm();
   const restore = worker === undefined ? stateOf(options) : worker.given.state;
@@ -89,6 +90,7 @@ export async function serveDevice(
   });
   recording?.add(server);
   inspector?.add(server);
+  if (options.inspect !== undefined) worker?.desk?.inspect(server, deviceName);
   // A worker that dies leaves all as it is, for the next one.
   if (worker === undefined) process.once('exit', () => server.close());
   const page =

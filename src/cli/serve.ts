@@ -11,7 +11,7 @@ import { deskName } from './desk-frames.js';
 import { addDeviceOptions, DEVICE_LIST, findDevice, setOption, vectorsOption } from './device-options.js';
 import { duration, TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
-import { inspectHostOption, inspectOption } from './inspect-option.js';
+import { checkInspect, inspectHostOption, inspectOption } from './inspect-option.js';
 import { type Logger, makeLog } from './log.js';
 import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
 import { metricsOption } from './metrics-option.js';
@@ -131,10 +131,10 @@ async function keep(
   log: Logger,
 ): Promise<void> {
   const { metrics, control, record, inspect, stuckAfter } = options;
-  if (inspect !== undefined) throw new UsageError('--inspect looks into this process: leave out --keeper');
   checkRecording(options);
+  checkInspect(options);
   const state = options.restore === undefined ? undefined : readState(options.restore);
-  const wanted = metrics !== undefined || control !== undefined || record !== undefined;
+  const wanted = [metrics, control, record, inspect].some((option) => option !== undefined);
   const { DeskChild } = await import('./desk-child.js');
   const desk = wanted ? await DeskChild.start(control?.includes('-') === true, log) : undefined;
   if (typeof desk === 'number') {

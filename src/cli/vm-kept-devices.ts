@@ -39,8 +39,8 @@ export async function serveKept(host: DevicesHost): Promise<GuestDevices> {
   };
   try {
     const name = `virtio-misc/desk/${randomUUID()}`;
-    const { metrics, control, record } = options;
-    if (metrics !== undefined || control !== undefined || record !== undefined)
+    const { metrics, control, record, inspect } = options;
+    if ([metrics, control, record, inspect].some((option) => option !== undefined))
       desk = await (await import('./desk.js')).Desk.open(name, options, log);
     const env = {
       ...consoleVariable(console.path, console.mark),
@@ -109,7 +109,7 @@ function workerArgs(
   transport: AttachedDevice['transport'] | undefined,
   options: VmOptions,
 ): string[] {
-  const { trace, quiet, metrics, record, recordBytes = RECORD_BYTES } = options;
+  const { trace, quiet, metrics, record, recordBytes = RECORD_BYTES, inspect } = options;
   const [, ...own] = writtenOptions(named, options);
   return [
     ...own,
@@ -120,6 +120,7 @@ function workerArgs(
     ...(trace ? ['--trace'] : []),
     ...(quiet ? ['--quiet'] : []),
     ...(metrics === undefined ? [] : ['--metrics', '0']),
+    ...(inspect === undefined ? [] : ['--inspect']),
     ...(record === undefined ? [] : ['--record', resolve(record), '--record-bytes', `${recordBytes >> 10}K`]),
   ];
 }

@@ -19,7 +19,7 @@ import {
 import { duration, TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
 import { GuestTerminal } from './guest-terminal.js';
-import { inspectHostOption, inspectOption } from './inspect-option.js';
+import { checkInspect, inspectHostOption, inspectOption } from './inspect-option.js';
 import { listDrivers } from './list-drivers.js';
 import { memoryOption, SIZE_HELP } from './memory-size.js';
 import { metricsOption } from './metrics-option.js';
@@ -116,10 +116,7 @@ export function vmCommand(): Command {
     .option('--verbose', "show the kernel's boot messages too")
     .addOption(pollOption())
     .addOption(featuresOption())
-    .option(
-      '--no-keeper',
-      'run the devices in this process: when one dies, the guest loses it (--inspect does the same)',
-    )
+    .option('--no-keeper', 'run the devices in this process: when one dies, the guest loses it')
     .addOption(
       new Option(
         '--stuck-after <time>',
@@ -145,14 +142,10 @@ async function run(options: VmOptions): Promise<void> {
   const streams = takeOverStreams(ROOM);
   const devices = nameDevices(options.device, options);
   await checkShipped(devices, options);
-  // The page looks into this process.
-  const keeper = options.keeper && options.inspect === undefined;
+  const { keeper } = options;
   if (options.stuckAfter !== undefined && !keeper)
-    throw new UsageError(
-      `--stuck-after ends processes that run devices: leave out ${options.keeper ? '--inspect' : '--no-keeper'}`,
-    );
-  if (options.inspectHost !== undefined && options.inspect === undefined)
-    throw new UsageError('--inspect-host needs --inspect');
+    throw new UsageError('--stuck-after ends processes that run devices: leave out --no-keeper');
+  checkInspect(options);
   const stop = new AbortController();
   // Every process and download that is under way listens.
   setMaxListeners(0, stop.signal);

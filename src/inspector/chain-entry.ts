@@ -3,6 +3,7 @@ import { hex } from '../record/event-json.js';
 import type { Shape } from '../record/shape.js';
 import { fieldsText, fieldViews } from './field-view.js';
 import type { BytesView, ChainDetail, ChainItem } from './protocol.js';
+import type { QueueShape } from './queue-shape.js';
 import { readFields } from './read-fields.js';
 import type { Entry } from './timeline.js';
 
@@ -12,12 +13,6 @@ export const BYTES = 4096;
 const TEXT = 120;
 
 const NOTHING: Uint8Array = new Uint8Array();
-
-/** What the bytes of a queue stand for. */
-export interface QueueShape {
-  readonly request?: Shape | undefined;
-  readonly response?: Shape | undefined;
-}
 
 /** One request on a timeline, from when it was taken on. */
 export class ChainEntry implements Entry {

@@ -8,7 +8,8 @@ import { PlainEntry } from './entries.js';
 import { cut, fieldViews } from './field-view.js';
 import { featureName, knownConfig } from './known-devices.js';
 import type { ConfigChange, ConnectionState, FeatureState, StatusStep, TimelineItem } from './protocol.js';
-import { type Kept, QueueModel, shapeFrom } from './queue-model.js';
+import { type Kept, QueueModel } from './queue-model.js';
+import { shapeFrom } from './queue-shape.js';
 import { readFields } from './read-fields.js';
 import type { Sink } from './sink.js';
 import { Timeline } from './timeline.js';
@@ -121,6 +122,22 @@ export class ConnectionModel {
   /** Something that was done to it from a page. */
   tell(time: number, what: string, text: string, queue?: number): void {
     this.#put({ type: 'event', ...this.#at(time), ...(queue !== undefined && { queue }), what, text });
+  }
+
+  /** Its process is not there any more. @param what - `died` or `yielded`. */
+  lost(time: number, what: string, text: string): void {
+    this.#life = 'waiting';
+    for (const queue of this.#queues) queue.stop();
+    this.#step(time, what, text);
+  }
+
+  /** Another process has it from now on, with the same driver. */
+  goesOn({ time, device }: ConnectedEvent): void {
+    this.#device = device;
+    this.#config = device.config.slice();
+    this.#broken = undefined;
+    for (const queue of this.#queues) queue.stop();
+    this.#step(time, 'goes-on', 'another process serves it');
   }
 
   #hearQueue(event: InspectEvent, queue: number, counted: boolean): void {

@@ -123,7 +123,10 @@ export interface FeatureState {
 /** A step of a device's life. */
 export interface StatusStep {
   readonly time: number;
-  /** `connected`, `features`, `status`, `running`, `paused`, `reset`, `queue-started`, `queue-stopped`, `broken`, `replaced`, `gone`. */
+  /**
+   * `connected`, `features`, `status`, `running`, `paused`, `reset`, `queue-started`, `queue-stopped`, `broken`, `replaced`, `gone`. With a keeper also `died` and
+   * `yielded`: its process is not there any more, and `goes-on`: another one is.
+   */
   readonly what: string;
   /** For people: `ACKNOWLEDGE DRIVER`, `controlq: 128 descriptors, packed`. */
   readonly text: string;
@@ -303,7 +306,7 @@ export interface ChainItem extends OfItem {
   /** When the driver was interrupted for it, or would have been: it did not want it. */
   readonly interrupt?: number;
   readonly suppressed?: boolean;
-  /** 1, 2, 3... from when the queue was started. */
+  /** 1, 2, 3... from when the queue was started, in this process. */
   readonly chain: number;
   readonly head: number;
   readonly readable: number;
@@ -431,7 +434,7 @@ export interface Quantiles {
 
 /**
  * A queue that is held: its chains stay in the ring, where they are, and the guest waits. The device keeps those that it has, and can hand them back.
- * A reset ends it, and so does the end of the connection; a device that is replaced stays held. When no page has been connected for 10 s all holds end, and breakpoints sleep.
+ * A reset ends it, and so does the end of the connection; a device that is replaced stays held, also by another process. When no page has been connected for 10 s all holds end, and breakpoints sleep.
  */
 export interface Hold {
   readonly connection: number;
@@ -491,7 +494,7 @@ export type BreakpointOn =
   | { readonly kind: 'when'; readonly when: string }
   /** A chain that breaks a rule: before it breaks the queue. */
   | { readonly kind: 'broken' }
-  /** The n-th chain from when the queue was started, or from now on with `from: 'now'`. */
+  /** The n-th chain from when the queue was started, or from now on with `from: 'now'`. A process that goes on for another counts anew. */
   | { readonly kind: 'chain'; readonly n: number; readonly from?: 'start' | 'now' };
 
 /** What a page asks for. Recordings take `view` alone. */

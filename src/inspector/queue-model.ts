@@ -1,14 +1,11 @@
 import type { BrokenEvent, InspectEvent, QueueStartedEvent, SeenDevice } from '../observe/event.js';
 import type { RingCounts, Unseen } from '../observe/ring-watch.js';
-import { knownShapes } from '../record/known-shapes.js';
-import { parseShape, type Shape, shapeOf } from '../record/shape.js';
-import { ShapeLayout } from '../record/shape-layout.js';
-import type { Layout } from '../virtio/layout.js';
-import { ChainEntry, type QueueShape } from './chain-entry.js';
+import { ChainEntry } from './chain-entry.js';
 import { PlainEntry } from './entries.js';
 import { fieldNames } from './field-names.js';
 import { Latencies } from './latencies.js';
 import type { PlotPoint, QueueCounts, QueueState, TimelineItem } from './protocol.js';
+import { type QueueShape, queueShape } from './queue-shape.js';
 import type { Sink } from './sink.js';
 import { Timeline } from './timeline.js';
 
@@ -88,7 +85,7 @@ export class QueueModel {
     this.connection = connection;
     this.queue = queue;
     this.name = spec.name;
-    this.shape = shapesOf(device.id, spec.name, spec.shape);
+    this.shape = queueShape(device.id, spec);
     this.names = fieldNames(this.shape.request);
     this.timeline = new Timeline(kept.items, kept.bytes);
     this.#beforeTime = since;
@@ -184,10 +181,10 @@ export class QueueModel {
     }
   }
 
-  /** Counts of the ring that is under it now, since they were told last. */
-  count(now: RingCounts, before: RingCounts): void {
+  /** What the ring that is under it counted, since that was told last. */
+  count(more: RingCounts): void {
     for (const key of ['taken', 'used', 'kicks', 'interrupts', 'suppressed', 'unkicked'] as const)
-      this.#counts[key] += now[key] - before[key];
+      this.#counts[key] += more[key];
   }
 
   /** Chains passed that were not told of. */
@@ -327,21 +324,4 @@ export class QueueModel {
   #at(time: number): { id: number; time: number; connection: number; queue: number } {
     return { id: this.#sink.nextId(), time, connection: this.connection, queue: this.queue };
   }
-}
-
-function shapesOf(
-  id: number,
-  name: string,
-  own: { readonly request: Layout<unknown>; readonly response?: Layout<unknown> } | undefined,
-): QueueShape {
-  const known = knownShapes(id, name);
-  const request = shapeFrom(own?.request) ?? (known.request && parseShape(known.request));
-  const response = shapeFrom(own?.response) ?? (known.response && parseShape(known.response));
-  return { request: request || undefined, response: response || undefined };
-}
-
-/** The shape of a layout, one that was read from a recording too. */
-export function shapeFrom(layout: Layout<unknown> | undefined): Shape | undefined {
-  if (layout === undefined) return undefined;
-  return layout instanceof ShapeLayout ? layout.shape : shapeOf(layout);
 }

@@ -1,37 +1,21 @@
-import { MemoryError } from '../memory/memory-error.js';
-import type { RingLook } from '../observe/ring-look.js';
-import type { RingWatch } from '../observe/ring-watch.js';
+import { lookOf, type RingLook } from '../observe/ring-look.js';
+import type { RingSeen } from './lookout/ear.js';
 import type { RingSample } from './protocol.js';
 import type { QueueModel } from './queue-model.js';
 
-/** Entries, and chains in flight, that one sample has at most. */
-const ENTRIES = 256;
-const HEADS = 256;
-
-/** A ring as it is now. */
-export function sampleRing(
+/** A ring as it was seen, with what is known of its chains. */
+export function ringSample(
   queue: QueueModel,
-  watch: RingWatch | undefined,
-  connection: number,
-  time: number,
+  { copy, heads, inFlight, waiting, time, reason }: RingSeen,
 ): RingSample {
-  const of = { connection, queue: queue.queue, time };
-  const none = (reason: string): RingSample => ({ ...of, layout: 'none', reason });
-  if (watch === undefined) return none('it has no ring');
-  if (watch.remote) return none('its memory is reached by messages');
-  try {
-    const look = watch.look(ENTRIES);
-    if (look === undefined) return none('it has no ring');
-    const inFlight = watch.heads(HEADS).map(({ head, chain, taken }) => {
-      const id = chain === undefined ? undefined : queue.idOf(chain);
-      return { head, ...(taken !== undefined && { taken }), ...(id !== undefined && { id }) };
-    });
-    const { inFlight: inFlightCount, available: waiting } = watch;
-    return { ...of, ...look, inFlight, inFlightCount, waiting, wants: wants(look) };
-  } catch (error) {
-    if (error instanceof MemoryError) return none(`its memory can't be reached: ${error.message}`);
-    throw error;
-  }
+  const of = { connection: queue.connection, queue: queue.queue, time };
+  if (copy === undefined) return { ...of, layout: 'none', reason: reason ?? 'it has no ring' };
+  const look = lookOf(copy);
+  const held = heads.map(({ head, chain, taken }) => {
+    const id = chain === undefined ? undefined : queue.idOf(chain);
+    return { head, ...(taken !== undefined && { taken }), ...(id !== undefined && { id }) };
+  });
+  return { ...of, ...look, inFlight: held, inFlightCount: inFlight, waiting, wants: wants(look) };
 }
 
 /** What each side wants to hear of. */

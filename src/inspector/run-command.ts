@@ -1,44 +1,46 @@
 import { CommandError } from './command-error.js';
 import type { Live } from './live.js';
 import type { Command, CommandAnswer } from './protocol.js';
-import type { QueueModel } from './queue-model.js';
 
 /**
  * Does what a page asks of devices that are served.
  *
  * @throws CommandError when that can't be.
  */
-export function runCommand(live: Live, command: Exclude<Command, { command: 'view' }>): CommandAnswer {
-  const { debugger: debug } = live;
+export async function runCommand(
+  live: Live,
+  command: Exclude<Command, { command: 'view' }>,
+): Promise<CommandAnswer> {
   switch (command.command) {
     case 'hold':
-      for (const queue of queuesOf(live, command.connection, command.queue)) debug.hold(queue);
-      break;
     case 'step':
-      for (const queue of queuesOf(live, command.connection, command.queue))
-        debug.step(queue, command.chains ?? 1);
+      checkQueue(live, command.connection, command.queue);
+      await live.run(command);
       break;
     case 'release':
-      if (command.connection === undefined) debug.releaseAll();
-      else for (const queue of queuesOf(live, command.connection, command.queue)) debug.release(queue);
+      if (command.connection === undefined) {
+        const held = new Set(live.holds().map(({ connection }) => connection));
+        await Promise.all([...held].map((connection) => live.run({ command: 'release', connection })));
+      } else {
+        checkQueue(live, command.connection, command.queue);
+        await live.run({ ...command, connection: command.connection });
+      }
       break;
     case 'break':
-      return { ok: true, breakpoint: debug.break(command.connection, command.queue, command.on) };
+      return { ok: true, breakpoint: live.break(command.connection, command.queue, command.on) };
     case 'enable':
-      debug.enable(command.breakpoint, command.enabled);
+      live.enable(command.breakpoint, command.enabled);
       break;
     case 'unbreak':
-      debug.unbreak(command.breakpoint);
+      live.unbreak(command.breakpoint);
       break;
   }
   return { ok: true };
 }
 
-function queuesOf(live: Live, connection: number, queue: number | undefined): readonly QueueModel[] {
+function checkQueue(live: Live, connection: number, queue: number | undefined): void {
   const model = live.model.connection(connection);
   if (model === undefined || model.gone) throw new CommandError(`there is no connection ${connection}`);
-  if (queue === undefined) return model.queues;
-  const one = model.queues[queue];
-  if (one === undefined) throw new CommandError(`connection ${connection} has no queue ${queue}`);
-  return [one];
+  if (queue !== undefined && model.queues[queue] === undefined)
+    throw new CommandError(`connection ${connection} has no queue ${queue}`);
 }

@@ -42,10 +42,11 @@ export class Gate {
     this.#past = passed + 1;
   }
 
-  release(passed: number): void {
+  /** @param ask - about the one that it was kept from, too. */
+  release(passed: number, ask: boolean): void {
     this.#held = false;
     this.#steps = 0;
-    this.#past = passed + 1;
+    if (!ask) this.#past = passed + 1;
   }
 
   /** Whether the next chain may pass. @param waits - whether there is one. */

@@ -1,6 +1,6 @@
 import type { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { NextChain } from './next-chain.js';
-import type { RingLook } from './ring-look.js';
+import type { RingCopy, RingLook } from './ring-look.js';
 
 /** How often, since the ring was put under its queue: of everything, told of or not. */
 export interface RingCounts {
@@ -65,6 +65,8 @@ export interface RingWatch {
    * @throws MemoryError when its memory is gone.
    */
   look(most: number): RingLook | undefined;
+  /** The same as bytes, for who reads them elsewhere, or later. */
+  copy(most: number): RingCopy | undefined;
   /** Some of the chains that the device has, oldest heads first as far as that is known. */
   heads(most: number): HeldHead[];
   /**
@@ -79,8 +81,8 @@ export interface RingWatch {
   hold(): void;
   /** It gets so many. */
   step(chains: number): void;
-  /** It gets all that wait. The one that it was kept from is not asked about again. */
-  release(): void;
+  /** It gets all that wait. The one that it was kept from is not asked about again, unless `ask`. */
+  release(ask?: boolean): void;
   readonly held: boolean;
   /** What the driver did wrong, when the device is kept from breaking the queue for it. */
   readonly failure: VirtqueueError | undefined;

@@ -8,7 +8,7 @@ import { descriptorsOf } from './descriptors-of.js';
 import type { SeenDescriptor } from './event.js';
 import { Gate } from './gate.js';
 import { type NextChain, nextChain } from './next-chain.js';
-import { lookAtRing, type RingLook } from './ring-look.js';
+import { copyRing, lookOf, type RingCopy, type RingLook } from './ring-look.js';
 import type { HeldHead, RingCounts, RingWatch, StopAt, Unseen } from './ring-watch.js';
 import { WatchedChain } from './watched-chain.js';
 
@@ -256,8 +256,13 @@ export class WatchedRing implements Virtqueue, RingWatch {
   }
 
   look(most: number): RingLook | undefined {
+    const copy = this.copy(most);
+    return copy && lookOf(copy);
+  }
+
+  copy(most: number): RingCopy | undefined {
     if (this.remote || this.#closed) return undefined;
-    return lookAtRing(this.#options, this.packed, this.#ring.base, most);
+    return copyRing(this.#options, this.packed, this.#ring.base, most);
   }
 
   heads(most: number): HeldHead[] {
@@ -287,8 +292,8 @@ export class WatchedRing implements Virtqueue, RingWatch {
     this.#wake();
   }
 
-  release(): void {
-    this.#gate.release(this.#counts.taken);
+  release(ask = false): void {
+    this.#gate.release(this.#counts.taken, ask);
     this.settle();
     this.#wake();
   }

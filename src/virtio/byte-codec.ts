@@ -105,6 +105,11 @@ export class ByteReader {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
+  /** Bytes that were not read yet. */
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
   u8(): number {
     return this.#view.getUint8(this.#take(1));
   }
@@ -120,6 +125,11 @@ export class ByteReader {
   le64(): number {
     const low = this.le32();
     return this.le32() * 0x1_0000_0000 + low;
+  }
+
+  /** 8 bytes, IEEE 754. */
+  f64(): number {
+    return this.#view.getFloat64(this.#take(8), true);
   }
 
   mask(): bigint {

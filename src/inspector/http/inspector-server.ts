@@ -119,7 +119,7 @@ export class InspectorServer {
 
   close(): void {
     this.#pages.close('the server ends');
-    this.#options.live?.debugger.releaseAll();
+    if (this.#options.live !== undefined) this.#options.live.asleep = true;
     this.#server.close();
     // What is said last is still sent.
     setTimeout(() => this.#server.closeAllConnections(), 100).unref();
@@ -177,7 +177,7 @@ export class InspectorServer {
     const view = this.#view(url);
     if (this.#pages.full) throw new HttpError(503, 'too many pages are open: close one of them');
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
-    const { title } = this.#options;
+    const title = this.#options.live?.name ?? this.#options.title;
     this.#pages.open(view, { title, sources: this.#views().map(({ source }) => source) }, response);
   }
 

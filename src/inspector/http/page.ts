@@ -48,6 +48,11 @@ export class Page {
     this.#pulses.clear();
   }
 
+  /** The rings that it is to see. */
+  get rings(): readonly { readonly connection: number; readonly queue: number }[] {
+    return this.#rings ?? this.#first();
+  }
+
   /** @returns whether it is still read. @param now - ms. */
   send(news: News, now: number): boolean {
     if (this.#response.writableLength > ROOM) {
@@ -83,7 +88,7 @@ export class Page {
   /** Rings as they are now, of those that may have changed. */
   #samples(): string {
     const samples: string[] = [];
-    for (const { connection, queue } of this.#rings ?? this.#first()) {
+    for (const { connection, queue } of this.rings) {
       const key = `${connection}:${queue}`;
       const pulse = this.view.pulse(connection, queue);
       if (this.#pulses.get(key) === pulse) continue;

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Live } from '../live.js';
+import type { Look } from '../lookout/eyes.js';
 import type { Hello, Source } from '../protocol.js';
 import type { SourceView } from '../source-view.js';
 import { type News, Page } from './page.js';
@@ -35,7 +36,7 @@ export class Pages {
   constructor(live: Live | undefined, grace: number) {
     this.#live = live;
     this.#graceTime = grace;
-    if (live !== undefined) live.debugger.asleep = true;
+    if (live !== undefined) live.asleep = true;
     this.#pace();
   }
 
@@ -52,7 +53,7 @@ export class Pages {
   open(view: SourceView, about: About, response: ServerResponse): void {
     clearTimeout(this.#grace);
     this.#grace = undefined;
-    if (this.#live !== undefined) this.#live.debugger.asleep = false;
+    if (this.#live !== undefined) this.#live.asleep = false;
     // What others hear of now is in what this one begins with.
     this.#tick();
     const client = ++this.#clients;
@@ -60,7 +61,7 @@ export class Pages {
     this.#open.set(client, page);
     response.on('close', () => this.#left(client));
     response.on('error', () => this.#left(client));
-    this.#live?.tick(true);
+    this.#live?.tick(this.#wanted);
     page.begin(JSON.stringify(this.#hello(client, view, about)));
     this.#pace();
   }
@@ -89,7 +90,7 @@ export class Pages {
     if (!this.#open.delete(client) || this.#open.size > 0) return;
     this.#grace = setTimeout(() => {
       this.#grace = undefined;
-      if (this.#live !== undefined) this.#live.debugger.asleep = true;
+      if (this.#live !== undefined) this.#live.asleep = true;
     }, this.#graceTime);
     this.#grace.unref();
     this.#pace();
@@ -113,7 +114,7 @@ export class Pages {
   }
 
   #tick(): void {
-    this.#live?.tick(this.#open.size > 0);
+    this.#live?.tick(this.#wanted);
     const views = new Set([...this.#open.values()].map(({ view }) => view));
     if (this.#live !== undefined && !views.has(this.#live)) this.#live.model.discard();
     const now = performance.now();
@@ -123,6 +124,15 @@ export class Pages {
         if (page.view === view && !page.send(news, now)) page.drop();
       }
     }
+  }
+
+  /** What pages see of what is served. */
+  get #wanted(): Look {
+    const rings = new Map<string, Look['rings'][number]>();
+    for (const page of this.#open.values())
+      if (page.view === this.#live)
+        for (const ring of page.rings) rings.set(`${ring.connection}/${ring.queue}`, ring);
+    return { looked: this.#open.size > 0, rings: [...rings.values()] };
   }
 
   /** What changed, as JSON once for all pages. */

@@ -21,7 +21,8 @@ export function drawDeviceLane(drawing: Drawing, band: Band, lane: Lane): void {
     const x = placeOf(drawing, item.time);
     const next = items[i + 1];
     const room = (next === undefined ? drawing.width : placeOf(drawing, next.time)) - x - 14;
-    const wrong = item.type === 'broken' || item.type === 'warning';
+    const died = item.type === 'event' && item.what === 'died';
+    const wrong = item.type === 'broken' || item.type === 'warning' || died;
     context.fillStyle = wrong ? colours.broken : item.type === 'line' ? colours.ink : colours['ink-3'];
     context.beginPath();
     if (item.type === 'line' || item.type === 'warning') context.arc(x, y, 3, 0, 2 * Math.PI);

@@ -1,32 +1,38 @@
-import type { RingWatch } from '../observe/ring-watch.js';
-import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
-import { BYTES } from './chain-entry.js';
-import { CommandError } from './command-error.js';
-import { type Condition, parseCondition } from './condition.js';
-import type { Breakpoint, BreakpointOn } from './protocol.js';
-import type { QueueModel } from './queue-model.js';
-import { readFields } from './read-fields.js';
+import type { RingWatch } from '../../observe/ring-watch.js';
+import { VirtqueueError } from '../../virtqueue/virtqueue-error.js';
+import { BYTES } from '../chain-entry.js';
+import { CommandError } from '../command-error.js';
+import { type Condition, parseCondition } from '../condition.js';
+import type { BreakpointOn } from '../protocol.js';
+import { readFields } from '../read-fields.js';
+import type { StopSpec } from './eyes.js';
+import type { WatchedQueue } from './watched-queue.js';
 
 /** One breakpoint, and how often it hit. */
 export class Stop {
   readonly id: number;
   readonly on: BreakpointOn;
-  readonly #connection: number | undefined;
-  readonly #queue: string | undefined;
+  readonly #spec: StopSpec;
   readonly #condition: Condition | undefined;
   /** By ring: the chain that is the n-th from when it was set. */
   readonly #from = new WeakMap<RingWatch, number>();
-  enabled = true;
+  enabled: boolean;
+  /** Since they were told last. */
   hits = 0;
   misfits = 0;
 
   /** @throws CommandError for what can't be meant. */
-  constructor(id: number, connection: number | undefined, queue: string | undefined, on: BreakpointOn) {
+  constructor(spec: StopSpec) {
+    const { id, on } = spec;
     this.id = id;
     this.on = on;
-    this.#connection = connection;
-    this.#queue = queue;
+    this.#spec = spec;
+    this.enabled = spec.enabled;
     if (on.kind === 'when') this.#condition = parsed(on.when);
+  }
+
+  get connection(): number | undefined {
+    return this.#spec.connection;
   }
 
   /** What it waits for, in words. */
@@ -38,24 +44,10 @@ export class Stop {
     return on.from === 'now' ? `chain ${on.n} from then on` : `chain ${on.n}`;
   }
 
-  view(): Breakpoint {
-    const { id, on, enabled, hits, misfits } = this;
-    return {
-      id,
-      ...(this.#connection !== undefined && { connection: this.#connection }),
-      ...(this.#queue !== undefined && { queue: this.#queue }),
-      on,
-      enabled,
-      hits,
-      misfits,
-    };
-  }
-
-  isOf({ connection, name }: QueueModel): boolean {
+  isOf({ connection, name }: WatchedQueue): boolean {
+    const { connection: its, queue } = this.#spec;
     return (
-      this.enabled &&
-      (this.#connection === undefined || this.#connection === connection) &&
-      (this.#queue === undefined || this.#queue === name)
+      this.enabled && (its === undefined || its === connection) && (queue === undefined || queue === name)
     );
   }
 
@@ -65,7 +57,7 @@ export class Stop {
   }
 
   /** Whether the next chain is one. */
-  hit(watch: RingWatch, queue: QueueModel): boolean {
+  hit(watch: RingWatch, queue: WatchedQueue): boolean {
     const { on } = this;
     const chain = watch.counts.taken + 1;
     switch (on.kind) {
@@ -80,7 +72,7 @@ export class Stop {
     }
   }
 
-  #asked(watch: RingWatch, queue: QueueModel, chain: number): boolean {
+  #asked(watch: RingWatch, queue: WatchedQueue, chain: number): boolean {
     const next = nextOf(watch);
     if (next === undefined) {
       this.misfits += 1;

@@ -1,21 +1,17 @@
-import { printable } from '../lines/printable.js';
-import type { RingWatch } from '../observe/ring-watch.js';
-import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
+import { printable } from '../../lines/printable.js';
+import type { RingWatch } from '../../observe/ring-watch.js';
+import { VirtqueueError } from '../../virtqueue/virtqueue-error.js';
+import { bytesText, bytesView } from '../chain-entry.js';
+import { CommandError } from '../command-error.js';
+import type { HeldNext, Hold } from '../protocol.js';
 import { nextOf, Stop } from './breakpoint.js';
-import { bytesText, bytesView } from './chain-entry.js';
-import { CommandError } from './command-error.js';
-import type { Breakpoint, BreakpointOn, HeldNext, Hold } from './protocol.js';
-import type { QueueModel } from './queue-model.js';
-
-/** Breakpoints at a time. */
-const STOPS = 64;
-
-/** What holds a queue, and since when. */
-type Reason = Pick<Hold, 'since' | 'by' | 'reason'> & { readonly breakpoint?: number };
+import type { Hits } from './ear.js';
+import type { Arms, Reason } from './eyes.js';
+import type { WatchedQueue } from './watched-queue.js';
 
 /** A queue with the ring under it. */
 interface Held {
-  readonly queue: QueueModel;
+  readonly queue: WatchedQueue;
   readonly watch: RingWatch;
 }
 
@@ -23,54 +19,58 @@ interface Held {
 export class Debugger {
   readonly #now: () => number;
   /** Hears of what it did: `hold` or `release`. */
-  readonly #tell: (queue: QueueModel, what: 'hold' | 'release', text: string) => void;
-  readonly #rings = new Map<QueueModel, RingWatch>();
-  readonly #holds = new Map<QueueModel, Reason>();
+  readonly #tell: (queue: WatchedQueue, what: 'hold' | 'release', text: string) => void;
+  readonly #rings = new Map<WatchedQueue, RingWatch>();
+  readonly #holds = new Map<WatchedQueue, Reason>();
   readonly #stops = new Map<number, Stop>();
-  #ids = 0;
   #asleep = false;
+  /** Connections whose queues wait until it is said what holds them. */
+  readonly #unconfirmed = new Set<number>();
 
-  constructor(now: () => number, tell: (queue: QueueModel, what: 'hold' | 'release', text: string) => void) {
+  constructor(
+    now: () => number,
+    tell: (queue: WatchedQueue, what: 'hold' | 'release', text: string) => void,
+  ) {
     this.#now = now;
     this.#tell = tell;
   }
 
   /** A ring is under this queue. */
-  started(queue: QueueModel, watch: RingWatch): void {
+  started(queue: WatchedQueue, watch: RingWatch): void {
     this.#rings.set(queue, watch);
-    if (this.#holds.has(queue)) watch.hold();
+    if (this.#holds.has(queue) || this.#unconfirmed.has(queue.connection)) watch.hold();
     this.#arm({ queue, watch });
   }
 
   /** It is not there any more. What holds the queue holds the next one, too. */
-  stopped(queue: QueueModel): void {
+  stopped(queue: WatchedQueue): void {
     this.#rings.delete(queue);
   }
 
   /** The driver forgot all it said, or went: nobody waits. */
-  forget(queue: QueueModel): void {
+  forget(queue: WatchedQueue): void {
     this.#rings.delete(queue);
     this.#holds.delete(queue);
   }
 
   /** It is broken: there is nothing to hold. */
-  broke(queue: QueueModel): void {
+  broke(queue: WatchedQueue): void {
     if (this.#holds.delete(queue)) this.#rings.get(queue)?.release();
   }
 
-  hold(queue: QueueModel): void {
+  hold(queue: WatchedQueue): void {
     if (this.#holds.has(queue)) return;
     this.#rings.get(queue)?.hold();
     this.#held(queue, { since: this.#now(), by: 'person', reason: 'held' });
   }
 
   /** @throws CommandError when it is not held. */
-  step(queue: QueueModel, chains: number): void {
+  step(queue: WatchedQueue, chains: number): void {
     if (!this.#holds.has(queue)) throw new CommandError(`${queue.name} is not held: hold it first`);
     this.#rings.get(queue)?.step(chains);
   }
 
-  release(queue: QueueModel): void {
+  release(queue: WatchedQueue): void {
     if (!this.#holds.delete(queue)) return;
     this.#rings.get(queue)?.release();
     this.#tell(queue, 'release', 'goes on');
@@ -80,36 +80,38 @@ export class Debugger {
     for (const queue of [...this.#holds.keys()]) this.release(queue);
   }
 
-  /** @throws CommandError for what can't be meant. @returns its number. */
-  break(connection: number | undefined, queue: string | undefined, on: BreakpointOn): number {
-    if (this.#stops.size >= STOPS)
-      throw new CommandError(`there are ${STOPS} breakpoints: take one away first`);
-    const stop = new Stop(this.#ids + 1, connection, queue, on);
-    this.#ids += 1;
-    this.#stops.set(stop.id, stop);
-    this.#armAll();
-    return stop.id;
-  }
-
-  /** @throws CommandError when there is none of that number. */
-  enable(id: number, enabled: boolean): void {
-    const stop = this.#stops.get(id);
-    if (stop === undefined) throw new CommandError(`there is no breakpoint ${id}`);
-    stop.enabled = enabled;
-    this.#armAll();
-  }
-
-  unbreak(id: number): void {
-    if (!this.#stops.delete(id)) throw new CommandError(`there is no breakpoint ${id}`);
-    this.#armAll();
-  }
-
-  /** While nobody looks nothing is held, and no breakpoint hits. */
-  set asleep(asleep: boolean) {
-    if (asleep === this.#asleep) return;
+  /** Breakpoints, from now on. While nobody looks nothing is held, and none of them hits. */
+  arm({ asleep, stops }: Arms): void {
+    for (const id of [...this.#stops.keys()])
+      if (!stops.some((stop) => stop.id === id)) this.#stops.delete(id);
+    for (const spec of stops) {
+      const known = this.#stops.get(spec.id);
+      // The process of that connection is known by now.
+      if (known === undefined || known.connection !== spec.connection)
+        this.#stops.set(spec.id, new Stop(spec));
+      else known.enabled = spec.enabled;
+    }
+    if (asleep && !this.#asleep) this.releaseAll();
     this.#asleep = asleep;
-    if (asleep) this.releaseAll();
     this.#armAll();
+  }
+
+  /** Another process had this connection: its queues wait until it is said what holds them. */
+  expect(connection: number): void {
+    this.#unconfirmed.add(connection);
+  }
+
+  /** @param held - what holds queues of a connection that waits. */
+  confirm(connection: number, held: ReadonlyMap<WatchedQueue, Reason>): void {
+    if (!this.#unconfirmed.delete(connection)) return;
+    for (const [queue, reason] of held) this.#holds.set(queue, reason);
+    for (const [queue, watch] of this.#rings)
+      if (queue.connection === connection && !this.#holds.has(queue)) watch.release(true);
+  }
+
+  /** Nobody will say anything any more. */
+  confirmAll(): void {
+    for (const connection of [...this.#unconfirmed]) this.confirm(connection, new Map());
   }
 
   get holding(): boolean {
@@ -125,8 +127,15 @@ export class Debugger {
     });
   }
 
-  breakpoints(): Breakpoint[] {
-    return [...this.#stops.values()].map((stop) => stop.view());
+  /** What breakpoints did since the last call. */
+  *hits(): Iterable<Hits> {
+    for (const stop of this.#stops.values()) {
+      const { id, hits, misfits } = stop;
+      if (hits === 0 && misfits === 0) continue;
+      stop.hits = 0;
+      stop.misfits = 0;
+      yield { id, hits, misfits };
+    }
   }
 
   #armAll(): void {
@@ -152,14 +161,14 @@ export class Debugger {
     return true;
   }
 
-  #stopBroken(stop: Stop, queue: QueueModel, error: VirtqueueError): boolean {
+  #stopBroken(stop: Stop, queue: WatchedQueue, error: VirtqueueError): boolean {
     stop.hits += 1;
     const reason = printable(`${error.section}: ${error.message}`);
     this.#held(queue, { since: this.#now(), by: 'broken', breakpoint: stop.id, reason });
     return true;
   }
 
-  #held(queue: QueueModel, reason: Reason): void {
+  #held(queue: WatchedQueue, reason: Reason): void {
     this.#holds.set(queue, reason);
     this.#tell(queue, 'hold', reason.reason);
   }
