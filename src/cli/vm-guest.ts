@@ -24,6 +24,9 @@ export interface Seat {
   end(): void;
 }
 
+/** What QEMU has to say when it is ended from here. */
+const OURS = `terminating on signal 15 from pid ${process.pid} `;
+
 /** Serves the devices, boots the guest, and sees it to its end: its exit code. */
 export async function runGuest(
   devices: readonly NamedDevice[],
@@ -73,6 +76,7 @@ export async function runGuest(
       process.stderr.write(`${device.name} (id ${device.id}) over ${transport}${where}\n`);
     }
     let up = false;
+    let said = '';
     let ready: () => void = () => {};
     const booted = new Promise<void>((resolve) => {
       ready = () => {
@@ -112,7 +116,11 @@ export async function runGuest(
       signal,
       onReady: ready,
       // Of a QEMU that does not start it is in what is said of that.
-      onSaid: (text) => up && log.warn(`QEMU: ${text.trimEnd()}`),
+      onSaid: (text) => {
+        const lines = (said + text).split('\n');
+        said = lines.pop()!;
+        for (const line of up ? lines : []) if (!line.includes(OURS)) log.warn(`QEMU: ${line}`);
+      },
     });
     drainConsole = guest.drainConsole;
     const finished = guest.finished.catch((error: unknown) => {

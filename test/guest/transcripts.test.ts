@@ -34,6 +34,7 @@ for (const [bus, where] of [
   ['vhost-user', ['--transport', 'vhost-user']],
   ['vfio-user', ['--transport', 'vfio-user']],
   ['virtio-mmio', ['--machine', 'microvm']],
+  ['vhost-user from this process', ['--no-keeper']],
 ] as const) {
   test(`./virtio 10 over ${bus} prints the first transcript`, async () => {
     const { code, lines, stderr } = await virtioMisc(

@@ -72,7 +72,7 @@ function untouched({ code, lines, stderr, killed }: Survived): void {
 const RINGS = KILLS > 5 ? [[], ['--features', 'packed']] : [[]];
 
 for (const features of RINGS) {
-  test(`vm: 1,000 timers are armed while the device's process is killed, aborts and throws: none early, lost or twice ${features.join(' ')}`, async (t) => {
+  test(`vm: 1,000 timers are armed while the device's process is killed by SIGKILL and SIGBUS, aborts and throws: none early, lost or twice ${features.join(' ')}`, async (t) => {
     const longest = 3000 + KILLS * BETWEEN;
     const outcome = await killedAllTheWhile([
       ...['--device', 'misc', '--quiet', ...features, '--exec'],
@@ -89,7 +89,7 @@ for (const features of RINGS) {
 }
 
 for (const transport of ['vhost-user', 'vfio-user'] as const) {
-  test(`vm: 64 processes make requests while the device's process is killed, aborts and throws: each gets its own answer (${transport})`, async (t) => {
+  test(`vm: 64 processes make requests while the device's process is killed by SIGKILL and SIGBUS, aborts and throws: each gets its own answer (${transport})`, async (t) => {
     // Enough for it to be killed so often on a quick machine.
     const rounds = Math.max(4, Math.ceil(KILLS / 2));
     const outcome = await killedAllTheWhile([

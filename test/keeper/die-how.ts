@@ -14,7 +14,7 @@ if (process.env.VIRTIO_MISC_DIE_HOW !== undefined && process.env.VIRTIO_MISC_KEE
 }
 
 /** What kills a worker: from outside, from inside, or by what nobody catches. */
-export const DEATHS: readonly NodeJS.Signals[] = ['SIGKILL', 'SIGPWR', 'SIGKILL', 'SIGWINCH'];
+export const DEATHS: readonly NodeJS.Signals[] = ['SIGKILL', 'SIGPWR', 'SIGBUS', 'SIGWINCH'];
 
 /** The environment of processes in which it is imported. */
 export function dieHow(): Record<string, string> {

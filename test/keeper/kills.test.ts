@@ -172,16 +172,3 @@ test('a worker is killed, aborts, or throws: what the device says of its configu
   await driver.close();
   assert.doesNotMatch(said(), /dropped|broken/);
 });
-
-test('a front-end whose memory is gone (SIGBUS) is let go with the reason, and the next one is served', async () => {
-  const keeper = await serving(socket, log);
-  const driver = await open();
-  await requests(driver, 4);
-  process.kill(servingPid(keeper.pid!, 'memfd:virtio-misc')!, 'SIGBUS');
-  while (!/front-end dropped: its worker died of SIGBUS: memory that it shared is gone/.test(said()))
-    await sleep(10);
-  await driver.close().catch(() => {});
-  const next = await open();
-  await requests(next, 4);
-  await next.close();
-});

@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { closeStranger } from '../../linux/close-stranger.js';
 import { takeMessage } from '../../linux/message-socket.js';
 import type { UnixChannel } from '../../linux/unix-channel.js';
@@ -22,6 +23,8 @@ export class KeptConnection {
   readonly socket: string;
   readonly #channel: UnixChannel;
   readonly #items = new Map<string, KeptItem>();
+  /** Bytes of each file that is kept, when it came. */
+  readonly #sizes = new Map<number, number>();
   #bytes = 0;
 
   /** @param channel - owned from now on. */
@@ -64,6 +67,11 @@ export class KeptConnection {
       throw new Error('more has to be kept of it than is kept of any front-end');
   }
 
+  /** Whether a file that is kept has become shorter: who touches what is gone dies of SIGBUS. */
+  get cutShort(): boolean {
+    return [...this.#sizes].some(([fd, size]) => sizeOf(fd) < size);
+  }
+
   /** Ends the connection. */
   close(): void {
     this.#channel.close();
@@ -73,6 +81,7 @@ export class KeptConnection {
   #put(item: KeptItem): void {
     this.#drop(item.key);
     this.#items.set(item.key, item);
+    for (const fd of item.fds) this.#sizes.set(fd, sizeOf(fd));
     this.#bytes += item.bytes.length;
   }
 
@@ -87,8 +96,16 @@ export class KeptConnection {
     if (item === undefined) return;
     this.#items.delete(key);
     this.#bytes -= item.bytes.length;
-    for (const fd of item.fds) closeStranger(fd);
+    for (const fd of item.fds) {
+      this.#sizes.delete(fd);
+      closeStranger(fd);
+    }
   }
+}
+
+/** Bytes of a file, 0 of what is none. A worker has looked at it: it is memory, and nobody is asked for its size. */
+function sizeOf(fd: number): number {
+  return fstatSync(fd).size;
 }
 
 /** Whether one frame has room for these: few frames are under way in a socket at a time, and with one more than that descriptors cost much. */

@@ -15,6 +15,8 @@ export interface KeeperContext {
 
 /** A worker that lived so long is not one that dies again and again, ms. */
 const LONG = 300;
+/** Who dies of SIGBUS again so soon touches memory that is gone, ms. */
+const AGAIN = 1000;
 
 /** Why a front-end has to go: `undefined` for one that went by itself; or how its worker ended. */
 type Outcome =
@@ -164,11 +166,14 @@ export class Place {
     this.#backoff = new Backoff();
     let error: string | undefined;
     let next: WorkerProcess | undefined;
+    /** The last worker died of SIGBUS. */
+    let bus = false;
     for (;;) {
       const worker: WorkerProcess | undefined =
         next ?? (await pool.take(this.#last === undefined ? pool.newest : this.#last.code));
       next = undefined;
       if (worker === undefined || this.#closed) return;
+      const began = performance.now();
       const outcome = await this.#attend(worker, connection, about);
       if (this.#closed) return;
       if ('over' in outcome) {
@@ -180,7 +185,9 @@ export class Place {
         continue;
       }
       const { words, signal } = outcome.died;
-      if (signal === 'SIGBUS') {
+      const again = bus && performance.now() - began < AGAIN;
+      bus = signal === 'SIGBUS';
+      if (bus && (again || connection.cutShort)) {
         error = `its worker ${words}: memory that it shared is gone`;
         break;
       }
