@@ -6,8 +6,8 @@ import { alternate } from './harness/alternate.js';
 import { appears } from './harness/appears.js';
 import type { Bench, BenchContext, Cell, Started, Table } from './harness/bench.js';
 import { figure, ratio } from './harness/figure.js';
+import { serveCommand } from './harness/serve-command.js';
 
-const COMMAND_LINE = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const BLK = fileURLToPath(new URL('../examples/blk.js', import.meta.url));
 const NULL = fileURLToPath(new URL('./blk/null.js', import.meta.url));
 const LOAD = fileURLToPath(new URL('./blk/load.js', import.meta.url));
@@ -23,15 +23,7 @@ export const blk: Bench = async (context) => {
   const daemon = await findTool('qemu-storage-daemon');
   const image = join(context.folder, 'disk.img');
   writeFileSync(image, new Uint8Array(DISK));
-  const serve = (device: string): string[] => [
-    process.execPath,
-    COMMAND_LINE,
-    'serve',
-    device,
-    '--quiet',
-    '--no-watch',
-    '--vhost-user',
-  ];
+  const serve = (device: string): string[] => serveCommand(device, '--vhost-user');
   const node = (description: string) => (socket: string) => [
     ...daemon,
     '--blockdev',

@@ -7,10 +7,10 @@ import { alternate } from './harness/alternate.js';
 import { appears } from './harness/appears.js';
 import type { Bench, BenchContext, Cell, Started, Table } from './harness/bench.js';
 import { figure } from './harness/figure.js';
+import { serveCommand } from './harness/serve-command.js';
 
 const SERVED = fileURLToPath(new URL('./cost/served.js', import.meta.url));
 const FRONTENDS = fileURLToPath(new URL('./cost/frontends.js', import.meta.url));
-const COMMAND_LINE = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const COUNTS = [0, 1, 10, 100];
 /** ms in which an idle process is looked at, and before: for half a minute after the last work the engine tidies up now and then. */
 const IDLE = 10_000;
@@ -25,14 +25,11 @@ export const cost: Bench = async (context) => [
 
 /** The program's own command, with a keeper and without. */
 const SERVE = {
-  'virtio-misc serve test': (socket: string) => serveTest(socket),
-  'the same, --keeper': (socket: string) => serveTest(socket, '--keeper'),
-  'the same, --keeper --metrics 0': (socket: string) => serveTest(socket, '--keeper', '--metrics', '0'),
+  'serve test, in one process': (socket: string) => serveCommand('test', '--vhost-user', socket),
+  'serve test, with a keeper': (socket: string) => serveCommand('test', '--keeper', '--vhost-user', socket),
+  'serve test, with a keeper and metrics': (socket: string) =>
+    serveCommand('test', '--keeper', '--metrics', '0', '--vhost-user', socket),
 };
-
-function serveTest(socket: string, ...more: string[]): string[] {
-  return [COMMAND_LINE, 'serve', 'test', '--quiet', '--no-watch', ...more, '--vhost-user', socket];
-}
 
 /** What the kernel says of a process. */
 interface Held {
@@ -120,7 +117,7 @@ async function start(context: BenchContext): Promise<Table> {
     try {
       await appears(`${ready}.waiting`, driver);
       const begun = process.hrtime.bigint();
-      const served = context.start([process.execPath, ...command(socket)]);
+      const served = context.start(command(socket));
       try {
         await appears(ready, driver);
         return Number(BigInt(readFileSync(ready, 'utf8')) - begun) / 1e6;
@@ -135,7 +132,7 @@ async function start(context: BenchContext): Promise<Table> {
   const commands = {
     'node, an empty program': undefined,
     ...SERVE,
-    'serve() in a program of its own': (socket: string) => [SERVED, socket],
+    'serve() in a program of its own': (socket: string) => [process.execPath, SERVED, socket],
   };
   const contenders = Object.values(commands).map((command) => async (): Promise<number> => {
     if (command !== undefined) return once(command);

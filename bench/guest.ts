@@ -18,8 +18,8 @@ import {
   type Table,
 } from './harness/bench.js';
 import { type Figure, figure, ratio } from './harness/figure.js';
+import { serveCommand } from './harness/serve-command.js';
 
-const COMMAND_LINE = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 const RNG = fileURLToPath(new URL('../examples/rng.js', import.meta.url));
 const LOAD = fileURLToPath(new URL('../../bench/guest-load.c', import.meta.url));
 /** ms of a measurement, timers of a round. */
@@ -58,8 +58,7 @@ export const guest: Bench = async (context) => {
   ): Promise<void> => {
     const id = `bench${number++}`;
     const socket = join(context.folder, `${id}.sock`);
-    const options = ['--quiet', '--no-watch', ...more, `--${transport}`, socket];
-    const server = context.start([process.execPath, COMMAND_LINE, 'serve', name, ...options]);
+    const server = context.start(serveCommand(name, ...more, `--${transport}`, socket));
     served.push(server);
     await appears(socket, server);
     devices.push(...deviceArgs(device, transport, socket, id));

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { KEEPER_VARIABLE } from '../../src/keeper/frames.js';
 import { appears } from '../harness/appears.js';
 import type { BenchContext, Cell, Table } from '../harness/bench.js';
 import { family, memoryOf, processorTime, variableOf } from '../harness/processes.js';
@@ -18,7 +19,7 @@ export async function kept(
   for (const [index, [name, command]] of Object.entries(commands).entries()) {
     context.progress(`cost: the processes of ${name}`);
     const socket = join(context.folder, `cost-kept-${index}.sock`);
-    const served = context.start([process.execPath, ...command(socket)]);
+    const served = context.start(command(socket));
     const ready = `${socket}.ready`;
     await appears(socket, served);
     const frontend = context.start([process.execPath, FRONTENDS, ready, socket]);
@@ -53,7 +54,7 @@ function roles(pids: readonly number[]): string[] {
   let workers = 0;
   return pids.map((pid, nth) => {
     if (nth === 0) return 'keeper';
-    if (variableOf(pid, 'VIRTIO_MISC_KEEPER') === undefined) return 'desk';
+    if (variableOf(pid, KEEPER_VARIABLE) === undefined) return 'desk';
     workers += 1;
     return workers === 1 ? 'worker' : 'one more, ready';
   });

@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import type { BenchContext } from '../harness/bench.js';
+import { serveCommand } from '../harness/serve-command.js';
 
 /** us that the yardstick polls for, and the device that is told to. */
 const POLL = 50;
 
-const COMMAND_LINE = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const BY_HAND = fileURLToPath(new URL('./by-hand.js', import.meta.url));
 
 export interface Contender {
@@ -113,5 +113,5 @@ function kept(): Contender[] {
 }
 
 function serve(device: string, ...more: string[]): string[] {
-  return [process.execPath, COMMAND_LINE, 'serve', device, '--quiet', '--no-watch', ...more, '--vhost-user'];
+  return serveCommand(device, ...more, '--vhost-user');
 }
