@@ -61,6 +61,7 @@ export const echo: Bench = async (context) => {
 
 async function measure(context: BenchContext, frontend: string, setting: Setting): Promise<Table> {
   const { title, contenders, waits, cold = false } = setting;
+  const timed = cold || setting.timed === true;
   const served = contenders.map((contender, index): Served => {
     const socket = join(context.folder, `echo-${index}.sock`);
     const process = context.start([...contender.command, socket], { cpu: setting.backend });
@@ -74,7 +75,7 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
     const run = context.start([frontend, ...args, ...(fresh === true ? ['fresh'] : [])], {
       cpu: setting.frontend,
     });
-    const busy = cold && !context.quick ? await busiest(contender.process.pid, warm, span) : undefined;
+    const busy = timed && !context.quick ? await busiest(contender.process.pid, warm, span) : undefined;
     const sample = check(await run.output, name);
     return { ...sample, each: busy && (busy * sample.seconds * 1e6) / sample.requests };
   };
@@ -100,7 +101,7 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
           figure(rates[index]!),
           yardstick && ratio(rates[index]!, yardstick),
           ...(['p50', 'p99', 'p999'] as const).map((quantile) => figure(own.map((s) => s[quantile])).median),
-          ...(cold ? [processor(own)] : []),
+          ...(timed ? [processor(own)] : []),
         ]);
       });
     }
@@ -117,15 +118,16 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
       'p50 us',
       'p99 us',
       'p99.9 us',
-      ...(cold ? ['CPU us each'] : []),
+      ...(timed ? ['CPU us each'] : []),
     ],
     rows,
-    notes: cold
-      ? [
-          'The ratio is to the same device without a keeper. Each front-end is served by a process that never served another.',
-          'CPU time is that of the process that serves, so much of it for each request.',
-        ]
-      : [`The ratio is to the first line of its group: ${contenders[0]!.name}.`],
+    notes: [
+      contenders.some(({ beside }) => beside !== undefined)
+        ? 'The ratio is to the same device without what is measured.'
+        : `The ratio is to the first line of its group: ${contenders[0]!.name}.`,
+      ...(cold ? ['Each front-end is served by a process that never served another.'] : []),
+      ...(timed ? ['CPU time is that of the process that serves, so much of it for each request.'] : []),
+    ],
   };
 }
 

@@ -19,8 +19,11 @@ import {
   structQueue,
   virtioTest,
 } from './index.js';
+import { InspectorServer } from './inspector/http/inspector-server.js';
+import { Live } from './inspector/live.js';
 import type { ChainDetail, ChainItem, TimelineAnswer } from './inspector/protocol.js';
 import { ask, PageReader } from './inspector/testing/page-reader.js';
+import type { VhostUserFrontend } from './transports/vhost-user/driver/frontend.js';
 
 let folder: string;
 let server: Server | undefined;
@@ -294,6 +297,74 @@ test('who has not the printed address is not let in, and nobody twice', async ()
   const again = await ask(url);
   assert.deepEqual([again.status, again.headers['set-cookie']], [401, undefined]);
   assert.match(again.json.error, /lets one browser in, once/);
+});
+
+test('a person who is not let in is told how, in words; what he sent is no markup', async () => {
+  const { origin } = new URL(inspector.url);
+  const accept = 'text/html,application/xhtml+xml,*/*;q=0.8';
+  for (const path of ['/', '/?token=%3Cscript%3E']) {
+    const answer = await ask(`${origin}${path}`, { headers: { accept } });
+    assert.equal(answer.status, 401);
+    assert.equal(answer.headers['content-type'], 'text/html; charset=utf-8');
+    assert.match(answer.text, /Open that one here/);
+    assert.doesNotMatch(answer.text, /<script|token=%3C/i);
+    assert.match(String(answer.headers['content-security-policy']), /^default-src 'none'; style-src/);
+  }
+  const wild = await ask(`${origin}/`, { headers: { accept, host: 'evil<script>' } });
+  assert.equal(wild.status, 403);
+  assert.doesNotMatch(wild.text, /<script/);
+  // A program is told in JSON, and so is what a page asks beside.
+  assert.match((await ask(`${origin}/`)).json.error, /address that was printed/);
+  assert.match((await ask(`${origin}/api/events`, { headers: { accept } })).json.error, /was printed/);
+});
+
+test('a ring that is stopped and started again is still held, and has what waited', async () => {
+  server = await serve(virtioTest(), { vhostUser: socket(), print: false });
+  inspector.add(server);
+  const transport = await connectVhostUser(socket());
+  driver = await TestDriver.open(transport);
+  page = await (await PageReader.come(inspector.url)).open();
+  await driver.write(1);
+  await page.command({ command: 'hold', connection: 1, queue: 0 });
+  const answer = driver.write(20);
+  await page.until(() => page!.state.holds?.some(({ waiting }) => waiting === 1));
+  const stopped = (): number => page!.state.connections![0]!.steps.filter(isStopped).length;
+  const isStopped = ({ what }: { what: string }): boolean => what === 'queue-stopped';
+  // As a VMM does with a guest that it pauses.
+  await (transport as VhostUserFrontend).stopQueue(0);
+  await transport.start();
+  await page.until(() => stopped() === 1);
+  const hold = await page.until(() => page!.state.holds?.find(({ next }) => next !== undefined));
+  assert.deepEqual([hold.by, hold.waiting, hold.next?.text.slice(0, 8)], ['person', 1, 'type 20 ']);
+  await page.command({ command: 'release' });
+  assert.equal((await answer).ret, 121);
+});
+
+test('when the last page has gone for a while, what is held goes on, and breakpoints sleep until one comes', async () => {
+  const live = new Live('test', () => Math.round(performance.now() * 1e6), 0);
+  const http = await InspectorServer.listen({ title: 'test', host: '127.0.0.1', port: 0, live, grace: 50 });
+  try {
+    server = await serve(virtioTest(), { vhostUser: socket(), print: false });
+    server.observe(live.listener());
+    driver = await TestDriver.open(await connectVhostUser(socket()));
+    page = await (await PageReader.come(http.url)).open();
+    await page.command({ command: 'break', on: { kind: 'when', when: 'type == 77' } });
+    const held = driver.write(77);
+    await page.until(() => page!.state.holds?.[0]?.by === 'breakpoint');
+    page.close();
+    assert.equal((await held).ret, 178);
+    assert.equal((await driver.write(77)).ret, 178, 'nobody is there to let it go');
+    assert.equal((await page.command({ command: 'hold', connection: 1 })).status, 409);
+    const { breakpoints } = (await page.open()).hello.state;
+    assert.equal(breakpoints?.[0]?.hits, 1, 'it is kept');
+    const again = driver.write(77);
+    await page.until(() => page!.state.breakpoints?.[0]?.hits === 2);
+    await page.command({ command: 'release' });
+    assert.equal((await again).ret, 178);
+  } finally {
+    page?.close();
+    http.close();
+  }
 });
 
 test('other sites and other names are not answered, with the cookie too', async () => {

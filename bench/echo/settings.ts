@@ -28,6 +28,8 @@ export interface Setting {
   readonly contenders: readonly Contender[];
   /** Each front-end has a process that is new: it has to be compiled for each. */
   readonly cold?: boolean;
+  /** What a request takes of a processor is told. */
+  readonly timed?: boolean;
 }
 
 /** Who is measured, beside whom, and where. @param backend - the yardstick. */
@@ -35,7 +37,13 @@ export function settings(context: BenchContext, backend: string): Setting[] {
   const [first, second] = context.cpus;
   const apart = { backend: first, frontend: second ?? first, waits: 'sleep' } as const;
   if (context.record) return [{ title: 'recorded, a CPU for each end', ...apart, contenders: recorded() }];
-  if (context.inspect) return [{ title: 'looked at, a CPU for each end', ...apart, contenders: inspected() }];
+  if (context.inspect) {
+    const timed = { ...apart, timed: true } as const;
+    return [
+      { title: 'looked at, a CPU for each end', ...timed, contenders: inspected() },
+      { title: 'looked at, kept, a CPU for each end', ...timed, cold: true, contenders: inspectedKept() },
+    ];
+  }
   if (context.keeper) {
     const cold = { waits: 'sleep', cold: true, contenders: kept() } as const;
     const one: Setting = { title: 'kept, one CPU for both ends', backend: first, frontend: first, ...cold };
@@ -90,14 +98,43 @@ function recorded(): Contender[] {
 }
 
 function inspected(): Contender[] {
+  const looked = ['--inspect', '0'];
   return [
     { name: 'by hand', command: serve(BY_HAND) },
-    { name: 'by hand, --inspect, nobody looks', command: serve(BY_HAND, '--inspect', '0') },
-    { name: 'by hand, --inspect, a page is open', command: serve(BY_HAND, '--inspect', '0'), page: true },
-    { name: 'structQueue', command: serve('test') },
+    { name: 'by hand, --inspect, nobody looks', command: serve(BY_HAND, ...looked) },
+    { name: 'by hand, --inspect, a page is open', command: serve(BY_HAND, ...looked), page: true },
+    { name: 'structQueue', command: serve('test'), beside: 'by hand' },
+    // Without --inspect nobody hears of a line, and none is counted.
     {
-      name: 'structQueue and its lines, --inspect, a page is open',
-      command: serve('test', '--inspect', '0'),
+      name: 'structQueue and its lines, nobody looks',
+      command: serve('test', ...looked),
+      beside: 'structQueue',
+    },
+    {
+      name: 'structQueue and its lines, a page is open',
+      command: serve('test', ...looked),
+      beside: 'structQueue',
+      page: true,
+    },
+  ];
+}
+
+/** The page is another process's. */
+function inspectedKept(): Contender[] {
+  const looked = ['--keeper', '--inspect', '0'];
+  return [
+    { name: 'by hand, kept', command: serve(BY_HAND, '--keeper') },
+    {
+      name: 'by hand, kept, a page is open',
+      command: serve(BY_HAND, ...looked),
+      beside: 'by hand, kept',
+      page: true,
+    },
+    { name: 'structQueue, kept', command: serve('test', '--keeper') },
+    {
+      name: 'structQueue and its lines, kept, a page is open',
+      command: serve('test', ...looked),
+      beside: 'structQueue, kept',
       page: true,
     },
   ];

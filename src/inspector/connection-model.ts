@@ -127,7 +127,7 @@ export class ConnectionModel {
   /** Its process is not there any more. @param what - `died` or `yielded`. */
   lost(time: number, what: string, text: string): void {
     this.#life = 'waiting';
-    for (const queue of this.#queues) queue.stop();
+    for (const queue of this.#queues) queue.stop(time);
     this.#step(time, what, text);
   }
 
@@ -136,7 +136,7 @@ export class ConnectionModel {
     this.#device = device;
     this.#config = device.config.slice();
     this.#broken = undefined;
-    for (const queue of this.#queues) queue.stop();
+    for (const queue of this.#queues) queue.stop(time);
     this.#step(time, 'goes-on', 'another process serves it');
   }
 
@@ -171,7 +171,7 @@ export class ConnectionModel {
         this.#gone = time;
         this.#error = event.error === undefined ? undefined : printable(event.error);
         this.#life = 'gone';
-        for (const queue of this.#queues) queue.stop();
+        for (const queue of this.#queues) queue.stop(time);
         this.#step(time, 'gone', this.#error ?? '');
         return;
       case 'features':
@@ -194,7 +194,7 @@ export class ConnectionModel {
         this.#broken = undefined;
         this.#accepted = 0n;
         this.#negotiated = false;
-        for (const queue of this.#queues) queue.stop();
+        for (const queue of this.#queues) queue.stop(time);
         this.#step(time, 'reset', '');
         return;
       case 'rang':

@@ -129,14 +129,15 @@ export class Model implements Sink {
     to: number,
     limit: number,
   ): TimelineAnswer {
-    const timelines = [...this.#connections.values()]
+    const lanes = [...this.#connections.values()]
       .filter(({ connection }) => where.connection === undefined || connection === where.connection)
-      .flatMap(({ timeline, queues }) => [
-        ...(where.queue === undefined ? [timeline] : []),
+      .flatMap(({ connection, timeline, queues }) => [
+        ...(where.queue === undefined ? [{ of: { connection }, timeline }] : []),
         ...queues
           .filter(({ queue }) => where.queue === undefined || queue === where.queue)
-          .map((q) => q.timeline),
+          .map(({ queue, timeline }) => ({ of: { connection, queue }, timeline })),
       ]);
+    const timelines = lanes.map(({ timeline }) => timeline);
     const entries = timelines
       .flatMap((timeline) => timeline.between(from, to))
       .sort((a, b) => a.time - b.time);
@@ -146,6 +147,7 @@ export class Model implements Sink {
       items: kept.map((entry): TimelineItem => entry.item()),
       omitted: entries.length - kept.length,
       start: starts.reduce((least, start) => Math.min(least, start), starts[0] ?? from),
+      kept: lanes.flatMap(({ of, timeline: { kept } }) => (kept === undefined ? [] : { ...of, from: kept })),
     };
   }
 

@@ -359,6 +359,15 @@ export interface TimelineAnswer {
   readonly omitted: number;
   /** The oldest time of which anything is kept. */
   readonly start: number;
+  /** The same of each queue, and of the device as a whole, of which older things are forgotten. */
+  readonly kept: readonly Kept[];
+}
+
+/** From when on the server has what happened to a queue, or (without one) to the device. */
+export interface Kept {
+  readonly connection: number;
+  readonly queue?: number;
+  readonly from: number;
 }
 
 /** All about one chain. `id` is its item's. */
@@ -457,7 +466,8 @@ export interface Hold {
 export interface HeldNext {
   /** Which it will be. */
   readonly chain: number;
-  readonly head: number;
+  /** Absent of one that breaks a rule: its driver may have named any. */
+  readonly head?: number;
   readonly readable: number;
   readonly writable: number;
   readonly descriptors: ChainDetail['descriptors'];

@@ -140,7 +140,7 @@ export class QueueModel {
         this.#begin(event);
         return;
       case 'queue-stopped':
-        this.stop();
+        this.stop(event.time);
         return;
       case 'available':
         for (let i = 0; i < event.count && this.#ahead.length < AHEAD; i++) this.#ahead.push(event.time);
@@ -196,7 +196,16 @@ export class QueueModel {
     this.#hide(this.#lastTold, time, taken, 0);
   }
 
-  stop(): void {
+  /** Its ring was taken away, and what the device held of it. */
+  stop(time: number): void {
+    const held = this.#inFlight.size;
+    if (held > 0)
+      this.#add({
+        type: 'event',
+        ...this.#at(time),
+        what: 'queue-stopped',
+        text: `${held} ${held === 1 ? 'chain was' : 'chains were'} with the device`,
+      });
     this.#started = undefined;
     this.#broken = undefined;
     this.#inFlight.clear();
@@ -257,7 +266,7 @@ export class QueueModel {
   }
 
   #begin(event: QueueStartedEvent): void {
-    this.stop();
+    this.stop(event.time);
     this.#started = event;
     this.#lastTold = event.time;
   }

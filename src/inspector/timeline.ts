@@ -20,6 +20,7 @@ export class Timeline {
   /** Those whose bytes are kept, oldest first. */
   readonly #full = new Map<number, Entry>();
   #size = 0;
+  #forgot = false;
 
   /** @param items - and `bytes`: what is kept at most. */
   constructor(items: number, bytes: number) {
@@ -29,6 +30,11 @@ export class Timeline {
 
   get length(): number {
     return this.#entries.size;
+  }
+
+  /** From when on all is kept; `undefined` where nothing was forgotten. */
+  get kept(): number | undefined {
+    return this.#forgot ? this.start : undefined;
   }
 
   /** The oldest time of which anything is kept. */
@@ -76,6 +82,7 @@ export class Timeline {
     const [first] = this.#entries;
     if (first === undefined) return;
     this.#entries.delete(first[0]);
+    this.#forgot = true;
     if (this.#full.delete(first[0])) this.#size -= first[1].size;
   }
 }

@@ -15,6 +15,7 @@ import { bodyText, pieces, TooLarge } from './body.js';
 import { Gatekeeper } from './gatekeeper.js';
 import { GRACE, Pages } from './pages.js';
 import { staticFile } from './static-files.js';
+import { STRANGER_POLICY, strangerPage } from './stranger-page.js';
 
 /** Bytes of a command, and of a recording. */
 const COMMAND = 64 << 10;
@@ -136,7 +137,8 @@ export class InspectorServer {
       else {
         // What is left of the body is not waited for.
         if (!request.complete) response.setHeader('connection', 'close');
-        sendJson(response, status, { error: line });
+        if (isForPeople(request)) sendStranger(response, status, line);
+        else sendJson(response, status, { error: line });
       }
     }
   }
@@ -274,6 +276,16 @@ function sendJson(response: ServerResponse, status: number, value: object): void
   response
     .writeHead(status, { 'content-type': 'application/json; charset=utf-8' })
     .end(JSON.stringify(value));
+}
+
+/** Somebody opened the page, and reads what comes. */
+function isForPeople({ method, url = '', headers }: IncomingMessage): boolean {
+  return method === 'GET' && /^\/(\?|$)/.test(url) && (headers.accept ?? '').includes('text/html');
+}
+
+function sendStranger(response: ServerResponse, status: number, why: string): void {
+  response.setHeader('content-security-policy', STRANGER_POLICY);
+  response.writeHead(status, { 'content-type': 'text/html; charset=utf-8' }).end(strangerPage(why));
 }
 
 /** Nothing of what is inside is told. */

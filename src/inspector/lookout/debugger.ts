@@ -187,7 +187,7 @@ function nextView({ queue, watch }: Held): Pick<Hold, 'next' | 'unseen'> {
     };
     const request = { bytes: '', length: 0, fields: [] };
     const text = 'breaks the queue';
-    return { next: { chain, head: -1, readable: 0, writable: 0, descriptors: [], request, text, broken } };
+    return { next: { chain, readable: 0, writable: 0, descriptors: [], request, text, broken } };
   }
   const { head, readable, writable, descriptors, bytes } = next;
   const shape = queue.shape.request;

@@ -279,7 +279,10 @@ export class Session {
     this.#fill = setTimeout(() => {
       const of = { source: this.source, connection, from, to: from + span, limit: LIMIT };
       ask.timeline(of).then(
-        ({ items }) => this.model.add(items),
+        ({ items, kept }) => {
+          for (const { connection, queue, from } of kept) this.model.lane(connection, queue).keptFrom(from);
+          this.model.add(items);
+        },
         () => {},
       );
     }, 120);

@@ -67,8 +67,10 @@ export class PageReader {
     return new PageReader(new URL(url).origin, cookie);
   }
 
-  /** Reads events from now on. */
+  /** Reads events from now on; again after `close`, as from the beginning. */
   async open(query = ''): Promise<this> {
+    this.hello = undefined as unknown as Hello;
+    this.state = {};
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       get(`${this.base}/api/events${query}`, { headers: { cookie: this.cookie }, agent: false }, resolve).on(
         'error',

@@ -101,3 +101,12 @@ test('what is drawn in one row never overlaps, however late one hears of an end'
     }),
   );
 });
+
+test('a lane begins with what it has itself, or where the server begins to have something', () => {
+  const lane = new Lane(1, 0);
+  assert.equal(lane.from, Number.NEGATIVE_INFINITY, 'nothing was forgotten');
+  lane.keptFrom(500);
+  assert.equal(lane.from, 500);
+  lane.put({ type: 'kick', id: 1, time: 200, connection: 1, queue: 0 });
+  assert.equal(lane.from, 200, 'the page has more than the server');
+});

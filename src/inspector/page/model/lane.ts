@@ -23,6 +23,8 @@ export class Lane {
   readonly #open: Map<number, Placed> = new Map();
   /** The longest that anything took, ns. */
   #longest = 0;
+  /** From when on the server has all; it told of nothing older that is not here. */
+  #kept = Number.NEGATIVE_INFINITY;
 
   constructor(connection: number, queue: number | undefined) {
     this.connection = connection;
@@ -31,6 +33,17 @@ export class Lane {
 
   get items(): readonly Placed[] {
     return this.#items;
+  }
+
+  /** Before that there is nothing, whatever happened. */
+  get from(): number {
+    const first = this.#items[0];
+    return first === undefined ? this.#kept : Math.min(this.#kept, beginOf(first.item));
+  }
+
+  /** The server has nothing from before that time. */
+  keptFrom(time: number): void {
+    this.#kept = time;
   }
 
   /** Takes it in; one with its id gives way. */

@@ -1,7 +1,7 @@
 import type { GapItem, InterruptItem, KickItem, TimelineItem } from '../../protocol.js';
 import { countText } from '../text/count.js';
 import { type Drawing, EDGE, placeOf, SANS } from './drawing.js';
-import type { Band } from './timeline-lanes.js';
+import { type Band, NAMES_WIDTH } from './timeline-lanes.js';
 
 /** Kicks point down to the device, interrupts up to the driver; hollow where it did not want one. */
 export function drawTicks(
@@ -99,4 +99,22 @@ export function drawMark(drawing: Drawing, band: Band, item: TimelineItem): void
     context.stroke();
   }
   targets.push({ item, left: x - 4, right: x + 4, top: band.top, bottom: band.top + band.height });
+}
+
+/** Draws that there is nothing left of what happened before that time. */
+export function drawForgotten(drawing: Drawing, band: Band, from: number): void {
+  const { context, colours } = drawing;
+  const end = Math.min(placeOf(drawing, from), drawing.width);
+  if (end <= NAMES_WIDTH) return;
+  context.save();
+  context.fillStyle = colours.ground;
+  context.fillRect(NAMES_WIDTH, band.top + 1, end - NAMES_WIDTH, band.height - 2);
+  if (end - NAMES_WIDTH > 110) {
+    context.fillStyle = colours['ink-3'];
+    context.font = SANS;
+    context.textAlign = 'right';
+    context.textBaseline = 'middle';
+    context.fillText('no longer kept', end - 8, band.top + band.height / 2);
+  }
+  context.restore();
 }

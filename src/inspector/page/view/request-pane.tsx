@@ -70,7 +70,7 @@ function NextRequest({ hold, next }: { readonly hold: Hold; readonly next: HeldN
         </h3>
         <p class="said">{next.text}</p>
         <p class="facts">
-          {next.head < 0 ? '' : `head ${next.head} · `}the device has not seen it
+          {next.head === undefined ? '' : `head ${next.head} · `}the device has not seen it
           {next.broken === undefined ? ` · ${hold.reason}` : ''}
         </p>
       </header>

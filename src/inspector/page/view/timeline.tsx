@@ -6,6 +6,7 @@ import { type Session, useSession } from '../session.js';
 import { drawAxis, drawHold, drawNow } from './draw-axis.js';
 import { drawDeviceLane } from './draw-device-lane.js';
 import { drawQueueLane } from './draw-lane.js';
+import { drawForgotten } from './draw-marks.js';
 import type { Drawing, OpenItem, Target } from './drawing.js';
 import { palette } from './palette.js';
 import { type Band, bandsOf, NAMES_WIDTH } from './timeline-lanes.js';
@@ -47,6 +48,7 @@ export function Timeline(): JSX.Element {
       );
       if (hold !== undefined) drawHold(drawing, band, hold.since);
       const lane = model.lane(band.connection, band.queue);
+      drawForgotten(drawing, band, lane.from);
       if (band.queue === undefined) drawDeviceLane(drawing, band, lane);
       else drawQueueLane(drawing, band, lane, openOf(session, band));
     }
