@@ -22,7 +22,9 @@ const SPAN = 400;
 /** ms before each where a process is new to it, and another is started meanwhile. */
 const WARM_COLD = 2500;
 /** ms, at both ends of the time that is measured, in which processor time is not looked at. */
-const MARGIN = 60;
+const MARGIN = 40;
+/** ms between two looks at it. */
+const LOOK = 70;
 
 const OUTSTANDING = [1, 8, 32, 128] as const;
 
@@ -75,7 +77,8 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
     const run = context.start([frontend, ...args, ...(fresh === true ? ['fresh'] : [])], {
       cpu: setting.frontend,
     });
-    const busy = timed && !context.quick ? await busiest(contender.process.pid, warm, span) : undefined;
+    const busy =
+      timed && !context.quick ? await busiest(contender.process.pid, warm, span, run.output) : undefined;
     const sample = check(await run.output, name);
     return { ...sample, each: busy && (busy * sample.seconds * 1e6) / sample.requests };
   };
@@ -131,14 +134,40 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
   };
 }
 
-/** How much of a processor the busiest one of a family takes, of 1, in the middle of what is measured. */
-async function busiest(pid: number, warm: number, span: number): Promise<number> {
-  await sleep(warm + MARGIN);
-  const before = new Map(family(pid).map((each) => [each.pid, processorTime(each.pid)]));
-  const begun = process.hrtime.bigint();
-  await sleep(span - 2 * MARGIN);
-  const took = Number(process.hrtime.bigint() - begun);
-  return Math.max(...[...before].map(([each, time]) => (processorTime(each) - time) / took));
+/**
+ * How much of a processor the busiest one of a family takes, of 1, in the middle of what is measured.
+ *
+ * @param pid - of the oldest.
+ * @param ended - resolves when what was measured for `span` ms has just ended.
+ */
+async function busiest(
+  pid: number,
+  warm: number,
+  span: number,
+  ended: Promise<unknown>,
+): Promise<number | undefined> {
+  let over = false;
+  ended.then(
+    () => {
+      over = true;
+    },
+    () => {
+      over = true;
+    },
+  );
+  await sleep(warm - LOOK);
+  const samples: { readonly at: number; readonly times: ReadonlyMap<number, number> }[] = [];
+  while (!over) {
+    const times = new Map(family(pid).map((each) => [each.pid, processorTime(each.pid)]));
+    samples.push({ at: performance.now(), times });
+    await sleep(LOOK);
+  }
+  const end = performance.now();
+  const first = samples.find(({ at }) => at >= end - span + MARGIN);
+  const last = samples.findLast(({ at }) => at <= end - MARGIN);
+  if (first === undefined || last === undefined || last.at <= first.at) return undefined;
+  const took = (last.at - first.at) * 1e6;
+  return Math.max(...[...last.times].map(([each, time]) => (time - (first.times.get(each) ?? time)) / took));
 }
 
 function check(line: string, name: string): Sample {
