@@ -88,6 +88,14 @@ describe('defineDevice', () => {
     assert.deepEqual([bench.warnings, bench.broken], [[], []]);
   });
 
+  test('an answer that comes after its queue was stopped without it goes nowhere, and nobody is told', async () => {
+    const { bench, finish } = underWay();
+    bench.runner.stopQueue(0);
+    await finish();
+    assert.equal(bench.drivers[0]!.receive(), undefined);
+    assert.deepEqual([bench.warnings, bench.broken], [[], []]);
+  });
+
   test('memory that is gone when an async handler writes breaks the queue, not the process', async () => {
     const { bench, finish } = underWay();
     bench.drivers[0]!.memory.clear();

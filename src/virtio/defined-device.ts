@@ -1,5 +1,6 @@
 import { MemoryError } from '../memory/memory-error.js';
 import type { Chain } from '../virtqueue/chain.js';
+import { LostChainError } from '../virtqueue/lost-chain-error.js';
 import { VirtqueueError } from '../virtqueue/virtqueue-error.js';
 import type { ChainQueue, DeviceQueues, Running } from './chain-queue.js';
 import { ConfigSpace } from './config-space.js';
@@ -165,8 +166,8 @@ export class DefinedDevice<C extends Fields> implements VirtioDevice {
     const started = slow.started(queue.index);
     pending
       .catch((error: unknown) => {
-        // After a reset nobody waits for this request any more, and its memory may be gone.
-        if (this.#running !== running) return;
+        // After a reset nobody waits for this request any more, and its memory may be gone; or its queue was stopped without it.
+        if (this.#running !== running || error instanceof LostChainError) return;
         if (error instanceof MemoryError || error instanceof VirtqueueError) queue.fail(error);
         else this.#failed(error, queue);
       })

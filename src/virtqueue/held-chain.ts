@@ -2,6 +2,7 @@ import type { GuestAddress } from '../memory/address.js';
 import { type FoundRegion, type GuestMemory, NOWHERE } from '../memory/guest-memory.js';
 import { isSuspension, MemoryError } from '../memory/memory-error.js';
 import type { Chain } from './chain.js';
+import { LostChainError } from './lost-chain-error.js';
 
 /** Segments that a chain has room for from the start, and (below) keeps room for between two uses. */
 const FEW = 4;
@@ -41,6 +42,8 @@ export class HeldChain implements Chain {
   /** The first device-writable segment; `#segments` without one. */
   #border = 0;
   #inFlight = false;
+  /** Its queue was closed before it was handed back. */
+  #lost = false;
   /** In flight, with memory in reach. */
   #reachable = false;
   #starving: Starving | undefined;
@@ -228,6 +231,12 @@ export class HeldChain implements Chain {
       this.#late.shift();
       if (this.#late.length === 0) this.#late = undefined;
     }
+  }
+
+  /** Its queue is closed: it will not be taken back. */
+  lose(): void {
+    this.#lost = true;
+    this.end();
   }
 
   /** Takes it back: whoever still holds it can do nothing with it. */
@@ -419,8 +428,12 @@ export class HeldChain implements Chain {
   }
 
   #checkInFlight(): void {
-    if (!this.#inFlight) {
-      throw new TypeError(`chain ${this.head} is stale: it was pushed, or its queue was closed`);
-    }
+    if (!this.#inFlight) throw stale(this.head, this.#lost);
   }
+}
+
+// Elsewhere: its caller is in every access, and small.
+function stale(head: number, lost: boolean): TypeError {
+  const text = `chain ${head} is stale: it was pushed, or its queue was closed`;
+  return lost ? new LostChainError(text) : new TypeError(text);
 }

@@ -141,7 +141,7 @@ export class HeldChains {
 
   /** Whoever still holds one can do nothing with it. */
   end(): void {
-    for (const chain of this.#chains) if (chain?.inFlight) chain.end();
+    for (const chain of this.#chains) if (chain?.inFlight) chain.lose();
     this.#inFlight = 0;
     this.#segments = 0;
   }

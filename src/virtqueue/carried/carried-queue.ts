@@ -206,7 +206,7 @@ export class CarriedQueue implements Virtqueue {
 
   close(): void {
     this.#closed = true;
-    for (const { chain } of this.#crossings.values()) if (chain.inFlight) chain.end();
+    for (const { chain } of this.#crossings.values()) if (chain.inFlight) chain.lose();
     this.#crossings.clear();
     this.#loading = [];
     this.#ready = [];
