@@ -27,8 +27,9 @@ export const REPORT = {
 /** Of what is said here; a reader of another version does not read it. */
 export const REPORT_VERSION = 1;
 
-/** Bytes that wait to be asked for: of more, what a driver can cause as often as it likes is only counted. */
+/** Bytes that wait to be asked for: of more, what a driver can cause as often as it likes is only counted; and of too many, all but who comes and goes. */
 const ROOM = 1 << 20;
+const MOST = 16 << 20;
 
 /** What a person can do without. */
 const OFTEN: ReadonlySet<InspectEvent['type']> = new Set([
@@ -69,12 +70,13 @@ export class ReportWriter implements Ear {
   event(event: InspectEvent): void {
     const { connection, type } = event;
     const out = this.#out;
-    if (out.length > ROOM && OFTEN.has(type)) {
+    const left = type === 'connected' || type === 'gone' ? 0 : out.length;
+    if (left > MOST || (left > ROOM && OFTEN.has(type))) {
       this.#dropped.set(connection, (this.#dropped.get(connection) ?? 0) + 1);
       return;
     }
     const dropped = this.#dropped.get(connection);
-    if (dropped !== undefined) {
+    if (dropped !== undefined && out.length <= ROOM) {
       this.#dropped.delete(connection);
       this.event({ type: 'dropped', time: event.time, connection, count: dropped });
     }
