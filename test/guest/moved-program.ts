@@ -9,6 +9,8 @@ const MIB = 1024 * 1024;
 export const MOVED_PROGRAM: string = fileURLToPath(new URL('../../../test/guest/moved.c', import.meta.url));
 /** As moved.c has them. */
 export const FILL: number = 8 * MIB;
+/** Bytes of a request. */
+export const FILL_PIECE: number = 16 * 1024;
 export const HELD: number = 2 * MIB;
 export const HELD_PIECES = 32;
 const CONTROL = 4 * MIB;
