@@ -98,6 +98,22 @@ test('a reader that does not read: nothing waits for it, what it missed is count
   close();
 });
 
+test('what several write to one pipe stays in whole lines, however slowly it is read', async () => {
+  const { fd, read, close } = pipe();
+  const outputs = [new Output(fd), new Output(fd)];
+  let text = '';
+  for (let i = 0; i < 8000; i++) for (const output of outputs) output.write(line(i));
+  const all = 2 * 8000 * line(0).length;
+  while (text.length < all) {
+    await turn();
+    text += read();
+  }
+  const lines = text.split('\n');
+  assert.ok(lines.slice(0, -1).every((one) => one.length === line(0).length - 1));
+  for (const output of outputs) output.close();
+  close();
+});
+
 test('a reader that does not read holds the end up for no longer than told', async () => {
   const { fd, close } = pipe();
   const output = new Output(fd);

@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const ROOM = 1 << 20;
 /** UTF-16 units that are made into bytes together. */
 const PIECE = 1 << 16;
+/** Bytes that a pipe takes as a whole (PIPE_BUF): nothing that other processes write to it comes in between. */
+const WHOLE = 4096;
 /** Bytes written in one turn of the event loop. */
 const TURN = 1 << 18;
 /** How long a reader that does not read is left alone, ms: from the first time on twice as long each time. */
@@ -101,7 +103,7 @@ export class Output {
       for (;;) {
         this.#next();
         if (this.#writing.length === 0) return;
-        this.#at += writeSync(this.#fd, this.#writing, this.#at);
+        this.#at += writeSync(this.#fd, this.#writing, this.#at, this.#part());
       }
     } catch {
       // Nobody is left to hear of it.
@@ -178,7 +180,7 @@ export class Output {
     let turn = TURN;
     try {
       for (; this.#writing.length > 0 && turn > 0; this.#next()) {
-        const count = writeSync(this.#fd, this.#writing, this.#at);
+        const count = writeSync(this.#fd, this.#writing, this.#at, this.#part());
         this.#at += count;
         turn -= count;
         this.#look = FIRST_LOOK;
@@ -188,6 +190,16 @@ export class Output {
       return;
     }
     this.#progress();
+  }
+
+  /** How many bytes to write next: whole lines, for other processes may write to the same place. */
+  #part(): number {
+    const left = this.#writing.length - this.#at;
+    if (left <= WHOLE) return left;
+    const end = this.#writing.lastIndexOf(0x0a, this.#at + WHOLE - 1) + 1;
+    if (end > this.#at) return end - this.#at;
+    const long = this.#writing.indexOf(0x0a, this.#at) + 1;
+    return long > 0 ? long - this.#at : left;
   }
 
   #wrote(error: NodeJS.ErrnoException | null, written: number): void {
