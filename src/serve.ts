@@ -478,7 +478,7 @@ class ServedSocket {
       this.#environment.warn(`the device can't be made: ${error instanceof Error ? error.message : error}`, {
         error,
       });
-      if (this.#listener === undefined) this.#finish();
+      this.#finishIfOver();
       return;
     }
     this.#listener?.pause();
@@ -524,8 +524,13 @@ class ServedSocket {
       this.#options.gone?.(this.name, error, connection);
       this.#connections.went(connection, error);
       this.#listener?.resume();
-      if (this.#listener === undefined) this.#finish();
+      this.#finishIfOver();
     });
+  }
+
+  /** Whether another front-end can come. */
+  #finishIfOver(): void {
+    if (this.#listener === undefined && this.#source === undefined) this.#finish();
   }
 
   /** Takes a state up that a device like this one took before: it can't be expected to fail. */

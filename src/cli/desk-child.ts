@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { ReloadResult } from '../keeper/frames.js';
-import { DESK_VARIABLE, type FromKeeperProcess } from './desk-frames.js';
+import { DESK_VARIABLE, type FromDeskProcess, type FromKeeperProcess } from './desk-frames.js';
 import type { Logger } from './log.js';
 import type { Numbered } from './metrics.js';
 
@@ -13,10 +13,13 @@ const LAST_WORDS = 2000;
 export class DeskChild {
   readonly #child: ChildProcess;
   readonly #gone: Promise<unknown>;
+  /** To be said when the device can be reached. */
+  readonly lines: readonly string[];
   #closed = false;
 
-  private constructor(child: ChildProcess, log: Logger) {
+  private constructor(child: ChildProcess, lines: readonly string[], log: Logger) {
     this.#child = child;
+    this.lines = lines;
     this.#gone = once(child, 'exit').then(([code, signal]) => {
       if (!this.#closed)
         log.error(
@@ -35,9 +38,10 @@ export class DeskChild {
     const ended = once(child, 'exit').then(([code]) => (code as number | null) ?? 1);
     const first = await Promise.race([once(child, 'message'), ended]);
     if (typeof first === 'number') return first === 0 ? 1 : first;
+    const [{ lines }] = first as [FromDeskProcess];
     // Those that this process starts from now on find it there.
     process.env[DESK_VARIABLE] = name;
-    return new DeskChild(child, log);
+    return new DeskChild(child, lines, log);
   }
 
   /** A front-end left. */

@@ -31,6 +31,8 @@ export type FromDesk =
 export type ToDesk =
   /** It has a front-end from now on. */
   | { readonly say: 'serving'; readonly device: string; readonly connection: Connection }
+  /** And none any more. */
+  | { readonly say: 'left' }
   | { readonly say: 'counted'; readonly counted: Counted }
   /** Whole blocks of a recording follow. */
   | { readonly say: 'recorded' }
@@ -44,6 +46,11 @@ export type ToDesk =
     }
   /** What it saw for the inspector; a report follows. */
   | { readonly say: 'lookout'; readonly from: FromLookout };
+
+/** What it tells the process that started it when it is there: lines to be said when the device can be reached. */
+export interface FromDeskProcess {
+  readonly lines: readonly string[];
+}
 
 /** What the process that started the desk tells it. */
 export interface FromKeeperProcess {

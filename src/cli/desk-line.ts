@@ -89,6 +89,10 @@ export class DeskLine {
     this.#say({ say: 'serving', device, connection });
   }
 
+  left(): void {
+    this.#say({ say: 'left' });
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#tell(false);

@@ -7,7 +7,7 @@ import { linuxOs } from '../linux-only.js';
 import { interfaceDescription, sectionHeader } from '../record/pcapng.js';
 import { describesConnection, renumber } from '../record/renumber.js';
 import { openControls } from './control-places.js';
-import type { FromDesk, FromKeeperProcess, ToDesk } from './desk-frames.js';
+import type { FromDesk, FromDeskProcess, FromKeeperProcess, ToDesk } from './desk-frames.js';
 import { DeskInspector, type LookedAt } from './desk-inspector.js';
 import { listenFor } from './inspect-option.js';
 import type { Logger } from './log.js';
@@ -32,12 +32,13 @@ export async function runDesk(name: string, options: DeskOptions, log: Logger): 
   // They are for the parent, which says when it is over.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) process.on(signal, () => {});
   const over = new Promise<void>((done) => process.once('disconnect', () => done()));
-  const desk = await Desk.open(name, options, log);
+  const lines: string[] = [];
+  const desk = await Desk.open(name, options, log, (line) => lines.push(line));
   process.on('message', ({ gone, reloaded }: FromKeeperProcess) => {
     if (gone !== undefined) desk.left(gone);
     if (reloaded !== undefined) desk.reloaded(reloaded);
   });
-  process.send!('ready');
+  process.send!({ lines } satisfies FromDeskProcess);
   await over;
   await desk.close();
 }
@@ -67,10 +68,21 @@ export class Desk {
   #ids = 0;
   /** Hear when one said what it counted, or went. */
   readonly #watchers = new Set<() => void>();
+  /** Where others ask: the next one may want them at once. */
+  readonly #places: (() => void)[] = [];
   readonly #ends: (() => void)[] = [];
 
-  /** @param name - at which these find it. @throws UsageError for what can't be had. */
-  static async open(name: string, options: DeskOptions, log: Logger): Promise<Desk> {
+  /**
+   * @param name - at which these find it.
+   * @param say - hears where its pages are.
+   * @throws UsageError for what can't be had.
+   */
+  static async open(
+    name: string,
+    options: DeskOptions,
+    log: Logger,
+    say: (line: string) => void = (line) => log.info(line),
+  ): Promise<Desk> {
     const desk = new Desk();
     const { metrics, control, record, inspect } = options;
     if (inspect !== undefined) {
@@ -78,7 +90,7 @@ export class Desk {
         DeskInspector.listen('virtio-misc', port, host, log),
       );
       desk.#inspector = inspector;
-      desk.#ends.push(() => inspector.close());
+      desk.#places.push(() => inspector.close());
     }
     if (record !== undefined) {
       desk.#file = new RecordFile(resolve(record), (line) => log.warn(line), Number.POSITIVE_INFINITY);
@@ -89,13 +101,13 @@ export class Desk {
     listener.accept({ accepted: (channel) => desk.#attend(channel), failed: () => {} });
     if (metrics !== undefined) {
       const page = await desk.#metrics.listen(metrics, () => desk.#count());
-      log.info(`metrics at http://127.0.0.1:${page.port}/metrics`);
-      desk.#ends.push(() => page.close());
+      say(`metrics at http://127.0.0.1:${page.port}/metrics`);
+      desk.#places.push(() => page.close());
     }
-    if (desk.#inspector !== undefined) log.info(`inspector at ${desk.#inspector.url}`);
+    if (desk.#inspector !== undefined) say(`inspector at ${desk.#inspector.url}`);
     const controls = await openControls(control, { ask: (words) => desk.#ask(words) });
+    desk.#places.push(() => controls.close());
     desk.#ends.push(
-      () => controls.close(),
       () => listener.close(),
       () => os.close(),
     );
@@ -104,6 +116,7 @@ export class Desk {
 
   /** When all of the workers said what they have to say. */
   async close(): Promise<void> {
+    for (const end of this.#places) end();
     await this.#until(() => this.#tellers.size === 0);
     for (const end of this.#ends) end();
     this.#file?.close();
@@ -166,6 +179,9 @@ export class Desk {
         teller.device = body.device;
         teller.place = `${body.connection.transport} at ${body.connection.socket}`;
         this.#metrics.came(body.device, body.connection);
+        return;
+      case 'left':
+        teller.serving = false;
         return;
       case 'counted':
         this.#metrics.take(teller, body.counted);

@@ -1,6 +1,15 @@
 import { closeSync, constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** Sends what a socket takes at once: 0 bytes when it is full. */
+type SendNow = (fd: number, bytes: Uint8Array, start: number, fds: readonly number[]) => number;
+let sendNow: SendNow | undefined;
+
+/** Has what goes to sockets be sent by this, which never waits, whatever other processes do with them. */
+export function sendBy(send: SendNow): void {
+  sendNow = send;
+}
+
 /** UTF-16 units that may wait to be written, unless told. */
 const ROOM = 1 << 20;
 /** UTF-16 units that are made into bytes together. */
@@ -26,6 +35,7 @@ export class Output {
   readonly #own: boolean;
   /** A file is written by another thread, because there is no way to write to it without waiting for the disk. */
   readonly #isFile: boolean;
+  readonly #isSocket: boolean;
   readonly #room: number;
   readonly #waiting: string[] = [];
   #waitingSize = 0;
@@ -53,6 +63,7 @@ export class Output {
     this.#room = room;
     const stat = fstatSync(fd);
     this.#isFile = stat.isFile() || stat.isBlockDevice();
+    this.#isSocket = stat.isSocket();
     const own = this.#isFile ? undefined : reopen(fd);
     this.#fd = own ?? fd;
     this.#own = own !== undefined;
@@ -103,7 +114,7 @@ export class Output {
       for (;;) {
         this.#next();
         if (this.#writing.length === 0) return;
-        this.#at += writeSync(this.#fd, this.#writing, this.#at, this.#part());
+        this.#at += this.#write();
       }
     } catch {
       // Nobody is left to hear of it.
@@ -180,7 +191,7 @@ export class Output {
     let turn = TURN;
     try {
       for (; this.#writing.length > 0 && turn > 0; this.#next()) {
-        const count = writeSync(this.#fd, this.#writing, this.#at, this.#part());
+        const count = this.#write();
         this.#at += count;
         turn -= count;
         this.#look = FIRST_LOOK;
@@ -190,6 +201,15 @@ export class Output {
       return;
     }
     this.#progress();
+  }
+
+  /** Writes some. @returns how many bytes. @throws as `writeSync`. */
+  #write(): number {
+    const part = this.#part();
+    if (!this.#isSocket || sendNow === undefined) return writeSync(this.#fd, this.#writing, this.#at, part);
+    const sent = sendNow(this.#fd, this.#writing.subarray(this.#at, this.#at + part), 0, []);
+    if (sent === 0) throw Object.assign(new Error('EAGAIN'), { code: 'EAGAIN' });
+    return sent;
   }
 
   /** How many bytes to write next: whole lines, for other processes may write to the same place. */
@@ -241,7 +261,7 @@ export class Output {
 
 /**
  * The same pipe or terminal, as an open file of its own that never waits: the flag of the other one is everybody's who has it. A socket
- * can't be opened so; Node has set its flag.
+ * can't be opened so; Node has set its flag, and takes it away again when another process is started that has it, too (see `sendBy`).
  */
 function reopen(fd: number): number | undefined {
   try {

@@ -6,7 +6,7 @@ export type TransportName = 'vhost-user' | 'vfio-user';
 
 /** Of vfio-user-pci: how long it waits for an answer before it takes the device for lost, ms. 5000 unless told. */
 export const PATIENCE = 'x-msg-timeout';
-/** A process that is started anew (`serve --keeper`), or stands at a breakpoint, is back within that. */
+/** A process that is started anew (by a keeper), or stands at a breakpoint, is back within that. */
 export const PATIENT = 60_000;
 
 const NO_PCI = 'machine microvm has virtio-mmio alone, and there is no vfio-user over that';

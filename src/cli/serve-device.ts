@@ -147,5 +147,5 @@ function stateOf({ restore }: ServeCommandOptions): Uint8Array | undefined {
 }
 
 async function refuseUpgrade(): Promise<never> {
-  throw new UsageError('the process has no keeper: serve with --keeper, or restart it');
+  throw new UsageError('the process has no keeper: serve without --no-keeper, or restart it');
 }

@@ -11,12 +11,16 @@ import { endWithNpm } from './npm-parent.js';
 import { programAsStarted, programNow } from './program-now.js';
 import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
 
-/** What `serve --keeper` was told. */
+/** What `serve` was told of its processes. */
 export interface KeeperSettings {
   readonly vhostUser?: string | number;
   readonly vfioUser?: string;
   /** ms. */
   readonly stuckAfter?: number | undefined;
+  /** How many processes are kept ready. */
+  readonly spares?: number | undefined;
+  /** Whether a process may serve one front-end after the other. */
+  readonly reuse: boolean;
   /** What counts, records and is asked for all processes. */
   readonly desk?: DeskChild | undefined;
   /** What the first device goes on from that a driver starts. */
@@ -27,7 +31,7 @@ export interface KeeperSettings {
 
 /** Keeps sockets and connections, and has this program, started anew with the same arguments, serve the device: until told to stop. */
 export async function serveKeeper(settings: KeeperSettings, log: Logger): Promise<void> {
-  const { vhostUser, vfioUser, stuckAfter, desk, state, file } = settings;
+  const { vhostUser, vfioUser, stuckAfter, spares, desk, state, file } = settings;
   const lines = processLimiter<KeeperContext>((line, about) => log.info(about, line));
   const troubles = processLimiter<KeeperContext>((line, about) => log.warn(about, line));
   const stopped = stopSignal(['SIGUSR2']);
@@ -40,7 +44,9 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
       ...(vfioUser === undefined ? [] : [{ place: vfioUser, transport: 'vfio-user' as const }]),
     ],
     worker: programAsStarted(),
+    spares,
     state,
+    reuse: settings.reuse,
     stuckAfter,
     info: (line, about) => lines.say(line, about),
     warn: (line, about) => troubles.say(line, about),
@@ -69,6 +75,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
   }
   for (const socket of [vhostUser, vfioUser])
     if (socket !== undefined) log.info({ socket }, `serving ${first.name}`);
+  for (const line of desk?.lines ?? []) log.info(line);
   const leaveFile = file && attendKeptFile(file.path, keeper, log, file.attendance);
   const upgrade = async (): Promise<string> => {
     try {

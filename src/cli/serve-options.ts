@@ -19,7 +19,8 @@ export interface ServeCommandOptions extends DeviceOptions, RecordOptions, Inspe
   readonly restore?: string;
   readonly inband?: boolean;
   readonly features?: RingFeatures;
-  readonly keeper?: boolean;
+  readonly keeper: boolean;
+  readonly spares?: number;
   readonly stuckAfter?: number;
   readonly watch: boolean;
   readonly typeCheck: boolean;

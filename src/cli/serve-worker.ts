@@ -89,6 +89,7 @@ export class Worker {
 
   /** It went. @param error - how it broke the protocol, if it did. */
   gone(error: Error | undefined): void {
+    this.desk?.left();
     this.#line.over(error);
   }
 

@@ -20,7 +20,7 @@ import { checkRecording, recordBytesOption, recordOption } from './record-option
 import type { KeeperSettings } from './serve-keeper.js';
 import type { ServeCommandOptions } from './serve-options.js';
 import type { Worker } from './serve-worker.js';
-import { FLUSH, takeOverStreams } from './standard-streams.js';
+import { FLUSH, shareStreams, takeOverStreams } from './standard-streams.js';
 import { readState } from './state-file.js';
 import { typeCheckOption } from './type-check-option.js';
 import { UsageError } from './usage-error.js';
@@ -43,14 +43,23 @@ export function serveCommand(): Command {
         'serve vhost-user on this open descriptor, which listens or is connected',
       ).argParser(descriptor),
     )
-    .option(
-      '--keeper',
-      'have processes of their own run the device, whose death its front-end does not notice',
+    .addOption(
+      new Option(
+        '--keeper',
+        'have processes of their own run the device, whose death its front-end does not notice',
+      ).default(true),
+    )
+    .option('--no-keeper', 'run the device in this process, and in no other')
+    .addOption(
+      new Option(
+        '--spares <n>',
+        'processes that are kept ready to take the place of one that dies; 1 unless told',
+      ).argParser(spares),
     )
     .addOption(
       new Option(
         '--stuck-after <time>',
-        'with --keeper: a process that does not come back from the device for so long is ended, and another goes on',
+        'a process that does not come back from the device for so long is ended, and another goes on',
       ).argParser(duration),
     )
     .option('--print-capabilities', 'print what the device is, as JSON, and stop')
@@ -106,16 +115,21 @@ async function runAs(worker: Worker | undefined, name: string, options: ServeCom
   }
   if (options.vectors !== undefined && options.vfioUser === undefined)
     throw new UsageError('--vectors needs --vfio-user');
-  if (options.stuckAfter !== undefined && options.keeper !== true)
-    throw new UsageError('--stuck-after needs --keeper');
+  if (!options.keeper)
+    for (const [name, value] of [
+      ['--stuck-after', options.stuckAfter],
+      ['--spares', options.spares],
+    ] as const)
+      if (value !== undefined) throw new UsageError(`${name} needs a keeper: leave out --no-keeper`);
   const { stderr } = takeOverStreams();
+  await shareStreams();
   const line = worker && (await import('./console-line.js')).ConsoleLine.find();
   const log = makeLog(line ?? stderr, options.log, options.trace ? 'trace' : 'info');
   const desk = worker === undefined ? deskName() : undefined;
   if (desk !== undefined) {
     const { runDesk } = await import('./desk.js');
     await runDesk(desk, options, log);
-  } else if (worker === undefined && options.keeper === true) await keep(name, sockets, options, log);
+  } else if (worker === undefined && options.keeper) await keep(name, sockets, options, log);
   else {
     const { serveDevice } = await import('./serve-device.js');
     await serveDevice(worker, name, sockets, options, log, line);
@@ -130,7 +144,7 @@ async function keep(
   options: ServeCommandOptions,
   log: Logger,
 ): Promise<void> {
-  const { metrics, control, record, inspect, stuckAfter } = options;
+  const { metrics, control, record, inspect, stuckAfter, spares } = options;
   checkRecording(options);
   checkInspect(options);
   const state = options.restore === undefined ? undefined : readState(options.restore);
@@ -144,7 +158,18 @@ async function keep(
   }
   try {
     const { serveKeeper } = await import('./serve-keeper.js');
-    await serveKeeper({ ...sockets, stuckAfter, desk, state, file: fileOf(name, options, desk) }, log);
+    await serveKeeper(
+      {
+        ...sockets,
+        stuckAfter,
+        spares,
+        reuse: record === undefined && inspect === undefined,
+        desk,
+        state,
+        file: fileOf(name, options, desk),
+      },
+      log,
+    );
   } finally {
     await desk?.close();
   }
@@ -167,6 +192,11 @@ function vhostUserPlace({ vhostUser, socketPath, fd }: ServeCommandOptions): str
   if (places.length > 1) throw new UsageError('--vhost-user, --socket-path and --fd: take one of them');
   const [place] = places;
   return typeof place === 'string' ? resolve(place) : place;
+}
+
+function spares(text: string): number {
+  if (!/^[0-8]$/.test(text)) throw new InvalidArgumentError('write a number from 0 to 8.');
+  return Number(text);
 }
 
 function descriptor(text: string): number {

@@ -1,6 +1,6 @@
 import { fstatSync } from 'node:fs';
 import type { Print } from '../virtio/monitor.js';
-import { Output } from './output.js';
+import { Output, sendBy } from './output.js';
 
 /** Both standard streams, as this program writes them. */
 export interface StandardStreams {
@@ -32,6 +32,12 @@ export function takeOverStreams(room?: number): StandardStreams {
   });
   streams = { stdout, stderr };
   return streams;
+}
+
+/** From now on other processes may have the same streams: sockets are written to in a way that never waits for all that. */
+export async function shareStreams(): Promise<void> {
+  if (process.platform !== 'linux' || ![1, 2].some((fd) => fstatSync(fd).isSocket())) return;
+  sendBy((await import('../linux/message-socket.js')).sendMessage);
 }
 
 /**

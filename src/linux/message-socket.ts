@@ -13,6 +13,8 @@ const CHUNK = 64 * 1024;
 
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
+/** Bytes that are taken out of a connection that ends: who sends more is at fault. */
+const DRAINED = 1 << 20;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x4000_0000;
@@ -171,6 +173,23 @@ export function takeMessage(fd: number, size: number): { bytes: Uint8Array; fds:
     at += piece.size;
   }
   return { bytes, fds };
+}
+
+/** Takes out of a socket what is there, and forgets it. @returns the descriptors that came with it, the caller's. */
+export function drain(fd: number): number[] {
+  const fds: number[] = [];
+  taken ??= receiveBuffer();
+  try {
+    for (let size = 0; size < DRAINED; ) {
+      const piece = receiveMessage(fd, taken, 0, CHUNK);
+      if (piece === undefined || piece.size === 0) break;
+      fds.push(...piece.fds);
+      size += piece.size;
+    }
+  } catch {
+    // The other side is gone, or sends what can't be had.
+  }
+  return fds;
 }
 
 let taken: NativeBuffer | undefined;

@@ -99,7 +99,7 @@ export interface DeviceHost {
   readonly sharedMemory: ReadonlyMap<number, DeviceSharedMemory>;
   /**
    * Memory in which the device leaves behind what it wants to find again when it starts anew without its driver having noticed: after its process
-   * died, where a keeper keeps it (`serve --keeper`), and after its code was edited (`found` says whether it was there).
+   * died, where a keeper keeps it (as `serve` does), and after its code was edited (`found` says whether it was there).
    *
    * A driver's reset takes all of it away, as one step: the device starts afresh then, and the next `activate` finds none. So does a front-end
    * that leaves, and a state that is restored from bytes. What other code wrote, check before you believe it: with another layout take another name.

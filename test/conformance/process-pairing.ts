@@ -21,7 +21,7 @@ export interface ProcessPairingOptions {
   readonly shareMemory?: boolean;
 }
 
-/** The device in a process of its own, as `virtio-misc serve` serves it; the driver here. */
+/** The device in a process of its own, as `virtio-misc serve --no-keeper` serves it; the driver here. */
 export async function serveProcess(
   transport: 'vhost-user' | 'vfio-user',
   command: readonly string[],
@@ -32,7 +32,9 @@ export async function serveProcess(
   const socket = join(folder, 'device.sock');
   const names = Object.entries(features).map(([name, on]) => `${on ? '' : 'no-'}${kebab(name)}`);
   const chosen = names.length === 0 ? [] : ['--features', names.join(',')];
-  const child = start(['serve', ...command, `--${transport}`, socket, '--log', 'json', ...chosen]);
+  // One process, which a test can stop.
+  const args = [...command, '--no-keeper', `--${transport}`, socket, '--log', 'json', ...chosen];
+  const child = start(['serve', ...args]);
   const lines = new Lines();
   createInterface({ input: child.stdout! }).on('line', lines.add);
   const warnings: string[] = [];

@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs';
 
 /*
  * Imported before a worker's own code: has it kill itself after so many stores to memory that it shares with the guest or the keeper. How many is in a
@@ -31,7 +31,7 @@ if (file !== undefined && process.env.VIRTIO_MISC_KEEPER !== undefined) {
   };
   const { map, createMemory } = LinuxOs.prototype;
   const watched = (mapping: ReturnType<typeof map>): ReturnType<typeof map> => {
-    if (!begun) begin();
+    if (!begun || existsSync(file)) begin();
     if (left === undefined) return mapping;
     const { size, file: identity } = mapping;
     const view = new WatchedView(mapping.view, { after });

@@ -182,11 +182,11 @@ export class Keeper {
    * @throws Error that says what to do.
    */
   async save(socket: string | undefined, standing: boolean): Promise<{ fd: number; size: number }> {
-    const busy = this.#places.filter(
-      (place) => place.busy && (socket === undefined || place.name === socket),
-    );
+    const named = this.#places.filter(({ name }) => socket === undefined || name === socket);
+    const busy = named.filter((place) => place.busy);
     const [place] = busy;
-    if (place === undefined) throw new Error('no front-end is there');
+    if (place === undefined)
+      throw new Error(`no front-end is at ${named.map(({ name }) => name).join(' or ')}`);
     if (busy.length > 1)
       throw new Error(`say which device: one is at ${busy.map(({ name }) => name).join(', another at ')}`);
     return place.save(standing);

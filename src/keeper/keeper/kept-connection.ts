@@ -1,6 +1,6 @@
 import { fstatSync } from 'node:fs';
 import { closeStranger } from '../../linux/close-stranger.js';
-import { takeMessage } from '../../linux/message-socket.js';
+import { drain, takeMessage } from '../../linux/message-socket.js';
 import type { UnixChannel } from '../../linux/unix-channel.js';
 import type { KeptItem } from '../../transports/keep.js';
 import type { Channel } from '../../transports/ports.js';
@@ -74,6 +74,8 @@ export class KeptConnection {
 
   /** Ends the connection. */
   close(): void {
+    // Unread bytes would be an error to the front-end.
+    for (const fd of drain(this.#channel.fd)) closeStranger(fd);
     this.#channel.close();
     for (const key of [...this.#items.keys()]) this.#drop(key);
   }

@@ -17,10 +17,12 @@ export interface KeeperContext {
 const LONG = 300;
 /** Who dies of SIGBUS again so soon touches memory that is gone, ms. */
 const AGAIN = 1000;
+/** A front-end that is there for so long needs others ready, ms. */
+const STAYS = 50;
 
 /** Why a front-end has to go: `undefined` for one that went by itself; or how its worker ended. */
 type Outcome =
-  | { readonly over: string | undefined }
+  | { readonly over: string | undefined /** As it said itself. */; readonly own: boolean }
   | { readonly died: WorkerEnd }
   /** It has yielded to another. */
   | { readonly next: WorkerProcess };
@@ -29,6 +31,8 @@ type Outcome =
 export interface Hearing {
   /** ms after which a worker is killed that does not come back to its loop; not unless told. */
   readonly stuckAfter?: number | undefined;
+  /** Whether a worker may serve one front-end after the other. */
+  readonly reuse?: boolean | undefined;
   info(line: string, about: KeeperContext): void;
   warn(line: string, about: KeeperContext): void;
   /** A worker has taken a front-end up. */
@@ -146,11 +150,10 @@ export class Place {
     this.#worker?.dismiss();
     this.#connection?.close();
     this.#finish();
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    this.#tell();
   }
 
-  #changed(): void {
-    this.#ports.changed();
+  #tell(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
@@ -198,7 +201,8 @@ export class Place {
     options.left?.(about, error);
     this.#connection = undefined;
     this.#last = undefined;
-    this.#changed();
+    this.#ports.changed();
+    this.#tell();
     if (error === undefined) options.info('front-end left', about);
     else options.warn(`front-end dropped: ${error}`, about);
     this.#listener?.resume();
@@ -215,23 +219,25 @@ export class Place {
     const { stuckAfter } = options;
     this.#worker = worker;
     this.#last = worker;
-    this.#changed();
+    this.#tell();
     const began = performance.now();
     const over = new Promise<Outcome>((resolve) => {
       worker.listen((frame) => {
         const { body } = frame;
-        if (body.say === 'over') resolve({ over: body.error });
+        if (body.say === 'over') resolve({ over: body.error, own: true });
         if (body.say === 'started') pool.started();
         if (body.say !== 'settle') return;
         this.#backoff!.well();
         try {
           connection.settle(frame as Frame<Extract<FromWorker, { say: 'settle' }>>);
         } catch (error) {
-          resolve({ over: (error as Error).message });
+          resolve({ over: (error as Error).message, own: false });
         }
         worker.channel.send(SETTLED);
       });
     });
+    // Who only looks in needs no other one.
+    const stays = setTimeout(() => this.#ports.changed(), STAYS);
     connection.hand(worker.channel, pool.first);
     void worker.serving.then(() => options.serves?.(worker.pid!, about));
     if (stuckAfter !== undefined)
@@ -251,7 +257,9 @@ export class Place {
     this.#hand = undefined;
     this.#worker = undefined;
     if (performance.now() - began >= LONG) this.#backoff!.well();
-    worker.dismiss();
+    clearTimeout(stays);
+    if (options.reuse === true && 'over' in outcome && outcome.own) pool.giveBack(worker);
+    else worker.dismiss();
     return outcome;
   }
 }

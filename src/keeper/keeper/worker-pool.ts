@@ -11,7 +11,7 @@ export class WorkerPool {
   readonly #os: LinuxOs;
   #command: WorkerCommand;
   readonly #wanted: number;
-  readonly #failed: (end: WorkerEnd) => void;
+  readonly #failed: (end: Pick<WorkerEnd, 'words'>) => void;
   readonly #backoff = new Backoff();
   #state: Uint8Array | undefined;
   #spares: WorkerProcess[] = [];
@@ -33,7 +33,7 @@ export class WorkerPool {
     command: WorkerCommand,
     spares: number,
     state: Uint8Array | undefined,
-    failed: (end: WorkerEnd) => void,
+    failed: (end: Pick<WorkerEnd, 'words'>) => void,
   ) {
     this.#os = os;
     this.#command = command;
@@ -72,18 +72,25 @@ export class WorkerPool {
   async take(code: Code = this.#newest): Promise<WorkerProcess | undefined> {
     while (!this.#closed) {
       await this.#turn;
+      this.#spares = this.#spares.filter(({ alive }) => alive);
       const found = this.#spares.find((spare) => spare.code === code);
       this.#spares = this.#spares.filter((spare) => spare !== found);
-      const worker = found ?? this.#start(code);
-      const ready = (await worker.ready) !== undefined;
-      if (this.#closed) worker.dismiss();
-      else if (ready) {
-        this.#backoff.well();
-        return worker;
-      } else {
-        this.#failed(await worker.ended);
-        await this.#backoff.wait();
+      let end: Pick<WorkerEnd, 'words'>;
+      try {
+        const worker = found ?? this.#start(code);
+        const ready = (await worker.ready) !== undefined;
+        if (this.#closed) worker.dismiss();
+        else if (ready) {
+          this.#backoff.well();
+          return worker;
+        }
+        end = await worker.ended;
+      } catch (error) {
+        end = { words: `can't be started: ${(error as Error).message}` };
       }
+      if (this.#closed) return undefined;
+      this.#failed(end);
+      await this.#backoff.wait();
     }
     return undefined;
   }
@@ -92,7 +99,22 @@ export class WorkerPool {
   prepare(code: Code = this.#newest): void {
     if (this.#closed) return;
     for (const spare of this.#spares.filter((one) => one.code !== code)) this.#change(spare, code);
-    while (this.#spares.length < this.#wanted) this.#spares.push(this.#start(code));
+    try {
+      while (this.#spares.length < this.#wanted) this.#spares.push(this.#start(code));
+    } catch {
+      // There is no room for it. Whoever needs one tries again, and says so.
+    }
+  }
+
+  /** One whose front-end left, and that could serve another. */
+  giveBack(worker: WorkerProcess): void {
+    if (this.#closed || !worker.alive) {
+      worker.dismiss();
+      return;
+    }
+    worker.release();
+    this.#spares.unshift(worker);
+    for (const one of this.#spares.splice(Math.max(1, this.#wanted))) one.dismiss();
   }
 
   /** Has one that is ready load the device's file anew, which is then what the next front-end gets, if it can be had. */

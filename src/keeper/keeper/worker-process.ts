@@ -266,9 +266,21 @@ export class WorkerProcess {
     }, stuckAfter).unref();
   }
 
+  /** Its front-end is gone, and another may come. */
+  release(): void {
+    this.#frames = undefined;
+    clearInterval(this.#stuck);
+    this.#answered = true;
+  }
+
   kill(): void {
     this.#killed = true;
     this.#child.kill('SIGKILL');
+  }
+
+  /** Whether it could serve another front-end. */
+  get alive(): boolean {
+    return !this.#closed;
   }
 
   /** It is of no use any more. */

@@ -38,7 +38,7 @@ export interface Handed {
   readonly first: boolean;
 }
 
-/** A worker's way to its keeper, which has it serve one front-end, and then no other. */
+/** A worker's way to its keeper, which has it serve one front-end at a time. */
 export class WorkerLine {
   readonly #os: LinuxOs;
   readonly #channel: Channel;
@@ -52,7 +52,7 @@ export class WorkerLine {
 
   /**
    * @param fd - what leads to the keeper.
-   * @param handed - called once, with the front-end.
+   * @param handed - called with each front-end.
    * @param asked - does what the keeper asks; rejects when it can't.
    * @param lost - the keeper is gone, or has no use for this process any more.
    */
@@ -120,6 +120,7 @@ export class WorkerLine {
     switch (body.say) {
       case 'serve':
         this.#serve = { frame, kept: [] };
+        this.#over = false;
         return;
       case 'kept':
         this.#serve!.kept.push(...partsOf(frame, body.items)[0]);
@@ -156,7 +157,7 @@ export class WorkerLine {
     if (body.say !== 'serve') return;
     const channel = new KeptChannel(this.#os.peek(frame.fds[0]!), this.#channel, kept, () =>
       // Whoever closed it may say why.
-      setImmediate(() => this.over(undefined)),
+      setImmediate(() => this.#served === channel && this.over(undefined)),
     );
     this.#served = channel;
     const { transport, connection, first = false } = body;

@@ -124,7 +124,7 @@ export class DeviceBench {
   }
 
   /**
-   * Has the device's process die where it is, and another go on, as with `serve --keeper`: a device that is made anew, with the configuration space
+   * Has the device's process die where it is, and another go on, as `serve` has it: a device that is made anew, with the configuration space
    * as the driver saw it last, what was left in durable memory, and the requests that were not answered. Time goes on; the driver hears nothing of it, but is
    * interrupted once for each queue.
    *
