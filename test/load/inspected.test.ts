@@ -46,7 +46,7 @@ for (const how of ['in one process', 'with a keeper'] as const) {
     const folder = mkdtempSync(join(tmpdir(), 'virtio-misc-test-'));
     const socket = join(folder, 'test.sock');
     const words = join(folder, 'heap');
-    const more = how === 'with a keeper' ? ['--keeper'] : [];
+    const more = how === 'with a keeper' ? [] : ['--no-keeper'];
     const child = serve(['test', '--vhost-user', socket, '--quiet', '--inspect', ...more], words);
     try {
       const page = await (await PageReader.come(await address(child))).open();
