@@ -14,6 +14,8 @@ export interface OfLive {
   left(connection: number, error: string | undefined, time: number): void;
   /** What is held is another now. */
   heard(): void;
+  /** Something passed that is not told of. */
+  missed(): void;
 }
 
 /** What a lookout said of a queue last. */
@@ -79,6 +81,7 @@ export class LiveEar implements Ear {
 
   missed(connection: number, queue: number, unseen: Unseen, time: number): void {
     this.#live.model.queue(connection, queue)?.missed(unseen, time);
+    if (unseen.taken > 0) this.#live.missed();
   }
 
   missedLines(connection: number, lines: number, time: number): void {

@@ -42,6 +42,8 @@ export class Live implements SourceView {
   readonly #stops = new Stops();
   #asleep = true;
   #watchful = false;
+  #unseen = false;
+  #busy = false;
   #pointAt = 0;
 
   /**
@@ -82,6 +84,9 @@ export class Live implements SourceView {
         came: (event) => this.#came(eyes, event),
         left: (connection, error, time) => this.#goodbye(connection, error, time),
         heard: () => this.#watch(),
+        missed: () => {
+          this.#unseen = true;
+        },
       },
       process,
     );
@@ -115,6 +120,8 @@ export class Live implements SourceView {
    * @param look - what somebody sees: some 20 times a second then.
    */
   tick(look: Look): void {
+    this.#busy = this.#unseen;
+    this.#unseen = false;
     for (const eyes of [...this.#ears.keys()]) eyes.look(look);
     const now = this.#now();
     if (now < this.#pointAt) return;
@@ -124,6 +131,11 @@ export class Live implements SourceView {
       for (const queue of queues)
         this.model.point(queue, now, ear?.sight(connection, queue.queue)?.waiting ?? 0);
     }
+  }
+
+  /** More passes than is told of one by one: whoever looks less often misses nothing that he could see. */
+  get busy(): boolean {
+    return this.#busy;
   }
 
   ring(connection: number, queue: number): RingSample | undefined {

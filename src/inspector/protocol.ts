@@ -4,7 +4,7 @@
  * GET  /?token=T            the printed address. The token is good once: the answer sets a cookie and leads to `/`.
  * GET  /, /assets/...       the page's files.
  * GET  /api/events?source=S server-sent events. `hello` comes first, with a `Hello`; then `frame`, each a `Frame`: some 20 a second while something
- *                           changes, at least one a second; `bye` with `{ "reason": string }` when the server ends. A page that reads too slowly misses frames,
+ *                           changes (10 where more passes than can be told of), at least one a second; `bye` with `{ "reason": string }` when the server ends. A page that reads too slowly misses frames,
  *                           never a part of one. EventSource's own reconnection starts with a new `hello`, which replaces all that the page has.
  * GET  /api/timeline?source=S&connection=C&queue=Q&from=NS&to=NS&limit=N   a `TimelineAnswer`.
  * GET  /api/chain?source=S&connection=C&queue=Q&id=ID                      a `ChainDetail`.

@@ -7,8 +7,9 @@ import { type News, Page } from './page.js';
 
 /** Pages at a time. */
 export const PAGES = 8;
-/** ms between two frames; and between two looks while nobody is there, for the plots of who comes next. */
+/** ms between two frames; where more passes than can be told of; and between two looks while nobody is there, for the plots of who comes next. */
 const FRAME = 50;
+const BUSY = 100;
 const ALONE = 250;
 /** A look takes no more than one part in so many of the time: where one took long, the next comes later. */
 const SHARE = 40;
@@ -104,7 +105,8 @@ export class Pages {
   #next(took: number): void {
     clearTimeout(this.#timer);
     if (this.#closed) return;
-    const wait = Math.max(this.#open.size > 0 ? FRAME : ALONE, SHARE * took);
+    const pace = this.#open.size === 0 ? ALONE : this.#live?.busy === true ? BUSY : FRAME;
+    const wait = Math.max(pace, SHARE * took);
     this.#timer = setTimeout(() => {
       const began = performance.now();
       this.#tick();
