@@ -41,7 +41,7 @@ export function settings(context: BenchContext, backend: string): Setting[] {
     const timed = { ...apart, timed: true } as const;
     return [
       { title: 'looked at, a CPU for each end', ...timed, contenders: inspected() },
-      { title: 'looked at, kept, a CPU for each end', ...timed, cold: true, contenders: inspectedKept() },
+      { title: 'looked at, kept, a CPU for each end', ...timed, contenders: inspectedKept() },
     ];
   }
   if (context.keeper) {
@@ -130,7 +130,7 @@ function inspectedKept(): Contender[] {
       beside: 'by hand, kept',
       page: true,
     },
-    { name: 'structQueue, kept', command: serve('test', '--keeper') },
+    { name: 'structQueue, kept', command: serve('test', '--keeper'), beside: 'by hand, kept' },
     {
       name: 'structQueue and its lines, kept, a page is open',
       command: serve('test', ...looked),
