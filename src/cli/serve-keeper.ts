@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Keeper } from '../keeper/keeper/keeper.js';
 import type { KeeperContext } from '../keeper/keeper/place.js';
 import { processLimiter } from '../lines/process-limiter.js';
@@ -10,6 +11,9 @@ import type { Logger } from './log.js';
 import { endWithNpm } from './npm-parent.js';
 import { programAsStarted, programNow } from './program-now.js';
 import { dieOf, isOrderly, stopSignal } from './stop-signal.js';
+
+/** How long workers may take to end, ms. */
+const LAST_WORDS = 1000;
 
 /** What `serve` was told of its processes. */
 export interface KeeperSettings {
@@ -100,6 +104,8 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
   leaveFile?.();
   errands.close();
   close();
+  // They die with this process: what they have still to say comes first.
+  await Promise.race([keeper.gone, sleep(LAST_WORDS)]);
   for (const limiter of [lines, troubles]) limiter.flush();
   if (signal !== undefined && !isOrderly(signal)) await dieOf(signal);
 }
