@@ -45,7 +45,14 @@ export type {
 } from './observe/event.js';
 export type { NextChain } from './observe/next-chain.js';
 export type { Hear, Listener } from './observe/observer.js';
-export type { EventLook, PackedLook, RingLook, RingWindow, SplitLook } from './observe/ring-look.js';
+export type {
+  EventLook,
+  PackedLook,
+  RingCopy,
+  RingLook,
+  RingWindow,
+  SplitLook,
+} from './observe/ring-look.js';
 export type {
   DeviceWatch,
   HeldHead,
