@@ -72,6 +72,7 @@ export class WorkerPool {
   async take(code: Code = this.#newest): Promise<WorkerProcess | undefined> {
     while (!this.#closed) {
       await this.#turn;
+      if (this.#closed) return undefined;
       this.#spares = this.#spares.filter(({ alive }) => alive);
       const found = this.#spares.find((spare) => spare.code === code);
       this.#spares = this.#spares.filter((spare) => spare !== found);

@@ -311,5 +311,6 @@ function give(to: Writable, { code, state }: GivenToWorker): void {
 const NOTHING = new Uint8Array();
 
 function after(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+  // Somebody may wait for the end, and for nothing else.
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
