@@ -56,16 +56,20 @@ export const otherQueueCases: Cases = {
       const driver = await openDriver(await connect(), { id: 70, features: 0n, queues: 2 });
       const [control, notify] = driver.queues;
       const expired = new Promise<Uint8Array>((resolve) => notify!.post(16, resolve));
-      const set = new Uint8Array(12);
-      const fields = new DataView(set.buffer);
-      fields.setUint32(0, 1, true);
-      fields.setUint32(4, 300, true);
-      fields.setUint32(8, 77, true);
-      assert.deepEqual([...(await control!.request(set, 4))], [0, 0, 0, 0]);
+      const set = (delay: number, id: number): Promise<Uint8Array> => {
+        const request = new Uint8Array(12);
+        const fields = new DataView(request.buffer);
+        fields.setUint32(0, 1, true);
+        fields.setUint32(4, delay, true);
+        fields.setUint32(8, id, true);
+        return control!.request(request, 4);
+      };
+      assert.deepEqual([...(await set(300, 77))], [0, 0, 0, 0]);
+      assert.deepEqual([...(await set(3_600_000, 78))], [0, 0, 0, 0]);
       await driver.resetQueue(0);
       await driver.resetQueue(1);
       // EXISTS: it is armed still.
-      assert.deepEqual([...(await control!.request(set, 4))], [3, 0, 0, 0]);
+      assert.deepEqual([...(await set(3_600_000, 78))], [3, 0, 0, 0]);
       const notification = await expired;
       assert.equal(new DataView(notification.buffer).getUint32(4, true), 77);
       await driver.close();
