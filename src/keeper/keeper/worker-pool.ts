@@ -107,7 +107,7 @@ export class WorkerPool {
     }
   }
 
-  /** One whose front-end left, and that could serve another. */
+  /** One whose front-end left, and that could serve another: with those that are ready then, no other is started for it. */
   giveBack(worker: WorkerProcess): void {
     if (this.#closed || !worker.alive) {
       worker.dismiss();
@@ -115,7 +115,7 @@ export class WorkerPool {
     }
     worker.release();
     this.#spares.unshift(worker);
-    for (const one of this.#spares.splice(Math.max(1, this.#wanted))) one.dismiss();
+    for (const one of this.#spares.splice(1 + this.#wanted)) one.dismiss();
   }
 
   /** Has one that is ready load the device's file anew, which is then what the next front-end gets, if it can be had. */
