@@ -95,9 +95,9 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const at = join(folder, 'die-at');
     const keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
     // Each register access is a message of vfio-user's: to die in every one of them takes a quarter of an hour.
-    // A process's first one says that it serves: one that dies in that gets nowhere.
-    const each = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 2 : 12));
-    writeFileSync(at, `sendmsg ${1 + each} each`);
+    // With a process's first one it says that it serves, with its second one it does what the last one died of.
+    const each = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 1 : 11));
+    writeFileSync(at, `sendmsg ${2 + each} each`);
     let said = '';
     try {
       const { exitCode, console } = await boot(

@@ -76,9 +76,9 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const at = join(folder, 'die-at');
     await serving(socket, log, undefined, dieAt(at), transport);
     // There are many more of them where the driver's registers are reached by messages.
-    // A process's first one says that it serves: one that dies in that gets nowhere.
-    const each = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 2 : 8));
-    writeFileSync(at, `sendmsg ${1 + each} each`);
+    // With a process's first one it says that it serves, with its second one it does what the last one died of.
+    const each = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 1 : 7));
+    writeFileSync(at, `sendmsg ${2 + each} each`);
     const driver = await open(transport);
     await requests(driver, 4);
     await driver.close();
