@@ -57,10 +57,13 @@ export class DeskInspector {
           if (from.version === REPORT_VERSION) {
             const ahead = Number(BigInt(from.origin) - this.#origin);
             lookout = this.#live.join((ear) => new FarLookout(send, ear, ahead, this.#numberOf), pid);
-          } else
+          } else {
+            // It waits to be told.
+            send({ what: 'arm', arms: { asleep: true, stops: [], watchful: false } });
             this.#log.warn(
               `--inspect: process ${pid} is of another version, and its devices are not shown: restart to see them`,
             );
+          }
         } else lookout?.hear(from, report);
       },
       ended: () => {

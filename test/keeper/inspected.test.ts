@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { afterEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
+import { virtioTest } from '../../src/devices/test/device.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
+import { LookoutEnd } from '../../src/inspector/lookout/lookout-end.js';
 import { PageReader } from '../../src/inspector/testing/page-reader.js';
 import { KEEPER_VARIABLE } from '../../src/keeper/frames.js';
+import { serve } from '../../src/serve.js';
 import { virtioMisc } from '../virtio-misc.js';
 import { servingPid } from './keeper-process.js';
 import { log, said, serving, socket } from './place.js';
@@ -136,3 +140,38 @@ function deskPid(keeper: number): number {
     readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`${KEEPER_VARIABLE}=`);
   return Number(children.find((pid) => !isWorker(pid)));
 }
+
+test('a front-end that comes before it was said whether anything may be held waits until it is', async () => {
+  for (const says of ['nothing may be', 'something may be', 'nobody is there']) {
+    const end = new LookoutEnd(
+      () => Math.round(performance.now() * 1e6),
+      0n,
+      'virtio-test',
+      () => {},
+    );
+    const server = await serve(virtioTest(), { vhostUser: socket, print: false });
+    server.observe(end.listener());
+    open.push(() => server.close());
+    const driver = await TestDriver.open(await connectVhostUser(socket));
+    let answered = false;
+    const answer = driver.write(77).then(({ ret }) => {
+      answered = true;
+      return ret;
+    });
+    await sleep(50);
+    assert.ok(!answered, says);
+    if (says === 'nobody is there') end.close();
+    else {
+      const watchful = says === 'something may be';
+      end.take({ what: 'arm', arms: { asleep: false, stops: [], watchful } });
+      if (watchful) {
+        await sleep(50);
+        assert.ok(!answered, says);
+        end.take({ what: 'confirm', connection: 1, holds: [] });
+      }
+    }
+    assert.equal(await answer, 178);
+    await driver.close();
+    server.close();
+  }
+});

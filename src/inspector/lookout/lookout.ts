@@ -49,7 +49,8 @@ export class Lookout implements Eyes {
   /** Queues of connections that are known by their `connected` alone. */
   readonly #coming = new Map<number, readonly Seen[]>();
   #connections = 0;
-  #watchful = false;
+  /** Something may be held; far away, also until it is said whether it is. */
+  #watchful: boolean;
   #held = false;
 
   /**
@@ -60,6 +61,7 @@ export class Lookout implements Eyes {
     this.#now = now;
     this.#ear = ear;
     this.#ownNumbers = ownNumbers;
+    this.#watchful = ownNumbers;
     this.debugger = new Debugger(now, ({ connection, queue }, what, text) =>
       ear.did(connection, queue, what, text, now()),
     );
@@ -105,6 +107,7 @@ export class Lookout implements Eyes {
   arm(arms: Arms): void {
     this.#watchful = arms.watchful;
     this.debugger.arm(arms);
+    if (!arms.watchful) this.debugger.confirmAll();
     this.#tellHolds();
   }
 
