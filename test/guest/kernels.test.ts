@@ -43,8 +43,12 @@ for (const kernel of KERNELS) {
       ours.filter((line) => KERNEL_COMPLAINT.test(line)),
       [],
     );
-    const release = ours.at(-1)!;
-    if (kernel !== 'newest') assert.ok(release.startsWith(`${kernel}.`), release);
+    // The kernel may say of a busy machine what it likes, at any time.
+    if (kernel !== 'newest')
+      assert.ok(
+        ours.some((line) => line.startsWith(`${kernel}.`)),
+        all,
+      );
   });
 }
 
