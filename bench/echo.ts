@@ -1,26 +1,20 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openPage } from './echo/open-page.js';
-import { type Contender, type Setting, settings } from './echo/settings.js';
+import { type Setting, settings } from './echo/settings.js';
 import { alternate } from './harness/alternate.js';
 import { appears } from './harness/appears.js';
-import {
-  type Bench,
-  type BenchContext,
-  BenchError,
-  type Cell,
-  type Started,
-  type Table,
-} from './harness/bench.js';
+import { type Bench, type BenchContext, BenchError, type Cell, type Table } from './harness/bench.js';
 import { type Figure, figure, ratio } from './harness/figure.js';
 import { family, processorTime } from './harness/processes.js';
 
-/** ms: before the first round, before each, and measured. */
-const FIRST = 1000;
-const WARM = 100;
-const SPAN = 400;
-/** ms before each where a process is new to it, and another is started meanwhile. */
+/** ms: of a process's first load, before each that is measured, and measured. */
+const FIRST = 1500;
+const WARM = 300;
+/** ms: the same where a process is new. */
 const WARM_COLD = 2500;
+const SPAN = 400;
 /** ms, at both ends of the time that is measured, in which processor time is not looked at. */
 const MARGIN = 40;
 /** ms between two looks at it. */
@@ -43,11 +37,6 @@ interface Timed extends Sample {
   readonly each: number | undefined;
 }
 
-interface Served extends Contender {
-  readonly socket: string;
-  readonly process: Started;
-}
-
 /** Requests of 48 bytes, answers of 12, over vhost-user; the front-end is in C. */
 export const echo: Bench = async (context) => {
   const [backend, frontend] = await Promise.all([
@@ -61,56 +50,60 @@ export const echo: Bench = async (context) => {
   return tables;
 };
 
+/**
+ * Each contender has a process of its own in each round: what the engine makes of the same program differs by a tenth and more from process to process, and
+ * then stays.
+ */
 async function measure(context: BenchContext, frontend: string, setting: Setting): Promise<Table> {
-  const { title, contenders, waits, cold = false } = setting;
-  const timed = cold || setting.timed === true;
-  const served = contenders.map((contender, index): Served => {
-    const socket = join(context.folder, `echo-${index}.sock`);
-    const process = context.start([...contender.command, socket], { cpu: setting.backend });
-    return { ...contender, socket, process };
-  });
-  const load = async (contender: Served, outstanding: number, span: number): Promise<Timed> => {
-    const { name, socket, fresh } = contender;
-    context.progress(`echo: ${title}: ${name}, ${outstanding} outstanding`);
-    const warm = context.time(cold ? WARM_COLD : WARM);
-    const args = [socket, String(outstanding), String(warm), String(context.time(span)), waits];
-    const run = context.start([frontend, ...args, ...(fresh === true ? ['fresh'] : [])], {
-      cpu: setting.frontend,
+  const { title, contenders, waits, timed = false } = setting;
+  const depths = context.quick ? [1, 128] : OUTSTANDING;
+  const rounds = await alternate(
+    context.rounds,
+    contenders.map((contender, index) => async (): Promise<Timed[]> => {
+      const { name, command, page, fresh, cold } = contender;
+      const warm = context.time(cold === true ? WARM_COLD : WARM);
+      const socket = join(context.folder, `echo-${index}.sock`);
+      rmSync(socket, { force: true });
+      const device = context.start([...command, socket], { cpu: setting.backend });
+      const load = async (outstanding: number, warm: number, span: number): Promise<Timed> => {
+        context.progress(`echo: ${title}: ${name}, ${outstanding} outstanding`);
+        const args = [socket, String(outstanding), String(warm), String(span), waits];
+        const run = context.start([frontend, ...args, ...(fresh === true ? ['fresh'] : [])], {
+          cpu: setting.frontend,
+        });
+        const busy = timed && !context.quick ? await busiest(device.pid, warm, span, run.output) : undefined;
+        const sample = check(await run.output, name);
+        return { ...sample, each: busy && (busy * sample.seconds * 1e6) / sample.requests };
+      };
+      try {
+        await appears(socket, device);
+        if (page === true) await openPage(device);
+        // What is compiled while it runs is compiled now.
+        await load(32, context.time(FIRST), context.time(SPAN));
+        const samples: Timed[] = [];
+        for (const depth of depths) samples.push(await load(depth, warm, context.time(SPAN)));
+        return samples;
+      } finally {
+        await device.stop();
+      }
+    }),
+  );
+  const rows = depths.flatMap((outstanding, depth): Cell[][] => {
+    const samples = rounds.map((own) => own.map((round) => round[depth]!));
+    const rates = samples.map((own) => own.map(({ requests, seconds }) => requests / seconds));
+    return contenders.map(({ name, beside }, index) => {
+      const own = samples[index]!;
+      const other = beside === undefined ? 0 : contenders.findIndex((each) => each.name === beside);
+      return [
+        name,
+        outstanding,
+        figure(rates[index]!),
+        index === 0 ? undefined : ratio(rates[index]!, rates[other]!),
+        ...(['p50', 'p99', 'p999'] as const).map((quantile) => figure(own.map((s) => s[quantile])).median),
+        ...(timed ? [processor(own)] : []),
+      ];
     });
-    const busy =
-      timed && !context.quick ? await busiest(contender.process.pid, warm, span, run.output) : undefined;
-    const sample = check(await run.output, name);
-    return { ...sample, each: busy && (busy * sample.seconds * 1e6) / sample.requests };
-  };
-  const rows: Cell[][] = [];
-  try {
-    await Promise.all(served.map(({ socket, process }) => appears(socket, process)));
-    for (const { process, page } of served) if (page === true) await openPage(process);
-    // What is compiled while it runs is compiled now.
-    if (!cold) for (const contender of served) await load(contender, 32, FIRST);
-    for (const outstanding of context.quick ? [1, 128] : OUTSTANDING) {
-      const samples = await alternate(
-        context.rounds,
-        served.map((contender) => () => load(contender, outstanding, SPAN)),
-      );
-      const rates = samples.map((rounds) => rounds.map(({ requests, seconds }) => requests / seconds));
-      served.forEach(({ name, beside }, index) => {
-        const own = samples[index]!;
-        const other = beside === undefined ? 0 : served.findIndex((each) => each.name === beside);
-        const yardstick = index === 0 || (cold && beside === undefined) ? undefined : rates[other]!;
-        rows.push([
-          name,
-          outstanding,
-          figure(rates[index]!),
-          yardstick && ratio(rates[index]!, yardstick),
-          ...(['p50', 'p99', 'p999'] as const).map((quantile) => figure(own.map((s) => s[quantile])).median),
-          ...(timed ? [processor(own)] : []),
-        ]);
-      });
-    }
-  } finally {
-    await Promise.all(served.map(({ process }) => process.stop()));
-  }
+  });
   return {
     title: `echo: ${title}`,
     columns: [
@@ -126,9 +119,9 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
     rows,
     notes: [
       contenders.some(({ beside }) => beside !== undefined)
-        ? 'The ratio is to the same device without what is measured.'
+        ? `The ratio is to the same device without what is measured; of that, to the first line of its group.`
         : `The ratio is to the first line of its group: ${contenders[0]!.name}.`,
-      ...(cold ? ['Each front-end is served by a process that never served another.'] : []),
+      'Each round has new processes.',
       ...(timed ? ['CPU time is that of the process that serves, so much of it for each request.'] : []),
     ],
   };

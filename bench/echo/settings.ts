@@ -14,6 +14,8 @@ export interface Contender {
   readonly fresh?: boolean;
   /** It has a page of the inspector, which is open and read. */
   readonly page?: boolean;
+  /** Each front-end has a process that is new, while one more is started. */
+  readonly cold?: boolean;
   /** What it is compared with, if not with the first. */
   readonly beside?: string;
 }
@@ -26,8 +28,6 @@ export interface Setting {
   readonly waits: 'sleep' | 'spin';
   /** The first is what the others are compared with. */
   readonly contenders: readonly Contender[];
-  /** Each front-end has a process that is new: it has to be compiled for each. */
-  readonly cold?: boolean;
   /** What a request takes of a processor is told. */
   readonly timed?: boolean;
 }
@@ -45,10 +45,10 @@ export function settings(context: BenchContext, backend: string): Setting[] {
     ];
   }
   if (context.keeper) {
-    const cold = { waits: 'sleep', cold: true, contenders: kept() } as const;
-    const one: Setting = { title: 'kept, one CPU for both ends', backend: first, frontend: first, ...cold };
+    const timed = { waits: 'sleep', timed: true, contenders: kept() } as const;
+    const one: Setting = { title: 'kept, one CPU for both ends', backend: first, frontend: first, ...timed };
     if (second === undefined) return [{ ...one, title: 'kept, CPUs as they come' }];
-    return [one, { title: 'kept, a CPU for each end', backend: first, frontend: second, ...cold }];
+    return [one, { title: 'kept, a CPU for each end', backend: first, frontend: second, ...timed }];
   }
   const sleeping: Contender[] = [
     { name: 'C', command: [backend, '0', 'elements'] },
@@ -129,6 +129,7 @@ function inspectedKept(): Contender[] {
       command: serve(BY_HAND, ...looked),
       beside: 'by hand, kept',
       page: true,
+      cold: true,
     },
     { name: 'structQueue, kept', command: serve('test', '--keeper'), beside: 'by hand, kept' },
     {
@@ -136,6 +137,7 @@ function inspectedKept(): Contender[] {
       command: serve('test', ...looked),
       beside: 'structQueue, kept',
       page: true,
+      cold: true,
     },
   ];
 }
@@ -144,7 +146,7 @@ function kept(): Contender[] {
   return [
     { name: 'by hand', command: serve(BY_HAND) },
     { name: 'by hand, kept', command: serve(BY_HAND, '--keeper'), beside: 'by hand' },
-    { name: 'structQueue', command: serve('test') },
+    { name: 'structQueue', command: serve('test'), beside: 'by hand' },
     { name: 'structQueue, kept', command: serve('test', '--keeper'), beside: 'structQueue' },
   ];
 }
