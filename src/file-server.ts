@@ -21,6 +21,8 @@ export interface FileServeOptions {
   readonly set?: Readonly<Record<string, string>>;
   /** ms after which a process is killed, and another goes on, that does not come back from the device. Never unless told. */
   readonly stuckAfter?: number;
+  /** How many processes are kept ready to take the place of one that dies, 0 to 8. 1 unless told. */
+  readonly spares?: number;
   /** `false` when nobody reads what the device prints. To stdout unless told. */
   readonly print?: false;
   /** A front-end came. */

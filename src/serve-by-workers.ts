@@ -13,6 +13,8 @@ export interface WorkersOptions {
   readonly places: KeeperOptions['places'];
   /** ms. */
   readonly stuckAfter?: number | undefined;
+  /** How many are kept ready. */
+  readonly spares?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   warn(line: string, about: KeeperContext): void;
   /** A worker has taken a front-end up. */
@@ -34,7 +36,7 @@ export async function serveByWorkers(options: WorkersOptions): Promise<{
   readonly pid: number;
   readonly keeper: Keeper;
 }> {
-  const { command, places, stuckAfter, signal } = options;
+  const { command, places, stuckAfter, spares, signal } = options;
   const os = await linuxOs();
   const connections = new Connections();
   const keeper = new Keeper({
@@ -42,6 +44,7 @@ export async function serveByWorkers(options: WorkersOptions): Promise<{
     places,
     worker: command,
     stuckAfter,
+    spares,
     info: () => {},
     warn: (line, about) => options.warn(line, about),
     serves: (pid, about) => options.serves?.(pid, about),

@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { toStderr } from './bounded-stream.js';
 import type { Connection } from './connections.js';
 import type { FileServeOptions, FileServer } from './file-server.js';
+import { placesOf } from './keeper/keeper/keeper.js';
+import { SPARES_MOST } from './keeper/keeper/spares.js';
 import type { WorkerCommand } from './keeper/keeper/worker-process.js';
 import { processLimiter } from './lines/process-limiter.js';
 import { serveByWorkers } from './serve-by-workers.js';
@@ -33,6 +35,10 @@ const OPTIONS: Readonly<Record<string, OptionRule>> = {
   features: (value) => (typeof value === 'object' ? undefined : 'an object'),
   set: (value) => (typeof value === 'object' ? undefined : 'an object of texts'),
   stuckAfter: aTime,
+  spares: (value) =>
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) <= SPARES_MOST
+      ? undefined
+      : `a whole number from 0 to ${SPARES_MOST}`,
   print: (value) =>
     value === false ? undefined : 'false, or left out: the device prints in its own process',
   warn: aFunction,
@@ -47,18 +53,16 @@ const OPTIONS: Readonly<Record<string, OptionRule>> = {
 export async function serveFile(file: unknown, options: FileServeOptions): Promise<FileServer> {
   const path = pathOf(file);
   checkOptions(options, 'serve', OPTIONS);
-  const { vhostUser, vfioUser, signal, stuckAfter, warn = toStderr } = options;
+  const { vhostUser, vfioUser, signal, stuckAfter, spares, warn = toStderr } = options;
   signal?.throwIfAborted();
   if (vhostUser === undefined && vfioUser === undefined)
     throw new TypeError('say where to serve: vhostUser or vfioUser');
   const limiter = processLimiter<LogContext & Partial<Connection>>((line, about) => warn(line, about));
   const { server } = await serveByWorkers({
     command: commandOf(path, options),
-    places: [
-      ...(vhostUser === undefined ? [] : [{ place: vhostUser, transport: 'vhost-user' as const }]),
-      ...(vfioUser === undefined ? [] : [{ place: vfioUser, transport: 'vfio-user' as const }]),
-    ],
+    places: placesOf(options),
     stuckAfter,
+    spares,
     signal,
     warn: (line, about) => limiter.say(line, about),
     came: (connection) => options.connected?.(connection.socket, connection),

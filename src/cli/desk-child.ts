@@ -1,8 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { ReloadResult } from '../keeper/frames.js';
-import { DESK_VARIABLE, type FromDeskProcess, type FromKeeperProcess } from './desk-frames.js';
+import { DESK_VARIABLE, type FromDeskProcess, type FromKeeperProcess, newDeskName } from './desk-frames.js';
 import type { Logger } from './log.js';
 import type { Numbered } from './metrics.js';
 
@@ -30,7 +29,7 @@ export class DeskChild {
 
   /** @param reads - it has this process's standard input. @returns the exit code of one that said why it could not start. */
   static async start(reads: boolean, log: Logger): Promise<DeskChild | number> {
-    const name = `virtio-misc/desk/${randomUUID()}`;
+    const name = newDeskName();
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       stdio: [reads ? 'inherit' : 'ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, [DESK_VARIABLE]: name },

@@ -11,6 +11,24 @@ import type { Counted, Numbered } from './metrics.js';
 /** The environment variable that names the desk, in the process that is it and in those that have one. */
 export const DESK_VARIABLE = 'VIRTIO_MISC_DESK';
 
+/** What a desk is for, of a command's options: it has one if any is given. */
+export interface DeskWork {
+  readonly metrics?: unknown;
+  readonly control?: unknown;
+  readonly record?: unknown;
+  readonly inspect?: unknown;
+}
+
+/** Whether there is any. */
+export function wantsDesk({ metrics, control, record, inspect }: DeskWork): boolean {
+  return [metrics, control, record, inspect].some((option) => option !== undefined);
+}
+
+/** A name for a desk, which no other has. */
+export function newDeskName(): string {
+  return `virtio-misc/desk/${crypto.randomUUID()}`;
+}
+
 /** The desk's name, as this process was told it; nobody that it starts is. */
 export function deskName(): string | undefined {
   const name = process.env[DESK_VARIABLE];

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Keeper } from '../keeper/keeper/keeper.js';
+import { Keeper, placesOf } from '../keeper/keeper/keeper.js';
 import type { KeeperContext } from '../keeper/keeper/place.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { linuxOs } from '../linux-only.js';
@@ -43,10 +43,7 @@ export async function serveKeeper(settings: KeeperSettings, log: Logger): Promis
   const os = await linuxOs();
   const keeper = new Keeper({
     os,
-    places: [
-      ...(vhostUser === undefined ? [] : [{ place: vhostUser, transport: 'vhost-user' as const }]),
-      ...(vfioUser === undefined ? [] : [{ place: vfioUser, transport: 'vfio-user' as const }]),
-    ],
+    places: placesOf(settings),
     worker: programAsStarted(),
     spares,
     state,

@@ -1,10 +1,11 @@
 import type { RingFeatures } from '../virtio/ring-features.js';
 import type { DeviceOptions, Settings } from './device-options.js';
 import type { InspectOptions } from './inspect-option.js';
+import type { KeepOptions } from './keeper-options.js';
 import type { RecordOptions } from './record-options.js';
 
 /** What `serve` was told, as commander leaves it. */
-export interface ServeCommandOptions extends DeviceOptions, RecordOptions, InspectOptions {
+export interface ServeCommandOptions extends DeviceOptions, RecordOptions, InspectOptions, KeepOptions {
   readonly set?: Settings;
   readonly vhostUser?: string;
   readonly vfioUser?: string;
@@ -19,9 +20,6 @@ export interface ServeCommandOptions extends DeviceOptions, RecordOptions, Inspe
   readonly restore?: string;
   readonly inband?: boolean;
   readonly features?: RingFeatures;
-  readonly keeper: boolean;
-  readonly spares?: number;
-  readonly stuckAfter?: number;
   readonly watch: boolean;
   readonly typeCheck: boolean;
   readonly trace?: boolean;

@@ -7,11 +7,12 @@ import type { ServeOptions } from '../serve.js';
 import { capabilities } from './capabilities.js';
 import { controlOption } from './control-places.js';
 import type { DeskChild } from './desk-child.js';
-import { deskName } from './desk-frames.js';
+import { deskName, wantsDesk } from './desk-frames.js';
 import { addDeviceOptions, DEVICE_LIST, findDevice, setOption, vectorsOption } from './device-options.js';
-import { duration, TIME_HELP } from './duration.js';
+import { TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
 import { checkInspect, inspectHostOption, inspectOption } from './inspect-option.js';
+import { checkKeeper, sparesOption, stuckAfterOption } from './keeper-options.js';
 import { type Logger, makeLog } from './log.js';
 import { maxMemoryOption, SIZE_HELP } from './memory-size.js';
 import { metricsOption } from './metrics-option.js';
@@ -50,18 +51,8 @@ export function serveCommand(): Command {
       ).default(true),
     )
     .option('--no-keeper', 'run the device in this process, and in no other')
-    .addOption(
-      new Option(
-        '--spares <n>',
-        'processes that are kept ready to take the place of one that dies; 1 unless told',
-      ).argParser(spares),
-    )
-    .addOption(
-      new Option(
-        '--stuck-after <time>',
-        'a process that does not come back from the device for so long is ended, and another goes on',
-      ).argParser(duration),
-    )
+    .addOption(sparesOption())
+    .addOption(stuckAfterOption())
     .option('--print-capabilities', 'print what the device is, as JSON, and stop')
     .addOption(setOption())
     .addOption(vectorsOption())
@@ -115,12 +106,7 @@ async function runAs(worker: Worker | undefined, name: string, options: ServeCom
   }
   if (options.vectors !== undefined && options.vfioUser === undefined)
     throw new UsageError('--vectors needs --vfio-user');
-  if (!options.keeper)
-    for (const [name, value] of [
-      ['--stuck-after', options.stuckAfter],
-      ['--spares', options.spares],
-    ] as const)
-      if (value !== undefined) throw new UsageError(`${name} needs a keeper: leave out --no-keeper`);
+  checkKeeper(options);
   const { stderr } = takeOverStreams();
   await shareStreams();
   const line = worker && (await import('./console-line.js')).ConsoleLine.find();
@@ -144,13 +130,12 @@ async function keep(
   options: ServeCommandOptions,
   log: Logger,
 ): Promise<void> {
-  const { metrics, control, record, inspect, stuckAfter, spares } = options;
+  const { control, record, inspect, stuckAfter, spares } = options;
   checkRecording(options);
   checkInspect(options);
   const state = options.restore === undefined ? undefined : readState(options.restore);
-  const wanted = [metrics, control, record, inspect].some((option) => option !== undefined);
   const { DeskChild } = await import('./desk-child.js');
-  const desk = wanted ? await DeskChild.start(control?.includes('-') === true, log) : undefined;
+  const desk = wantsDesk(options) ? await DeskChild.start(control?.includes('-') === true, log) : undefined;
   if (typeof desk === 'number') {
     // It said itself what is wrong.
     process.exitCode = desk;
@@ -192,11 +177,6 @@ function vhostUserPlace({ vhostUser, socketPath, fd }: ServeCommandOptions): str
   if (places.length > 1) throw new UsageError('--vhost-user, --socket-path and --fd: take one of them');
   const [place] = places;
   return typeof place === 'string' ? resolve(place) : place;
-}
-
-function spares(text: string): number {
-  if (!/^[0-8]$/.test(text)) throw new InvalidArgumentError('write a number from 0 to 8.');
-  return Number(text);
 }
 
 function descriptor(text: string): number {

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { FileServer } from '../file-server.js';
@@ -9,7 +8,7 @@ import { ConsolePipe } from '../vm/console.js';
 import { ringArgs, workerCommand } from '../worker-command.js';
 import { consoleVariable, saidIn } from './console-line.js';
 import type { Desk } from './desk.js';
-import { DESK_VARIABLE } from './desk-frames.js';
+import { DESK_VARIABLE, newDeskName, wantsDesk } from './desk-frames.js';
 import { type NamedDevice, writtenOptions } from './device-options.js';
 import type { Logger } from './log.js';
 import { checkRecording, RECORD_BYTES } from './record-options.js';
@@ -38,10 +37,8 @@ export async function serveKept(host: DevicesHost): Promise<GuestDevices> {
     console.close();
   };
   try {
-    const name = `virtio-misc/desk/${randomUUID()}`;
-    const { metrics, control, record, inspect } = options;
-    if ([metrics, control, record, inspect].some((option) => option !== undefined))
-      desk = await (await import('./desk.js')).Desk.open(name, options, log);
+    const name = newDeskName();
+    if (wantsDesk(options)) desk = await (await import('./desk.js')).Desk.open(name, options, log);
     const env = {
       ...consoleVariable(console.path, console.mark),
       ...(desk !== undefined && { [DESK_VARIABLE]: name }),
@@ -67,6 +64,7 @@ export async function serveKept(host: DevicesHost): Promise<GuestDevices> {
           return [{ place: socket, transport }];
         },
         stuckAfter: options.stuckAfter,
+        spares: options.spares,
         warn: (line, about) => troubles.say(`${name}: ${line}`, about),
         serves: (pid) => {
           if (serving !== undefined && serving !== pid) log.info(`${name}: process ${pid} goes on`);

@@ -2,11 +2,12 @@ import type { RingFeatures } from '../virtio/ring-features.js';
 import type { Machine } from '../vm/boot-options.js';
 import type { DeviceOptions, WantedDevice } from './device-options.js';
 import type { InspectOptions } from './inspect-option.js';
+import type { KeepOptions } from './keeper-options.js';
 import type { TransportName } from './qemu-args.js';
 import type { RecordOptions } from './record-options.js';
 
 /** What `virtio-misc vm` was told. */
-export interface VmOptions extends DeviceOptions, RecordOptions, InspectOptions {
+export interface VmOptions extends DeviceOptions, RecordOptions, InspectOptions, KeepOptions {
   readonly device?: readonly WantedDevice[];
   readonly listDrivers?: boolean;
   readonly control?: readonly string[];
@@ -27,8 +28,5 @@ export interface VmOptions extends DeviceOptions, RecordOptions, InspectOptions 
   readonly verbose?: boolean;
   readonly quiet?: boolean;
   readonly poll?: boolean | number;
-  readonly keeper: boolean;
-  /** ms. */
-  readonly stuckAfter?: number;
   readonly features?: RingFeatures;
 }

@@ -20,6 +20,7 @@ import { duration, TIME_HELP } from './duration.js';
 import { featuresOption } from './features-option.js';
 import { GuestTerminal } from './guest-terminal.js';
 import { checkInspect, inspectHostOption, inspectOption } from './inspect-option.js';
+import { checkKeeper, sparesOption, stuckAfterOption } from './keeper-options.js';
 import { listDrivers } from './list-drivers.js';
 import { memoryOption, SIZE_HELP } from './memory-size.js';
 import { metricsOption } from './metrics-option.js';
@@ -117,12 +118,8 @@ export function vmCommand(): Command {
     .addOption(pollOption())
     .addOption(featuresOption())
     .option('--no-keeper', 'run the devices in this process: when one dies, the guest loses it')
-    .addOption(
-      new Option(
-        '--stuck-after <time>',
-        "a device's process that does not come back from it for so long is ended, and another goes on",
-      ).argParser(duration),
-    )
+    .addOption(sparesOption())
+    .addOption(stuckAfterOption())
     .option('--quiet', 'do not show what the devices print');
   return addDeviceOptions(command).action(run);
 }
@@ -143,8 +140,7 @@ async function run(options: VmOptions): Promise<void> {
   const devices = nameDevices(options.device, options);
   await checkShipped(devices, options);
   const { keeper } = options;
-  if (options.stuckAfter !== undefined && !keeper)
-    throw new UsageError('--stuck-after ends processes that run devices: leave out --no-keeper');
+  checkKeeper(options);
   checkInspect(options);
   const stop = new AbortController();
   // Every process and download that is under way listens.

@@ -90,8 +90,10 @@ const WRONG: readonly (readonly [args: string, says: RegExp])[] = [
   ['vm --device test --exec true --vectors 2', /--vectors needs/],
   [
     'vm --device test --exec true --no-keeper --stuck-after 5s',
-    /--stuck-after ends .*: leave out --no-keeper$/m,
+    /--stuck-after needs a keeper: leave out --no-keeper$/m,
   ],
+  ['vm --device test --exec true --no-keeper --spares 0', /--spares needs a keeper: leave out --no-keeper$/m],
+  ['vm --device test --exec true --spares x', /write a number from 0 to 8/],
   ['vm --device test --exec true --inspect-host ::1', /--inspect-host needs --inspect/],
   ['sreve test', /unknown command 'sreve'/],
 ];

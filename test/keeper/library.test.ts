@@ -65,6 +65,19 @@ for (const [transport, connect] of [
   });
 }
 
+for (const spares of [0, 2]) {
+  test(`serve(file, { keeper: true, spares: ${spares} }): so many processes wait beside the one that serves`, async () => {
+    await using _ = await serve(file, { vhostUser: socket, keeper: true, print: false, spares });
+    const driver = await TestDriver.open(await connectVhostUser(socket));
+    assert.equal((await driver.write(1)).ret, 102);
+    while (children().length < 1 + spares) await sleep(20);
+    // No more of them come.
+    await sleep(300);
+    assert.equal(children().length, 1 + spares);
+    await driver.close();
+  });
+}
+
 test('what can not be served so is said in one line', async () => {
   const bad = (given: unknown, options: object): Promise<unknown> =>
     serve(given as string, { keeper: true, vhostUser: socket, ...options } as FileServeOptions);
@@ -77,6 +90,10 @@ test('what can not be served so is said in one line', async () => {
   await assert.rejects(bad(file, { monitor: () => undefined }), {
     name: 'TypeError',
     message: /serve: monitor is for devices that run in this process: leave it out, or leave out keeper/,
+  });
+  await assert.rejects(bad(file, { spares: 9 }), {
+    name: 'TypeError',
+    message: 'serve: spares is a whole number from 0 to 8, not the number 9',
   });
   await assert.rejects(bad(file, { print: () => {} }), { name: 'TypeError' });
   await assert.rejects(bad(file, { vhostUser: undefined }), { message: /say where to serve/ });

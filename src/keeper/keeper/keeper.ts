@@ -2,6 +2,7 @@ import type { LinuxOs } from '../../linux/linux-os.js';
 import type { LookedAt, Ready } from '../frames.js';
 import type { KeptConnection } from './kept-connection.js';
 import { type Hearing, Place } from './place.js';
+import { SPARES } from './spares.js';
 import { WorkerPool } from './worker-pool.js';
 import type { Reloaded, WorkerCommand, WorkerEnd, WorkerProcess } from './worker-process.js';
 
@@ -9,6 +10,20 @@ import type { Reloaded, WorkerCommand, WorkerEnd, WorkerProcess } from './worker
 export interface KeeperPlace {
   readonly place: string | number;
   readonly transport: KeptConnection['transport'];
+}
+
+/** The places of a server's options. */
+export function placesOf({
+  vhostUser,
+  vfioUser,
+}: {
+  readonly vhostUser?: string | number | undefined;
+  readonly vfioUser?: string | undefined;
+}): KeeperPlace[] {
+  const places: KeeperPlace[] = [];
+  if (vhostUser !== undefined) places.push({ place: vhostUser, transport: 'vhost-user' });
+  if (vfioUser !== undefined) places.push({ place: vfioUser, transport: 'vfio-user' });
+  return places;
 }
 
 export interface KeeperOptions extends Hearing {
@@ -38,7 +53,7 @@ export class Keeper {
 
   constructor(options: KeeperOptions) {
     this.#options = options;
-    const { os, worker, spares = 1, state } = options;
+    const { os, worker, spares = SPARES, state } = options;
     this.#pool = new WorkerPool(os, worker, spares, state, ({ words }) =>
       options.warn(`a worker ${words} before it could serve anybody; the next one is tried`, {}),
     );

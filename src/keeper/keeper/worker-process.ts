@@ -153,10 +153,9 @@ export class WorkerProcess {
         closed: () => resolve(),
       });
     });
-    this.#silence = silent;
     this.ended = exit.then(async ({ code, signal }) => {
       // What it said last may not have been read yet; a process that it started may hold its end open.
-      await Promise.race([Promise.all([this.#closed || this.#silence, heard]), after(100)]);
+      await Promise.race([Promise.all([this.#closed || silent, heard]), after(100)]);
       this.#close();
       isReady(undefined);
       const end = signal === null ? `ended with ${code}` : `died of ${signal}`;
@@ -164,7 +163,6 @@ export class WorkerProcess {
     });
   }
 
-  readonly #silence: Promise<void>;
   #closed = false;
 
   get pid(): number | undefined {
