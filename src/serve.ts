@@ -495,11 +495,7 @@ class ServedSocket {
         ? undefined
         : new Observer(device, connection, this.#observers, () => clock.now());
     this.#observer = observer;
-    const given = this.#options.monitor?.(device, connection);
-    const monitor =
-      given === undefined || observer === undefined
-        ? (given ?? observer)
-        : combineMonitors([given, observer]);
+    const monitor = combineMonitors([this.#options.monitor?.(device, connection), observer]);
     const environment: Environment = {
       ...this.#environment,
       warn: (line, about) => {

@@ -2,7 +2,7 @@ import type { Connection } from '../connections.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { type ServeOptions, serve } from '../serve.js';
 import type { VirtioDevice } from '../virtio/device.js';
-import { combineMonitors, type Monitor } from '../virtio/monitor.js';
+import { combineMonitors } from '../virtio/monitor.js';
 import { StateError } from '../virtio/saved-state.js';
 import { attendFile } from './attend-file.js';
 import type { ConsoleLine } from './console-line.js';
@@ -76,11 +76,9 @@ export async function serveDevice(
       else troubles.say(`front-end dropped: ${error.message}`, connection);
     },
     monitor: (device, connection) => {
-      const monitors: Monitor[] = [];
-      if (metrics !== undefined) monitors.push(metrics.monitor(device, connection));
-      if (options.trace)
-        monitors.push(traceTo(log, traces, line === undefined ? connection : { device: deviceName }));
-      return monitors.length > 0 ? combineMonitors(monitors) : undefined;
+      const about = line === undefined ? connection : { device: deviceName };
+      const trace = options.trace ? traceTo(log, traces, about) : undefined;
+      return combineMonitors([metrics?.monitor(device, connection), trace]);
     },
   };
   const make = (): VirtioDevice => kind.make(options);

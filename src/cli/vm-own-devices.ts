@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { ReloadResult } from '../keeper/frames.js';
 import { processLimiter } from '../lines/process-limiter.js';
 import { type Server, serve } from '../serve.js';
-import { combineMonitors, type Monitor } from '../virtio/monitor.js';
+import { combineMonitors } from '../virtio/monitor.js';
 import { attendFile } from './attend-file.js';
 import { openControls } from './control-places.js';
 import type { DeviceKind } from './device-options.js';
@@ -60,10 +60,8 @@ export async function serveHere({
         print: options.quiet ? false : print(device.name),
         warn: (line, about) => log.warn({ ...(about?.detail && { detail: about.detail }) }, line),
         monitor: (served, connection) => {
-          const monitors: Monitor[] = [];
-          if (metrics !== undefined) monitors.push(metrics.monitor(served, connection));
-          if (options.trace) monitors.push(traceTo(log, traces, { device: device.name }));
-          return monitors.length > 0 ? combineMonitors(monitors) : undefined;
+          const trace = options.trace ? traceTo(log, traces, { device: device.name }) : undefined;
+          return combineMonitors([metrics?.monitor(served, connection), trace]);
         },
         gone: (_socket, _error, connection) => metrics?.gone(connection),
       });

@@ -2,12 +2,11 @@ import type { InitializeHook, LoadHook, ResolveHook } from 'node:module';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { DeviceCode } from './device-code.js';
 import {
-  foundInCode,
   foundModule,
   giveCode,
   markResolved,
   missingFile,
-  ownAnswer,
+  ownResolution,
   sourceOf,
   type Told,
 } from './module-source.js';
@@ -34,11 +33,8 @@ export const initialize: InitializeHook<{ port: MessagePort }> = (data) => {
 
 export const resolve: ResolveHook = async (specifier, context, next) => {
   takeCode();
-  const own = foundInCode(specifier, context) ?? ownAnswer(specifier, context);
-  if (own !== undefined) {
-    tell(foundModule(specifier, context, own));
-    return { url: own, shortCircuit: true };
-  }
+  const own = ownResolution(specifier, context, tell);
+  if (own !== undefined) return own;
   try {
     const found = await next(specifier, context);
     const url = markResolved(found.url, context);

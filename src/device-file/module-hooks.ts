@@ -2,12 +2,11 @@ import * as module from 'node:module';
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { DeviceCode } from './device-code.js';
 import {
-  foundInCode,
   foundModule,
   giveCode,
   markResolved,
   missingFile,
-  ownAnswer,
+  ownResolution,
   sourceOf,
   type Told,
 } from './module-source.js';
@@ -58,11 +57,8 @@ function receive(): { message: Told } | undefined {
 function syncHooks(tell: (what: Told | undefined) => void): SyncHooks {
   return {
     resolve(specifier, context, next) {
-      const own = foundInCode(specifier, context) ?? ownAnswer(specifier, context);
-      if (own !== undefined) {
-        tell(foundModule(specifier, context, own));
-        return { url: own, shortCircuit: true };
-      }
+      const own = ownResolution(specifier, context, tell);
+      if (own !== undefined) return own;
       try {
         const found = next(specifier, context);
         const url = markResolved(found.url, context);

@@ -45,7 +45,7 @@ export function giveCode(load: string, code: DeviceCode | undefined): void {
 }
 
 /** Where a module of code that was given is. */
-export function foundInCode(specifier: string, context: Context): string | undefined {
+function foundInCode(specifier: string, context: Context): string | undefined {
   const load = loadOf(context.parentURL);
   // The device's file itself is named by its address.
   if (load === undefined) {
@@ -54,6 +54,18 @@ export function foundInCode(specifier: string, context: Context): string | undef
   }
   const path = given.get(load)?.modules.get(fileURLToPath(context.parentURL!))?.imports.get(specifier);
   return path && markedUrl(pathToFileURL(path).href, load);
+}
+
+/** What Node's hook is to answer without Node, which is told. */
+export function ownResolution(
+  specifier: string,
+  context: Context,
+  tell: (what: Told | undefined) => void,
+): { url: string; shortCircuit: true } | undefined {
+  const url = foundInCode(specifier, context) ?? ownAnswer(specifier, context);
+  if (url === undefined) return undefined;
+  tell(foundModule(specifier, context, url));
+  return { url, shortCircuit: true };
 }
 
 /** What to tell of a module that was found at this address. */
@@ -83,7 +95,7 @@ export function loadOf(url: string | undefined): string | undefined {
 }
 
 /** What an import in a device file means, when that is not for Node to find. */
-export function ownAnswer(specifier: string, context: Context): string | undefined {
+function ownAnswer(specifier: string, context: Context): string | undefined {
   if (loadOf(context.parentURL) === undefined) return undefined;
   // Always this package's own, wherever the file is: a device must throw the errors that the process knows.
   if (specifier === 'virtio-misc') return OWN_ENTRY;

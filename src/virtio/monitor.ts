@@ -53,8 +53,10 @@ export interface Print {
   full?(): boolean;
 }
 
-/** Several monitors as one; the first is nearest to the queue. */
-export function combineMonitors(monitors: readonly Monitor[]): Monitor {
+/** Several monitors as one, the first nearest to the queue; `undefined` if there is none. */
+export function combineMonitors(given: readonly (Monitor | undefined)[]): Monitor | undefined {
+  const monitors = given.filter((monitor) => monitor !== undefined);
+  if (monitors.length < 2) return monitors[0];
   const tell = (call: (monitor: Monitor) => void): void => {
     for (const monitor of monitors) call(monitor);
   };

@@ -40,6 +40,21 @@ function script(mortal: MortalDevice): (() => void)[] {
   return steps;
 }
 
+/** Where a ring of 4 is, in a memory of its own with room for more. */
+function ringOfFour() {
+  const view = new MappedView(new ArrayBuffer(4096));
+  const memory = new GuestMemory();
+  memory.add({ start: 0 as GuestAddress, view });
+  const place = {
+    memory,
+    size: 4,
+    descriptorArea: 0 as GuestAddress,
+    driverArea: 256 as GuestAddress,
+    deviceArea: 512 as GuestAddress,
+  };
+  return { view, place };
+}
+
 /** Lets the steps happen, with a device killed at these stores, one after the other. @returns how many there were. */
 function live(
   options: MortalOptions,
@@ -310,16 +325,7 @@ test('vhost-user Inflight I/O tracking: a region that is not used any more, with
 });
 
 test('2.8.21.1: a buffer id that a driver uses anew before it was shown used takes nothing from the record', () => {
-  const view = new MappedView(new ArrayBuffer(4096));
-  const memory = new GuestMemory();
-  memory.add({ start: 0 as GuestAddress, view });
-  const place = {
-    memory,
-    size: 4,
-    descriptorArea: 0 as GuestAddress,
-    driverArea: 256 as GuestAddress,
-    deviceArea: 512 as GuestAddress,
-  };
+  const { view, place } = ringOfFour();
   const inflight = { view: view.slice(1024, 1024), entries: 4 };
   const options = { ...place, base: 0x8000_8000, eventIdx: false, indirect: false, inflight };
   const ring = new PackedRingWriter(place);
@@ -437,16 +443,7 @@ test('a region of ours that a device filled which knew of no order is gone on wi
 });
 
 test('a driver that makes a chain available again before it is used, and writes over its ring, gets what it asked for: nothing of ours breaks', () => {
-  const view = new MappedView(new ArrayBuffer(4096));
-  const memory = new GuestMemory();
-  memory.add({ start: 0 as GuestAddress, view });
-  const place = {
-    memory,
-    size: 4,
-    descriptorArea: 0 as GuestAddress,
-    driverArea: 256 as GuestAddress,
-    deviceArea: 512 as GuestAddress,
-  };
+  const { view, place } = ringOfFour();
   const inflight = { view: view.slice(1024, 1024), entries: 4, ours: true };
   const options = { ...place, base: 0, eventIdx: false, indirect: false, inflight };
   const ring = new RingWriter(place);

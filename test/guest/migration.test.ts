@@ -11,7 +11,7 @@ import { type Server, serve } from '../../src/index.js';
 import { KERNEL_COMPLAINT } from './guest.js';
 import { FILL, HELD, HELD_PIECES, MOVED_PROGRAM, MovedProgram } from './moved-program.js';
 import { type Arrival, MovingGuest, progressed } from './moving-guest.js';
-import type { Qmp } from './qmp.js';
+import { Qmp } from './qmp.js';
 import { Steps } from './steps.js';
 
 /** `VIRTIO_MISC_MOVES=20` for the long way. */
@@ -130,7 +130,7 @@ test(`a guest moves between stock QEMUs while disks of ours are read and written
     );
   };
   const devices = (n: number): string[] => [
-    ...['-qmp', `unix:${at(`${n}`, 'qmp')},server=on,wait=off`],
+    ...Qmp.args(at(`${n}`, 'qmp')),
     ...[{ packed: false, inflight: true }, ...DISKS].flatMap(({ packed, inflight }, i) => [
       ...['-chardev', `socket,id=disk${i},path=${at(`${n}`, `${i}.sock`)}`],
       '-device',

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { type Server, serve, virtioMisc } from '../../src/index.js';
 import { KERNEL_COMPLAINT } from './guest.js';
 import { MovingGuest } from './moving-guest.js';
-import type { Qmp } from './qmp.js';
+import { Qmp } from './qmp.js';
 import { Steps } from './steps.js';
 
 const MODULE = fileURLToPath(new URL('../../../test/guest/vmisc_moved.c', import.meta.url));
@@ -75,7 +75,7 @@ test(`timers of a guest's module go on after the guest was moved ${MOVES} times,
     await serveAt(0);
     guest = await MovingGuest.boot({
       devices: (n) => [
-        ...['-qmp', `unix:${at(`${n}`, 'qmp')},server=on,wait=off`],
+        ...Qmp.args(at(`${n}`, 'qmp')),
         ...['-device', 'pcie-root-port,id=slot1,chassis=1,slot=1'],
       ],
       exec: SCRIPT,

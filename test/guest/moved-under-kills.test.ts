@@ -13,6 +13,7 @@ import { deaths, keeperServing, servingPid } from '../keeper/keeper-process.js';
 import { KERNEL_COMPLAINT } from './guest.js';
 import { FILL, HELD, MOVED_PROGRAM, MovedProgram } from './moved-program.js';
 import { MovingGuest, progressed } from './moving-guest.js';
+import { Qmp } from './qmp.js';
 import { Steps } from './steps.js';
 
 /** `VIRTIO_MISC_MOVES=20` for the long way. */
@@ -93,7 +94,7 @@ test(`a guest moves ${MOVES} times while the processes of its disks are killed: 
     await serveAll(0);
     guest = await MovingGuest.boot({
       devices: (n) => [
-        ...['-qmp', `unix:${at(`${n}`, 'qmp')},server=on,wait=off`],
+        ...Qmp.args(at(`${n}`, 'qmp')),
         ...disk(n, 'control', 'on'),
         ...INFLIGHT.flatMap((inflight, i) => disk(n, `${i}`, inflight)),
       ],

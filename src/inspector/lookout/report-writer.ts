@@ -90,10 +90,7 @@ export class ReportWriter implements Ear {
   }
 
   counted(connection: number, queue: number, counts: RingCounts, waiting: number): void {
-    const out = this.#out;
-    out.u8(REPORT.counted);
-    out.le32(connection);
-    out.le32(queue);
+    const out = this.#begin(REPORT.counted, connection, queue);
     out.le64(counts.taken);
     out.le64(counts.used);
     out.le64(counts.kicks);
@@ -104,10 +101,7 @@ export class ReportWriter implements Ear {
   }
 
   missed(connection: number, queue: number, { taken, waiting }: Unseen, time: number): void {
-    const out = this.#out;
-    out.u8(REPORT.missed);
-    out.le32(connection);
-    out.le32(queue);
+    const out = this.#begin(REPORT.missed, connection, queue);
     out.f64(time);
     out.le64(taken);
     out.le32(waiting);
@@ -122,20 +116,14 @@ export class ReportWriter implements Ear {
   }
 
   did(connection: number, queue: number, what: 'hold' | 'release', text: string, time: number): void {
-    const out = this.#out;
-    out.u8(REPORT.did);
-    out.le32(connection);
-    out.le32(queue);
+    const out = this.#begin(REPORT.did, connection, queue);
     out.f64(time);
     out.u8(what === 'hold' ? 1 : 0);
     out.text(text);
   }
 
   ring({ connection, queue, time, copy, heads, inFlight, waiting, reason = '' }: RingSeen): void {
-    const out = this.#out;
-    out.u8(REPORT.ring);
-    out.le32(connection);
-    out.le32(queue);
+    const out = this.#begin(REPORT.ring, connection, queue);
     out.f64(time);
     out.le32(inFlight);
     out.le32(waiting);
@@ -171,6 +159,15 @@ export class ReportWriter implements Ear {
     this.#out.le32(id);
     this.#out.le32(hits);
     this.#out.le32(misfits);
+  }
+
+  /** Something of a queue. */
+  #begin(kind: number, connection: number, queue: number): ByteWriter {
+    const out = this.#out;
+    out.u8(kind);
+    out.le32(connection);
+    out.le32(queue);
+    return out;
   }
 
   /** What no packet has of a device. */

@@ -25,7 +25,7 @@ export interface BenchOptions {
   /** What the driver accepts of the device's own feature bits: a mask, or their numbers. All of them unless told. */
   readonly features?: bigint | readonly number[];
   /** Looks on. */
-  readonly monitor?: Monitor;
+  readonly monitor?: Monitor | undefined;
   /** How the device sees guest memory, and what is kept for it. @internal */
   readonly seen?: (view: MemoryView) => MemoryView;
   /** What is in flight is kept as a front-end has it kept, and not as a keeper. @internal */
@@ -68,7 +68,7 @@ export class DeviceBench {
   readonly #received: Uint8Array[][];
   readonly #deferred: (() => void)[] = [];
   readonly #given: MakeDevice | VirtioDevice;
-  readonly #monitor: Monitor;
+  readonly #monitor: Monitor | undefined;
   readonly #seen: BenchOptions['seen'];
   readonly #ours: boolean;
   readonly #durable: LocalDurable;
@@ -93,7 +93,7 @@ export class DeviceBench {
     const device = madeDevice(given, 'DeviceBench');
     const collect: Monitor = { queue: (queue) => new FlushedQueue(queue, () => this.#collect()) };
     this.#given = given;
-    this.#monitor = monitor === undefined ? collect : combineMonitors([collect, monitor]);
+    this.#monitor = combineMonitors([collect, monitor]);
     this.#seen = seen;
     this.#ours = !tracked;
     this.#durable = new LocalDurable(true, seen);

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DeviceHost, DeviceQueue } from '../../../virtio/device.js';
-import type { DurableMemory } from '../../../virtio/durable.js';
 import { ALL_RING_FEATURES, VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
 import type { Keep, KeptItem } from '../../keep.js';
 import { encodeMessage } from '../codec.js';
@@ -9,6 +7,7 @@ import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST, VHOST_F_LOG_ALL, VHOST_VRING_
 import { LOG_PAGE } from '../page-log.js';
 import { decodeInflight, encodeInflight, encodeLog, encodeU64, encodeVringState } from '../payloads.js';
 import { Bench, GUEST_START, MEMORY_SIZE } from '../testing/bench.js';
+import { CountingDevice } from '../testing/counting-device.js';
 import { ProbeDevice } from '../testing/probe-device.js';
 import { notesOf, ordered } from './records.js';
 
@@ -162,27 +161,8 @@ for (const layout of ['split', 'packed'] as const) {
   }
 }
 
-/** Counts its requests in durable memory, and answers with how many there were. */
-class Counting extends ProbeDevice {
-  memory: DurableMemory | undefined;
-
-  override activate(host: DeviceHost): void {
-    super.activate(host);
-    this.memory = host.durable('count', 8);
-  }
-
-  override queueNotified(queue: DeviceQueue): void {
-    for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
-      const { view } = this.memory!;
-      view.write32(0, view.read32(0) + 1);
-      chain.write(Uint8Array.of(view.read32(0)));
-      queue.push(chain);
-    }
-  }
-}
-
 function counting(): Bench {
-  const bench = new Bench(new Counting(1), undefined, false, { mortal: true });
+  const bench = new Bench(new CountingDevice(1), undefined, false, { mortal: true });
   bench.negotiate();
   return bench;
 }
@@ -205,7 +185,7 @@ test('durable memory outlives a process, and the clock of the device goes on, st
   bench.clock.advance(5);
   assert.deepEqual(ring.answers(), [1, 2]);
   assert.ok(bench.mortal!.keys.includes('durable/count'));
-  const second = new Counting(1);
+  const second = new CountingDevice(1);
   bench.restart(second);
   ring.request(0);
   assert.deepEqual(ring.answers(), [3]);
@@ -215,7 +195,7 @@ test('durable memory outlives a process, and the clock of the device goes on, st
   ring.stop();
   const base = ring.takeBase();
   bench.clock.advance(100);
-  const third = new Counting(1);
+  const third = new CountingDevice(1);
   bench.restart(third);
   bench.clock.advance(100);
   ring.start({ base });
@@ -242,16 +222,16 @@ for (const [how, reset] of [
       ring.request(0);
       ring.stop();
       ring.takeBase();
-      if (dies === 'before') bench.restart(new Counting(1));
+      if (dies === 'before') bench.restart(new CountingDevice(1));
       reset(bench);
-      if (dies === 'after') bench.restart(new Counting(1));
+      if (dies === 'after') bench.restart(new CountingDevice(1));
       const next = bench.ring(0);
       next.start();
       next.enable();
       next.request(0);
       assert.deepEqual(next.answers(), [1]);
       assert.ok(bench.mortal!.keys.includes('durable/count'));
-      bench.restart(new Counting(1));
+      bench.restart(new CountingDevice(1));
       next.request(0);
       assert.deepEqual(next.answers(), [2]);
       end(bench);
@@ -267,7 +247,7 @@ test('other features, after the process died under a guest that stood still, are
   ring.request(0);
   ring.stop();
   const base = ring.takeBase();
-  bench.restart(new Counting(1));
+  bench.restart(new CountingDevice(1));
   bench.say(REQUEST.SET_FEATURES, encodeU64(F_PROTOCOL_FEATURES | 1n));
   ring.start({ base });
   ring.enable();
@@ -285,7 +265,7 @@ test('what is in flight is on record while a ring runs, in whichever process, an
   ring.enable();
   ring.request(0);
   assert.equal(isKept(), true);
-  bench.restart(new Counting(1));
+  bench.restart(new CountingDevice(1));
   ring.request(0);
   assert.equal(isKept(), true);
   const before = bench.mortal!.settles;
@@ -293,7 +273,7 @@ test('what is in flight is on record while a ring runs, in whichever process, an
   const base = ring.takeBase();
   assert.equal(isKept(), false);
   assert.equal(bench.mortal!.settles, before + 1);
-  bench.restart(new Counting(1));
+  bench.restart(new CountingDevice(1));
   ring.start({ base });
   ring.enable();
   ring.request(0);

@@ -1,33 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DeviceHost, DeviceQueue } from '../../../virtio/device.js';
-import type { DurableMemory } from '../../../virtio/durable.js';
 import { ALL_RING_FEATURES, VIRTIO_F_RING_PACKED } from '../../../virtio/features.js';
 import { F_PROTOCOL_FEATURES, PROTOCOL_F, REQUEST, STATE_DIRECTION, STATE_PHASE } from '../messages.js';
 import { encodeConfig, encodeDeviceState, encodeU64, encodeVringState } from '../payloads.js';
 import { Bench, type BenchRing } from '../testing/bench.js';
-import { ProbeDevice } from '../testing/probe-device.js';
+import { CountingDevice } from '../testing/counting-device.js';
 
 const { STATUS, RESET_DEVICE, CONFIG, DEVICE_STATE } = PROTOCOL_F;
 
-/** Answers each request with how many there were, of which it keeps count in durable memory, and which it saves. */
-class Counting extends ProbeDevice {
-  memory: DurableMemory | undefined;
-
-  override activate(host: DeviceHost): void {
-    super.activate(host);
-    this.memory = host.durable('count', 8);
-  }
-
-  override queueNotified(queue: DeviceQueue): void {
-    for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
-      const { view } = this.memory!;
-      view.write32(0, view.read32(0) + 1);
-      chain.write(Uint8Array.of(view.read32(0)));
-      queue.push(chain);
-    }
-  }
-
+/** Which is saved, and restored. */
+class SavedCounting extends CountingDevice {
   save(): Uint8Array {
     return Uint8Array.of(this.calls.includes('reset') ? 0 : 7);
   }
@@ -41,7 +23,7 @@ const LAYOUTS = ['split', 'packed'] as const;
 
 /** A guest that was stopped after three requests, as QEMU stops those of its own vhost-user devices: with a device status of 0 after all. */
 class Stopped {
-  readonly device: Counting = new Counting(2);
+  readonly device: SavedCounting = new SavedCounting(2);
   readonly bench: Bench;
   readonly ring: BenchRing;
   readonly features: bigint;
@@ -105,12 +87,12 @@ for (const layout of LAYOUTS) {
 
     test(`a device status of 0 of a guest that stood still, and goes on: the device is not reset (${how})`, () => {
       const s = new Stopped(layout);
-      const device = dies ? new Counting(2) : s.device;
+      const device = dies ? new SavedCounting(2) : s.device;
       if (dies) s.bench.restart(device);
       assert.deepEqual(s.start(s.ring, s.base), [4]);
       assert.ok(!device.calls.includes('reset'), device.calls.join());
       // It is not for later, either.
-      s.bench.restart(new Counting(2));
+      s.bench.restart(new SavedCounting(2));
       s.ring.request(0);
       assert.deepEqual(s.ring.answers(), [5]);
       s.end();
@@ -119,7 +101,7 @@ for (const layout of LAYOUTS) {
     test(`a device status of 0, and a ring at its beginning: the device was reset before it starts (${how})`, () => {
       const s = new Stopped(layout);
       const { device } = s;
-      if (dies) s.bench.restart(new Counting(2));
+      if (dies) s.bench.restart(new SavedCounting(2));
       const packed = layout === 'packed';
       const ring = packed ? s.bench.packedRing(0, 8) : s.bench.ring(0);
       assert.deepEqual(s.start(ring, packed ? 0x8000_8000 : 0), [1]);
@@ -141,7 +123,7 @@ test('a device status of 0, and a ring elsewhere, or other features: the device 
 });
 
 test('2.4.1: a device status of 0, and rings that can be those of before or new ones: the device was reset', () => {
-  const device = new Counting(1);
+  const device = new SavedCounting(1);
   const bench = new Bench(device);
   bench.negotiate();
   const ring = bench.ring(0);
@@ -157,7 +139,7 @@ test('2.4.1: a device status of 0, and rings that can be those of before or new 
 });
 
 test('a device status of 0 is a reset at once where a ring runs, or is broken, and for whoever looks at the configuration space', () => {
-  const running = new Bench(new Counting(1));
+  const running = new Bench(new SavedCounting(1));
   running.negotiate();
   const ring = running.ring(0);
   ring.start();
