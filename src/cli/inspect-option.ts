@@ -36,15 +36,12 @@ export function checkInspect({ inspect, inspectHost }: InspectOptions): void {
  *
  * @throws UsageError when its port can't be had.
  */
-export async function startInspector(
-  options: InspectOptions,
-  title: () => string,
-): Promise<Inspector | undefined> {
+export async function startInspector(options: InspectOptions, title: string): Promise<Inspector | undefined> {
   checkInspect(options);
   const { inspect } = options;
   if (inspect === undefined) return undefined;
   const { openInspector } = await import('../inspector-page.js');
-  return listenFor({ ...options, inspect }, (port, host) => openInspector({ port, host, title: title() }));
+  return listenFor({ ...options, inspect }, (port, host) => openInspector({ port, host, title }));
 }
 
 /** Opens something where the page is to be. @throws UsageError when its port can't be had. */

@@ -50,8 +50,7 @@ export async function serveDevice(
     worker !== undefined && worker.desk === undefined
       ? undefined
       : startRecording(options, (line) => log.warn(line), worker?.desk?.recording);
-  const inspector =
-    worker === undefined ? await startInspector(options, () => kind.make(options).name) : undefined;
+  const inspector = worker === undefined ? await startInspector(options, deviceName) : undefined;
   const stopped = worker === undefined ? stopSignal() : worker.ended;
   if (worker === undefined) endWithNpm();
   const restore = worker === undefined ? stateOf(options) : worker.given.state;

@@ -46,9 +46,7 @@ export async function serveHere({
     const recording = startRecording(options, (line) => log.warn(line));
     const page = await metrics?.listen(options.metrics!);
     if (page !== undefined) ends.push(() => page.close());
-    const inspector = await startInspector(options, () =>
-      attached.map(({ device }) => device.name).join(', '),
-    );
+    const inspector = await startInspector(options, attached.map(({ device }) => device.name).join(', '));
     const servers: Server[] = [];
     for (const [index, { device, transport, socket }] of attached.entries()) {
       const kind = kinds[index]!;
