@@ -70,7 +70,7 @@ export async function serveDevice(
     },
     gone: (_, error, connection) => {
       metrics?.gone(connection);
-      if (worker !== undefined) worker.gone(error);
+      if (worker !== undefined) worker.gone(connection.connection, error);
       else if (error === undefined) comings.say('front-end left', connection);
       else troubles.say(`front-end dropped: ${error.message}`, connection);
     },

@@ -87,10 +87,10 @@ export class Worker {
     this.#line.failed(why);
   }
 
-  /** It went. @param error - how it broke the protocol, if it did. */
-  gone(error: Error | undefined): void {
+  /** A front-end went. @param connection - its number. @param error - how it broke the protocol, if it did. */
+  gone(connection: number, error: Error | undefined): void {
     this.desk?.left();
-    this.#line.over(error);
+    this.#line.over(connection, error);
   }
 
   close(): void {

@@ -47,7 +47,8 @@ export class WorkerLine {
   readonly #asked: (question: Question, bytes: Uint8Array) => Promise<Answer>;
   #serve: { readonly frame: Frame<FromKeeper>; readonly kept: KeptItem[] } | undefined;
   #served: KeptChannel | undefined;
-  #over = false;
+  /** The front-end that it serves, by its number, until that is said to be over. */
+  #current: number | undefined;
   #first = false;
 
   /**
@@ -100,10 +101,15 @@ export class WorkerLine {
     this.#say({ say: 'failed', why });
   }
 
-  /** The front-end is gone, or to be let go. @param error - how it broke the protocol. */
-  over(error: Error | undefined): void {
-    if (this.#over) return;
-    this.#over = true;
+  /**
+   * A front-end is gone, or to be let go. Only the first word about each counts: the next one may have been handed over since.
+   *
+   * @param connection - its number.
+   * @param error - how it broke the protocol.
+   */
+  over(connection: number, error: Error | undefined): void {
+    if (connection !== this.#current) return;
+    this.#current = undefined;
     this.#say({ say: 'over', ...(error !== undefined && { error: error.message }) });
   }
 
@@ -120,7 +126,6 @@ export class WorkerLine {
     switch (body.say) {
       case 'serve':
         this.#serve = { frame, kept: [] };
-        this.#over = false;
         return;
       case 'kept':
         this.#serve!.kept.push(...partsOf(frame, body.items)[0]);
@@ -155,12 +160,13 @@ export class WorkerLine {
     const { frame, kept } = this.#serve!;
     const { body } = frame;
     if (body.say !== 'serve') return;
+    const { transport, connection, first = false } = body;
     const channel = new KeptChannel(this.#os.peek(frame.fds[0]!), this.#channel, kept, () =>
       // Whoever closed it may say why.
-      setImmediate(() => this.#served === channel && this.over(undefined)),
+      setImmediate(() => this.over(connection, undefined)),
     );
     this.#served = channel;
-    const { transport, connection, first = false } = body;
+    this.#current = connection;
     this.#first = first;
     this.#handed({ transport, connection, channel, keep: channel, first });
     this.#say({ say: 'serving', at: Number(process.hrtime.bigint()) });
