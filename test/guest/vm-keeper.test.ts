@@ -91,7 +91,7 @@ for (const features of RINGS) {
 for (const transport of ['vhost-user', 'vfio-user'] as const) {
   test(`vm: 64 processes make requests while the device's process is killed by SIGKILL and SIGBUS, aborts and throws: each gets its own answer (${transport})`, async (t) => {
     // Enough for it to be killed so often on a quick machine.
-    const rounds = Math.max(4, Math.ceil(KILLS / 2));
+    const rounds = Math.max(4, KILLS);
     const outcome = await killedAllTheWhile([
       ...['--device', 'test', '--quiet', '--transport', transport, '--exec'],
       `echo Y >/sys/module/virtio_test/parameters/quiet; echo ready; for i in $(seq ${rounds}); do virtio-stress 64 5000 || exit 1; done`,
