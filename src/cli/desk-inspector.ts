@@ -1,5 +1,6 @@
 import { InspectorServer } from '../inspector/http/inspector-server.js';
 import { Live } from '../inspector/live.js';
+import { NO_ARMS } from '../inspector/lookout/eyes.js';
 import { FarLookout } from '../inspector/lookout/far-lookout.js';
 import type { FromLookout, ToLookout } from '../inspector/lookout/lookout-frames.js';
 import { REPORT_VERSION } from '../inspector/lookout/report-writer.js';
@@ -59,7 +60,7 @@ export class DeskInspector {
             lookout = this.#live.join((ear) => new FarLookout(send, ear, ahead, this.#numberOf), pid);
           } else {
             // It waits to be told.
-            send({ what: 'arm', arms: { asleep: true, stops: [], watchful: false } });
+            send({ what: 'arm', arms: NO_ARMS });
             this.#log.warn(
               `--inspect: process ${pid} is of another version, and its devices are not shown: restart to see them`,
             );

@@ -77,6 +77,8 @@ export class DeskLine {
 
   /** Has the inspector see what this one serves. @param device - its name. */
   inspect(server: Pick<Server, 'observe'>, device: string): void {
+    // Nobody would ever say that nothing is held.
+    if (this.#closed) return;
     const now = (): number => Math.round(performance.now() * 1e6);
     const origin = process.hrtime.bigint() - BigInt(now());
     this.#lookout = new LookoutEnd(now, origin, device, (from, report) =>

@@ -8,7 +8,7 @@ import { TestDriver } from '../../src/devices/test/driver.js';
 import { LookoutEnd } from '../../src/inspector/lookout/lookout-end.js';
 import { PageReader } from '../../src/inspector/testing/page-reader.js';
 import { KEEPER_VARIABLE } from '../../src/keeper/frames.js';
-import { serve } from '../../src/serve.js';
+import { type Server, serve } from '../../src/serve.js';
 import { virtioMisc } from '../virtio-misc.js';
 import { servingPid } from './keeper-process.js';
 import { log, said, serving, socket } from './place.js';
@@ -141,20 +141,31 @@ function deskPid(keeper: number): number {
   return Number(children.find((pid) => !isWorker(pid)));
 }
 
+/** A device in this process, and who looks at it for another one. */
+async function lookedAt(): Promise<{ end: LookoutEnd; server: Server }> {
+  const end = new LookoutEnd(
+    () => Math.round(performance.now() * 1e6),
+    0n,
+    'virtio-test',
+    () => {},
+  );
+  const server = await serve(virtioTest(), { vhostUser: socket, print: false });
+  server.observe(end.listener());
+  open.push(() => server.close());
+  return { end, server };
+}
+
+async function come(): Promise<TestDriver> {
+  const driver = await TestDriver.open(await connectVhostUser(socket));
+  // One that waits keeps this process alive.
+  open.push(() => void driver.close().catch(() => {}));
+  return driver;
+}
+
 test('a front-end that comes before it was said whether anything may be held waits until it is', async () => {
   for (const says of ['nothing may be', 'something may be', 'nobody is there']) {
-    const end = new LookoutEnd(
-      () => Math.round(performance.now() * 1e6),
-      0n,
-      'virtio-test',
-      () => {},
-    );
-    const server = await serve(virtioTest(), { vhostUser: socket, print: false });
-    server.observe(end.listener());
-    open.push(() => server.close());
-    const driver = await TestDriver.open(await connectVhostUser(socket));
-    // One that waits keeps this process alive.
-    open.push(() => void driver.close().catch(() => {}));
+    const { end, server } = await lookedAt();
+    const driver = await come();
     let answered = false;
     const answer = driver.write(77).then(({ ret }) => {
       answered = true;
@@ -177,3 +188,16 @@ test('a front-end that comes before it was said whether anything may be held wai
     server.close();
   }
 });
+
+for (const said of ['something may be held', 'nothing']) {
+  test(`a front-end that comes when nobody is there any more, who said ${said} before, is served`, async () => {
+    const { end, server } = await lookedAt();
+    if (said !== 'nothing') end.take({ what: 'arm', arms: { asleep: false, stops: [], watchful: true } });
+    end.close();
+    const driver = await come();
+    const ret = await Promise.race([driver.write(77).then((answer) => answer.ret), sleep(5000)]);
+    assert.equal(ret, 178);
+    await driver.close();
+    server.close();
+  });
+}

@@ -26,6 +26,9 @@ export interface Arms {
   readonly watchful: boolean;
 }
 
+/** Nobody is there. */
+export const NO_ARMS: Arms = { asleep: true, stops: [], watchful: false };
+
 /** What is to become of queues. */
 export interface QueueOrder {
   readonly command: 'hold' | 'step' | 'release';

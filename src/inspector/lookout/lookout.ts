@@ -7,7 +7,15 @@ import { queueShape } from '../queue-shape.js';
 import { copyOfRing } from './copy-of-ring.js';
 import { Debugger } from './debugger.js';
 import type { Ear } from './ear.js';
-import type { Arms, CarriedHold, Eyes, Look, QueueOrder, Reason } from './eyes.js';
+import {
+  type Arms,
+  type CarriedHold,
+  type Eyes,
+  type Look,
+  NO_ARMS,
+  type QueueOrder,
+  type Reason,
+} from './eyes.js';
 import type { WatchedQueue } from './watched-queue.js';
 
 /** Chains of a queue that are told of between two looks: all, while they are no more than that; of more, a few. */
@@ -105,9 +113,7 @@ export class Lookout implements Eyes {
   }
 
   arm(arms: Arms): void {
-    this.#watchful = arms.watchful;
-    this.debugger.arm(arms);
-    if (!arms.watchful) this.debugger.confirmAll();
+    this.#take(arms);
     this.#tellHolds();
   }
 
@@ -137,10 +143,15 @@ export class Lookout implements Eyes {
     this.#tellHolds();
   }
 
-  /** Nobody looks any more, and nobody will. */
+  /** Nobody looks any more, and nobody will. What was held is not said to be let go: another process may hold it on. */
   close(): void {
-    this.debugger.confirmAll();
-    this.debugger.arm({ asleep: true, stops: [], watchful: false });
+    this.#take(NO_ARMS);
+  }
+
+  #take(arms: Arms): void {
+    this.#watchful = arms.watchful;
+    this.debugger.arm(arms);
+    if (!arms.watchful) this.debugger.confirmAll();
   }
 
   #hear(event: InspectEvent): void {
