@@ -61,11 +61,13 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
     context.rounds,
     contenders.map((contender, index) => async (): Promise<Timed[]> => {
       const { name, command, page, fresh, cold } = contender;
-      const warm = context.time(cold === true ? WARM_COLD : WARM);
+      const warmUp = cold === true ? WARM_COLD : WARM;
+      const span = context.time(SPAN);
       const socket = join(context.folder, `echo-${index}.sock`);
       rmSync(socket, { force: true });
       const device = context.start([...command, socket], { cpu: setting.backend });
-      const load = async (outstanding: number, warm: number, span: number): Promise<Timed> => {
+      const load = async (outstanding: number, before: number): Promise<Timed> => {
+        const warm = context.time(before);
         context.progress(`echo: ${title}: ${name}, ${outstanding} outstanding`);
         const args = [socket, String(outstanding), String(warm), String(span), waits];
         const run = context.start([frontend, ...args, ...(fresh === true ? ['fresh'] : [])], {
@@ -79,9 +81,9 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
         await appears(socket, device);
         if (page === true) await openPage(device);
         // What is compiled while it runs is compiled now.
-        await load(32, context.time(FIRST), context.time(SPAN));
+        await load(32, FIRST);
         const samples: Timed[] = [];
-        for (const depth of depths) samples.push(await load(depth, warm, context.time(SPAN)));
+        for (const depth of depths) samples.push(await load(depth, warmUp));
         return samples;
       } finally {
         await device.stop();
@@ -119,7 +121,7 @@ async function measure(context: BenchContext, frontend: string, setting: Setting
     rows,
     notes: [
       contenders.some(({ beside }) => beside !== undefined)
-        ? `The ratio is to the same device without what is measured; of that, to the first line of its group.`
+        ? 'The ratio is to the same device without what is measured; of that, to the first line of its group.'
         : `The ratio is to the first line of its group: ${contenders[0]!.name}.`,
       'Each round has new processes.',
       ...(timed ? ['CPU time is that of the process that serves, so much of it for each request.'] : []),

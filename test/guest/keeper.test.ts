@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { deviceArgs } from '../../src/cli/qemu-args.js';
 import { virtioTest } from '../../src/devices/test/device.js';
 import '../accel.js';
-import { dieAt, diedAt } from '../keeper/die-at.js';
+import { dieAt, diedAt, dieInEach } from '../keeper/die-at.js';
 import { DEATHS, dieHow } from '../keeper/die-how.js';
 import { deaths, keeperServing, servingPid } from '../keeper/keeper-process.js';
 import { boot, KERNEL_COMPLAINT } from './guest.js';
@@ -95,9 +95,8 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const at = join(folder, 'die-at');
     const keeper = await keeperServing(socket, log, undefined, dieAt(at), transport);
     // Each register access is a message of vfio-user's: to die in every one of them takes a quarter of an hour.
-    // With a process's first one it says that it serves, with its second one it does what the last one died of.
     const each = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 1 : 11));
-    writeFileSync(at, `sendmsg ${2 + each} each`);
+    dieInEach(at, each);
     let said = '';
     try {
       const { exitCode, console } = await boot(

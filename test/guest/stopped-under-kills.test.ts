@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { blk } from '../../examples/blk.js';
 import { type Server, serve } from '../../src/index.js';
-import { dieAt, diedAt } from '../keeper/die-at.js';
+import { dieAt, diedAt, dieInEach } from '../keeper/die-at.js';
 import { keeperServing, servingPid } from '../keeper/keeper-process.js';
 import { KERNEL_COMPLAINT } from './guest.js';
 import { FILL, FILL_PIECE, HELD, HELD_PIECES, MOVED_PROGRAM, MovedProgram } from './moved-program.js';
@@ -70,7 +70,7 @@ test(`a guest is stopped and goes on ${STOPS} times, and the process of its disk
       steps.begin(`stop ${stops + 1}`);
       await program.order(guest, 'fill');
       // The next process and those after it die before they say what came of their second message. What they say first is that they serve.
-      writeFileSync(dies, 'sendmsg 3 each');
+      dieInEach(dies, 1);
       process.kill(servingPid(keeper.pid!, 'memory-backend-memfd')!, 'SIGKILL');
       await program.order(guest, 'take');
       const before = diedAt(dies);

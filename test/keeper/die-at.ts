@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import koffi from 'koffi';
 
 /*
@@ -60,6 +60,15 @@ if (isWorker && file !== undefined) {
 /** The environment of processes in which it is imported. */
 export function dieAt(path: string): Record<string, string> {
   return { NODE_OPTIONS: `--import ${import.meta.url}`, VIRTIO_MISC_DIE_AT: path };
+}
+
+/**
+ * From now on each worker dies in the n-th message that is new to it. With its first it says that it serves, with its second it does what the last worker died of.
+ *
+ * @param path - as for `dieAt`.
+ */
+export function dieInEach(path: string, n: number): void {
+  writeFileSync(path, `sendmsg ${2 + n} each`);
 }
 
 /** How many died so. The log does not say each of them: it is limited. */

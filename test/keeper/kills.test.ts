@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectVfioUser, connectVhostUser } from '../../src/connect.js';
 import { TestDriver } from '../../src/devices/test/driver.js';
-import { dieAt, diedAt } from './die-at.js';
+import { dieAt, diedAt, dieInEach } from './die-at.js';
 import { DEATHS, dieHow } from './die-how.js';
 import { servingPid } from './keeper-process.js';
 import { folder, log, said, serving, socket } from './place.js';
@@ -76,9 +76,8 @@ for (const transport of ['vhost-user', 'vfio-user'] as const) {
     const at = join(folder, 'die-at');
     await serving(socket, log, undefined, dieAt(at), transport);
     // There are many more of them where the driver's registers are reached by messages.
-    // With a process's first one it says that it serves, with its second one it does what the last one died of.
     const each = Number(process.env.VIRTIO_MISC_KILL_EVERY ?? (transport === 'vhost-user' ? 1 : 7));
-    writeFileSync(at, `sendmsg ${2 + each} each`);
+    dieInEach(at, each);
     const driver = await open(transport);
     await requests(driver, 4);
     await driver.close();
